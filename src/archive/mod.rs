@@ -1,0 +1,1 @@
+//! What was shipped, read back: query, replay, why.

@@ -1,0 +1,1 @@
+//! The configuration: typed, unknown keys refused with a suggestion, all problems at once.

@@ -1,0 +1,1 @@
+//! The connection: accept, sign in, relay, drain.

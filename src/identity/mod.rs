@@ -1,0 +1,1 @@
+//! Token → [`crate::model::Principal`], or why not.

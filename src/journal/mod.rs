@@ -1,0 +1,1 @@
+//! The durable local log: the one place that answers "is it on disk?".

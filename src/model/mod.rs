@@ -1,0 +1,32 @@
+//! The words. Plain values that every part speaks in: no I/O, no clock, no randomness.
+//!
+//! One meaning each, in code, columns, messages and papers:
+//!
+//! * **principal** who acts, exactly as the verified token said · **issuer** who vouched
+//! * **target** a named database server behind us · **upstream** the connection to it
+//! * **session** one authenticated client connection
+//! * **statement** one unit the client asked to execute: one `Query` message or one `Execute`
+//! * **facts** what was understood of a statement · **effect** one action on one object
+//! * **rule** one policy · **decision** allow or deny, by which rules
+//! * **intent** the entry before forwarding · **outcome** the entry after · **record** both joined
+//! * **reference** `K7Q4M2XKDT.42`: session and statement number
+
+mod decision;
+mod entry;
+mod facts;
+mod id;
+mod principal;
+mod record;
+mod session;
+mod statement;
+mod time;
+
+pub use decision::{Decision, RuleId, Verdict};
+pub use entry::{Entry, Numbered, RecorderEvent, RecorderEventKind, SegmentCut, SegmentShipped};
+pub use facts::{Action, Effect, Facts, Kind, Object, ObjectKind};
+pub use id::{EntrySeq, Ids, NodeName, Reference, SegmentNo, SessionId, Sha256, UnreadableId};
+pub use principal::{Credential, Principal, TokenFacts};
+pub use record::{Intent, Outcome, OutcomeStatus, Prepared, Record};
+pub use session::{CloseReason, LoginRefused, Peer, Session, SessionClosed};
+pub use statement::{Param, ParamFormat, Request, SqlText, Statement};
+pub use time::{Clock, Timestamp};

@@ -1,0 +1,72 @@
+//! Who acts, and who vouched.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Sha256, Timestamp};
+
+/// What a client presented to prove who it is. Consumed by the verifier; never recorded, never printed.
+pub struct Credential(Vec<u8>);
+
+impl Credential {
+    /// Wraps the presented bytes.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// The presented bytes, for the verifier alone.
+    pub fn reveal(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Credential({} bytes)", self.0.len())
+    }
+}
+
+/// A person or a workload, exactly as a verified token said; never as the client claimed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Principal {
+    /// The token's `iss`.
+    pub issuer: String,
+    /// The claim that config names as the subject; with the issuer, the key of the person.
+    pub subject: String,
+    /// A name for people to read; never for rules to rely on.
+    pub display: Option<String>,
+    /// The token's `email`.
+    pub email: Option<String>,
+    /// Roles, from the claim that config names.
+    pub roles: Vec<String>,
+    /// Groups, from the claim that config names.
+    pub groups: Vec<String>,
+    /// The token's own facts, without the token.
+    pub token: TokenFacts,
+    /// The claims that config keeps, by name.
+    pub claims: BTreeMap<String, serde_json::Value>,
+}
+
+impl Principal {
+    /// The name to show: display, else e-mail, else subject.
+    pub fn name(&self) -> &str {
+        self.display.as_deref().or(self.email.as_deref()).unwrap_or(&self.subject)
+    }
+}
+
+/// What is remembered of a token instead of the token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenFacts {
+    /// SHA-256 of the token as it was presented.
+    pub sha256: Sha256,
+    /// The key that signed it.
+    pub kid: Option<String>,
+    /// The token's own name, `jti`.
+    pub jti: Option<String>,
+    /// `iat`.
+    pub issued: Option<Timestamp>,
+    /// `exp`.
+    pub expires: Timestamp,
+}

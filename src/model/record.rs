@@ -1,0 +1,140 @@
+//! What the evidence says of a statement: the intent before, the outcome after, the record of both.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Decision, EntrySeq, Facts, Reference, Session, SessionId, Statement, Timestamp};
+
+/// The entry before forwarding: who (by session), what, decision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    /// Session and number.
+    pub reference: Reference,
+    /// When it was judged.
+    pub time: Timestamp,
+    /// What was asked.
+    pub statement: Statement,
+    /// What was understood.
+    pub facts: Facts,
+    /// What was decided.
+    pub decision: Decision,
+    /// The transaction state it met: `I` idle, `T` in a transaction, `E` in a failed one.
+    pub transaction: char,
+}
+
+/// A statement that went upstream to be prepared, not yet executed: journaled before its bytes are sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prepared {
+    /// The session.
+    pub session: SessionId,
+    /// When it was judged.
+    pub time: Timestamp,
+    /// What was sent; no values yet.
+    pub statement: Statement,
+    /// What was understood.
+    pub facts: Facts,
+    /// What was decided.
+    pub decision: Decision,
+}
+
+/// How a statement ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OutcomeStatus {
+    /// It completed.
+    Ok,
+    /// The database refused or failed it.
+    Error,
+    /// We refused it; nothing was sent.
+    Denied,
+    /// It was cancelled at somebody's request (SQLSTATE 57014).
+    Cancelled,
+    /// It was sent, and the database discarded it because an earlier one in the same batch failed.
+    Skipped,
+    /// It was permitted and perhaps sent; how it ended is not known.
+    Unknown,
+}
+
+impl OutcomeStatus {
+    /// The word in columns.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Error => "error",
+            Self::Denied => "denied",
+            Self::Cancelled => "cancelled",
+            Self::Skipped => "skipped",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// The entry after: how it ended and what it cost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Session and number.
+    pub reference: Reference,
+    /// When it ended.
+    pub time: Timestamp,
+    /// How.
+    pub status: OutcomeStatus,
+    /// The database's error code, or ours for a denial.
+    pub sqlstate: Option<String>,
+    /// The command tags (`SELECT 3`), joined by `; ` where a message held several statements.
+    pub command_tag: Option<String>,
+    /// Rows sent to the client.
+    pub rows_returned: u64,
+    /// Rows the command tags say were affected (INSERT, UPDATE, DELETE, MERGE, COPY).
+    pub rows_affected: Option<u64>,
+    /// Bytes from the client for it.
+    pub bytes_in: u64,
+    /// Bytes to the client for it.
+    pub bytes_out: u64,
+    /// Microseconds from the permit to the first row.
+    pub first_row_us: Option<u64>,
+    /// Microseconds from the permit to the end.
+    pub total_us: Option<u64>,
+}
+
+impl Outcome {
+    /// The outcome of a statement whose end was never seen.
+    pub fn unknown(reference: Reference, time: Timestamp) -> Self {
+        Self::bare(reference, time, OutcomeStatus::Unknown)
+    }
+
+    /// The outcome of a statement that we refused with `sqlstate`.
+    pub fn denied(reference: Reference, time: Timestamp, sqlstate: &str) -> Self {
+        Self { sqlstate: Some(sqlstate.to_owned()), ..Self::bare(reference, time, OutcomeStatus::Denied) }
+    }
+
+    /// An outcome with nothing counted.
+    pub fn bare(reference: Reference, time: Timestamp, status: OutcomeStatus) -> Self {
+        Self {
+            reference,
+            time,
+            status,
+            sqlstate: None,
+            command_tag: None,
+            rows_returned: 0,
+            rows_affected: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            first_row_us: None,
+            total_us: None,
+        }
+    }
+}
+
+/// Intent and outcome of one statement joined with its session: the row an auditor reads.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    /// The number of the intent's entry in the journal.
+    pub entry: EntrySeq,
+    /// Who, where from, where to.
+    pub session: Arc<Session>,
+    /// What was asked and decided.
+    pub intent: Arc<Intent>,
+    /// How it ended.
+    pub outcome: Outcome,
+}

@@ -1,0 +1,138 @@
+//! A session: one authenticated client connection, its two ends, and why it ended.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{NodeName, Principal, SessionId, Timestamp};
+
+/// The client's end of a connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    /// Where the connection came from.
+    pub address: SocketAddr,
+    /// `TLSv1.3`, `TLSv1.2`; absent on a plain connection.
+    pub tls_version: Option<String>,
+    /// `application_name` as the client gave it.
+    pub application: Option<String>,
+}
+
+/// A session as it was opened. Everything a record needs to know beside the statement.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// Its name.
+    pub id: SessionId,
+    /// The recorder that holds it.
+    pub node: NodeName,
+    /// When the upstream login was about to begin.
+    pub opened: Timestamp,
+    /// Who.
+    pub principal: Principal,
+    /// Where from.
+    pub peer: Peer,
+    /// The target's name in config.
+    pub target: String,
+    /// The wire protocol: `postgresql`.
+    pub protocol: String,
+    /// The database the client asked for.
+    pub database: String,
+    /// The user the client asked to be at the database, as it appears there.
+    pub database_user: String,
+    /// The rules that let it connect.
+    pub rules: Vec<String>,
+    /// The version of the rules in force.
+    pub policy_version: String,
+}
+
+/// Why a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CloseReason {
+    /// The client said goodbye.
+    ClientTerminated,
+    /// The client's connection ended without a goodbye.
+    ClientGone,
+    /// The database closed the connection.
+    UpstreamGone,
+    /// The database could not be reached or refused the login.
+    UpstreamRefused,
+    /// A peer broke the wire protocol.
+    ProtocolViolation,
+    /// The token ended.
+    TokenExpired,
+    /// The journal could not record.
+    RecordingImpossible,
+    /// The recorder stopped.
+    Shutdown,
+    /// The recorder died; seen at the next start.
+    RecorderDied,
+}
+
+impl CloseReason {
+    /// The word in columns and messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ClientTerminated => "client_terminated",
+            Self::ClientGone => "client_gone",
+            Self::UpstreamGone => "upstream_gone",
+            Self::UpstreamRefused => "upstream_refused",
+            Self::ProtocolViolation => "protocol_violation",
+            Self::TokenExpired => "token_expired",
+            Self::RecordingImpossible => "recording_impossible",
+            Self::Shutdown => "shutdown",
+            Self::RecorderDied => "recorder_died",
+        }
+    }
+}
+
+/// The end of a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionClosed {
+    /// Which.
+    pub session: SessionId,
+    /// When.
+    pub closed: Timestamp,
+    /// Why.
+    pub reason: CloseReason,
+    /// One sentence more, for people; never a secret, never SQL.
+    pub detail: Option<String>,
+    /// How many statements it had.
+    pub statements: u64,
+    /// Bytes from the client, after the handshake.
+    pub bytes_in: u64,
+    /// Bytes to the client, after the handshake.
+    pub bytes_out: u64,
+    /// `server_version` as the database reported it.
+    pub server_version: Option<String>,
+}
+
+/// A client that was not let in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginRefused {
+    /// The name the session would have had; it is in the error text.
+    pub session: SessionId,
+    /// The recorder.
+    pub node: NodeName,
+    /// When.
+    pub time: Timestamp,
+    /// Where from.
+    pub peer: Peer,
+    /// Who, if the token was good and the rules said no.
+    pub principal: Option<Principal>,
+    /// The target's name in config.
+    pub target: String,
+    /// The wire protocol: `postgresql`.
+    pub protocol: String,
+    /// The database the client asked for.
+    pub database: Option<String>,
+    /// The database user the client asked for.
+    pub database_user: Option<String>,
+    /// The SQLSTATE that the client got.
+    pub sqlstate: String,
+    /// The cause, as a word: `expired`, `bad_signature`, `denied`.
+    pub cause: String,
+    /// The rules that denied, if rules did.
+    pub rules: Vec<String>,
+    /// The version of the rules, if they were asked.
+    pub policy_version: Option<String>,
+}

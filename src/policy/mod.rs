@@ -1,0 +1,1 @@
+//! Facts + principal → [`crate::model::Decision`]; default deny, and a failing rule denies.

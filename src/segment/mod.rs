@@ -1,0 +1,1 @@
+//! Records ⇄ Parquet, as `schemas/` says.

@@ -1,0 +1,1 @@
+//! Text + dialect → [`crate::model::Facts`]; unreadable text is a fact, not an error.

@@ -1,0 +1,1 @@
+//! Put once, over `object_store`.

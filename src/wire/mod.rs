@@ -1,0 +1,1 @@
+//! Bytes ⇄ messages as state machines without I/O; one folder per protocol.
