@@ -278,7 +278,8 @@ fn signed_by(
 }
 
 /// Names the one cryptography that jsonwebtoken is to use; else another crate in the build could make it panic.
-fn install_crypto() {
+/// Whoever signs or verifies calls this first; again does no harm.
+pub fn install_crypto() {
     if jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default().is_err() {
         tracing::trace!("jsonwebtoken has its cryptography already");
     }
