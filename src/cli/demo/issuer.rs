@@ -101,7 +101,7 @@ struct Signer {
 }
 
 impl DevelopmentIssuer {
-    /// Starts it on a port of 127.0.0.1; 0 takes a free one. Its tokens are for `audience` unless asked otherwise.
+    /// Starts it on a port of 127.0.0.1; 0 takes a free one. Tokens that are had over HTTP are for `audience`.
     ///
     /// # Errors
     ///
