@@ -1,5 +1,7 @@
 //! The command line: flags as data, dispatch, exit codes.
 
+pub mod demo;
+
 use std::process::ExitCode;
 
 /// Runs the command that the arguments name and returns its exit code.
