@@ -1,1 +1,284 @@
 //! The durable local log: the one place that answers "is it on disk?".
+//!
+//! What it promises:
+//!
+//! * [`Journal::record`] returns only after its entries are on stable storage, and a [`Permit`] comes from nowhere else.
+//! * Entries are numbered from 1 without gaps. What was recorded is found again after any crash of the program; what was
+//!   answered with an error is not found again.
+//! * [`Journal::note`] keeps an entry with the next flush, within [`NOTE_DELAY`] at the latest: a crash of the machine can
+//!   lose it, a crash of the program cannot once it is written.
+//! * One process holds a directory. Nothing is deleted but whole files, by [`Journal::free_before`].
+//!
+//! How: append-only files `journal-<first entry>.hj` of about [`Settings::file_bytes`]; callers encode, one writer thread
+//! appends what has queued up in one write, flushes once (`fdatasync`) and wakes the waiters. After a failed write or
+//! flush the file is not trusted again: the next file starts at the first entry that was not confirmed, and what the old
+//! file may hold from there on does not count.
+//!
+//! Rejected: an embedded key-value store (its own log under ours doubles every flush); Parquet written directly (nothing
+//! can be read back before the footer); one file for each session (a flush for each session instead of one for all).
+
+mod frame;
+mod reader;
+mod recovery;
+mod writer;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::model::Asked;
+use crate::model::Entry;
+use crate::model::EntrySeq;
+
+pub use reader::Reader;
+pub use recovery::{Damage, Opened};
+use writer::{Request, Shared};
+
+/// How long a noted entry may wait for a flush that somebody else pays for.
+pub const NOTE_DELAY: Duration = Duration::from_millis(200);
+/// Requests that may wait for the writer; more make the callers wait. Each holds at most one batch of one session.
+const QUEUE_LIMIT: usize = 4096;
+
+/// Where the journal lives and how much it may hold.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The directory; made if it is not there.
+    pub dir: PathBuf,
+    /// At this size, in bytes, statements are refused. Closings still fit: they are small and end the growth.
+    pub max_bytes: u64,
+    /// At this size, in bytes, new sessions are refused.
+    pub refuse_new_sessions_at: u64,
+    /// A file that reached this size, in bytes, is followed by the next.
+    pub file_bytes: u64,
+}
+
+impl Settings {
+    /// The usual size of one file: small enough that freeing follows shipping closely, large enough that few are made.
+    pub const FILE_BYTES: u64 = 64 << 20;
+}
+
+/// Proof that an allowed statement's intent is on stable storage. Only the journal makes one, and it is spent by use:
+/// neither `Clone` nor `Copy`.
+#[derive(Debug)]
+#[must_use]
+pub struct Permit {
+    asked: Asked,
+}
+
+impl Permit {
+    /// Spends the permit: what it was for.
+    pub fn spend(self) -> Asked {
+        self.asked
+    }
+}
+
+/// Why nothing could be recorded.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum JournalError {
+    /// Another process holds the directory.
+    #[error("the journal {dir} is held by another process ({holder})", dir = dir.display())]
+    Held {
+        /// The directory.
+        dir: PathBuf,
+        /// `pid 123`, or that it is not known.
+        holder: String,
+    },
+    /// The disk refused.
+    #[error("the journal could not {doing}: {error}")]
+    Disk {
+        /// What was tried.
+        doing: &'static str,
+        /// What the system said.
+        error: Arc<std::io::Error>,
+    },
+    /// The journal holds as much as it may.
+    #[error("the journal is full: {used} of {limit} bytes wait to be shipped")]
+    Full {
+        /// Bytes that it holds.
+        used: u64,
+        /// Bytes that it may hold for this kind of entry.
+        limit: u64,
+    },
+    /// The entry is longer than a frame can hold.
+    #[error("an entry is longer than the journal can keep")]
+    TooLong,
+    /// What was written is not there any more.
+    #[error("the journal lacks entry {entry}: {why}", entry = entry.0)]
+    Missing {
+        /// The entry.
+        entry: EntrySeq,
+        /// What was found instead.
+        why: String,
+    },
+    /// The journal was closed.
+    #[error("the journal is closed")]
+    Closed,
+}
+
+impl JournalError {
+    fn disk(doing: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        move |error| Self::Disk { doing, error: Arc::new(error) }
+    }
+}
+
+/// The journal. Cheap to clone; the clones share one writer.
+#[derive(Debug, Clone)]
+pub struct Journal {
+    requests: mpsc::Sender<Request>,
+    shared: Arc<Shared>,
+    flushed: watch::Receiver<EntrySeq>,
+}
+
+/// How much an entry may ask of a journal that fills up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Room {
+    /// A session wants to begin.
+    Opening,
+    /// A statement wants to go upstream, or to be refused.
+    Statement,
+    /// Something ends, or the journal's own book-keeping.
+    Closing,
+}
+
+impl Room {
+    fn of(entry: &Entry) -> Self {
+        match entry {
+            Entry::SessionOpened(_) => Self::Opening,
+            Entry::Intent(_) | Entry::Prepared(_) => Self::Statement,
+            _ => Self::Closing,
+        }
+    }
+}
+
+impl Journal {
+    /// Opens the directory, cuts a damaged tail, and starts the writer.
+    ///
+    /// # Errors
+    ///
+    /// Another process holds it, or the disk refuses.
+    pub fn open(settings: Settings) -> Result<Opened, JournalError> {
+        let recovered = recovery::recover(&settings)?;
+        let damage = recovered.damage.clone();
+        let last = recovered.last;
+        let (shared, requests, flushed) = writer::start(settings, recovered, QUEUE_LIMIT)?;
+        Ok(Opened { journal: Self { requests, shared, flushed }, damage, last })
+    }
+
+    /// Records entries and returns after the flush, with one permit for each that was allowed, in order.
+    ///
+    /// # Errors
+    ///
+    /// Nothing of it counts as recorded; nothing may be forwarded.
+    pub async fn record(&self, entries: Vec<Entry>) -> Result<Vec<Permit>, JournalError> {
+        let asked: Vec<Asked> = entries.iter().filter_map(permitted).collect();
+        self.append(entries).await?;
+        Ok(asked.into_iter().map(|asked| Permit { asked }).collect())
+    }
+
+    /// Records entries and returns the number of the last after the flush.
+    ///
+    /// # Errors
+    ///
+    /// Nothing of it counts as recorded.
+    pub async fn append(&self, entries: Vec<Entry>) -> Result<EntrySeq, JournalError> {
+        for entry in &entries {
+            self.room_for(Room::of(entry))?;
+        }
+        let payloads = encode(entries)?;
+        let (reply, answer) = oneshot::channel();
+        let request = Request::Append { payloads, reply };
+        self.requests.send(request).await.or(Err(JournalError::Closed))?;
+        answer.await.or(Err(JournalError::Closed))?
+    }
+
+    /// Keeps an entry with the next flush. Waits for room in the queue only.
+    ///
+    /// # Errors
+    ///
+    /// The journal is closed, or the entry too long to keep.
+    pub async fn note(&self, entry: Entry) -> Result<(), JournalError> {
+        let payloads = encode(vec![entry])?;
+        self.requests.send(Request::Note { payloads }).await.or(Err(JournalError::Closed))
+    }
+
+    /// The last entry on stable storage, as it advances.
+    pub fn flushed(&self) -> watch::Receiver<EntrySeq> {
+        self.flushed.clone()
+    }
+
+    /// A reader that starts at the oldest entry still here.
+    pub fn reader(&self) -> Reader {
+        Reader::new(Arc::clone(&self.shared))
+    }
+
+    /// Bytes that the journal holds on disk.
+    pub fn used_bytes(&self) -> u64 {
+        self.shared.used.load(Ordering::Relaxed)
+    }
+
+    /// Whether a new session could be recorded now.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::Full`].
+    pub fn room_for_session(&self) -> Result<(), JournalError> {
+        self.room_for(Room::Opening)
+    }
+
+    /// The first entry of the oldest file: what is carried from before it can be freed no further.
+    pub fn oldest_file_ends_before(&self) -> Option<EntrySeq> {
+        self.shared.files().keys().nth(1).copied()
+    }
+
+    /// Removes the files all of whose entries are before `keep`; never the one being written.
+    ///
+    /// # Errors
+    ///
+    /// The disk refuses; what was not removed stays readable.
+    pub async fn free_before(&self, keep: EntrySeq) -> Result<usize, JournalError> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(Request::Free { keep, reply }).await.or(Err(JournalError::Closed))?;
+        answer.await.or(Err(JournalError::Closed))?
+    }
+
+    /// Flushes what was noted and stops the writer. Later calls on any clone answer [`JournalError::Closed`].
+    pub async fn close(&self) {
+        let (reply, answer) = oneshot::channel();
+        if self.requests.send(Request::Close { reply }).await.is_ok() {
+            // An error means that the writer is gone already, which is what was asked for.
+            answer.await.ok();
+        }
+    }
+
+    fn room_for(&self, room: Room) -> Result<(), JournalError> {
+        let used = self.used_bytes();
+        let limit = match room {
+            Room::Opening => self.shared.settings.refuse_new_sessions_at,
+            Room::Statement => self.shared.settings.max_bytes,
+            Room::Closing => return Ok(()),
+        };
+        if used < limit { Ok(()) } else { Err(JournalError::Full { used, limit }) }
+    }
+}
+
+/// What a recorded entry permits: nothing, unless it is an allowed statement.
+fn permitted(entry: &Entry) -> Option<Asked> {
+    match entry {
+        Entry::Intent(intent) if intent.decision.allows() => Some(Asked::Execution(intent.reference)),
+        Entry::Prepared(prepared) if prepared.decision.allows() => {
+            Some(Asked::Preparation(prepared.session, prepared.number))
+        }
+        _ => None,
+    }
+}
+
+fn encode(entries: Vec<Entry>) -> Result<Vec<Vec<u8>>, JournalError> {
+    // The entry is dropped as soon as it is encoded: a large statement is held once, not twice.
+    entries.into_iter().map(|entry| frame::encode(&entry).or(Err(JournalError::TooLong))).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -75,6 +75,15 @@ impl FromStr for Reference {
     }
 }
 
+/// What a permit is for: one execution, or the preparation of a statement that is not executed yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Asked {
+    /// An execution.
+    Execution(Reference),
+    /// A preparation: the session and its number among the session's preparations.
+    Preparation(SessionId, u64),
+}
+
 /// The text is no session (`K7Q4M2XKDT`) and no reference (`K7Q4M2XKDT.42`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected a session such as K7Q4M2XKDT or a reference such as K7Q4M2XKDT.42")]

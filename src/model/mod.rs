@@ -24,7 +24,7 @@ mod time;
 pub use decision::{Decision, RuleId, Verdict};
 pub use entry::{Entry, Numbered, RecorderEvent, RecorderEventKind, SegmentCut, SegmentShipped};
 pub use facts::{Action, Effect, Facts, Kind, Object, ObjectKind};
-pub use id::{EntrySeq, Ids, NodeName, Reference, SegmentNo, SessionId, Sha256, UnreadableId};
+pub use id::{Asked, EntrySeq, Ids, NodeName, Reference, SegmentNo, SessionId, Sha256, UnreadableId};
 pub use principal::{Credential, Principal, TokenFacts};
 pub use record::{Intent, Outcome, OutcomeStatus, Prepared, Record};
 pub use session::{CloseReason, LoginRefused, Peer, Session, SessionClosed};

@@ -30,6 +30,8 @@ pub struct Intent {
 pub struct Prepared {
     /// The session.
     pub session: SessionId,
+    /// Its number among the session's preparations, from 1.
+    pub number: u64,
     /// When it was judged.
     pub time: Timestamp,
     /// What was sent; no values yet.
