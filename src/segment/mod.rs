@@ -153,13 +153,13 @@ impl Segment {
         for (day, mut records) in by_day(&rows.records, |record| record.intent.time) {
             records.sort_by_key(|record| (record.intent.time, record.intent.reference, record.entry));
             let sizes = records.iter().map(|record| tables::statement_size(record)).collect();
-            let table = |range| records.get(range).map(|records| tables::statements(records));
+            let table = |range| records.get(range).map(tables::statements);
             files.push(write::file(&stamp, Dataset::Statements, &day, sizes, table)?);
         }
         for (day, mut sessions) in by_day(&rows.sessions, SessionRow::time) {
             sessions.sort_by_key(|row| (row.time(), row.entry()));
             let sizes = sessions.iter().map(|row| tables::session_size(row)).collect();
-            let table = |range| sessions.get(range).map(|sessions| tables::sessions(sessions));
+            let table = |range| sessions.get(range).map(tables::sessions);
             files.push(write::file(&stamp, Dataset::Sessions, &day, sizes, table)?);
         }
         for (day, mut events) in by_day(&rows.events, EventRow::time) {

@@ -142,7 +142,7 @@ pub(super) fn sessions(rows: &[&SessionRow]) -> Result<Columns, SegmentError> {
     Ok(to)
 }
 
-fn as_closed<'a>(row: &'a SessionRow) -> Option<&'a SessionClosed> {
+fn as_closed(row: &SessionRow) -> Option<&SessionClosed> {
     match row {
         SessionRow::Closed { closed, .. } => Some(closed),
         SessionRow::Refused { .. } => None,
@@ -192,6 +192,7 @@ pub(super) fn events(node: &NodeName, rows: &[&EventRow]) -> Result<Columns, Seg
     let asked: Vec<_> = prepared().map(|row| row.map(|row| (&row.statement, &row.facts))).collect();
     statement(&mut to, "statement_kind", &asked)?;
     to.text("prepared_name", prepared().map(|row| row.and_then(|row| row.statement.prepared.as_deref())));
+    to.count("preparation", prepared().map(|row| row.map(|row| row.number)));
     let decisions: Vec<_> = prepared().map(|row| row.map(|row| &row.decision)).collect();
     decision(&mut to, &decisions)?;
     Ok(to)
