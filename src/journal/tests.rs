@@ -24,6 +24,7 @@ pub(super) fn intent(number: u64, text: &str, allow: bool) -> Entry {
         facts: Facts::unparsed("a test"),
         decision: Decision { verdict, rules: Vec::new(), policy_version: String::new(), message: None, hint: None },
         transaction: 'I',
+        server_version: None,
     }))
 }
 

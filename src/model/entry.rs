@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    EntrySeq, Intent, LoginRefused, NodeName, Outcome, Prepared, SegmentNo, Session, SessionClosed, Timestamp,
+    EntrySeq, Intent, LoginRefused, NodeName, Outcome, Prepared, SegmentNo, Session, SessionClosed, Sha256, Timestamp,
 };
 
 /// One thing that the journal keeps. Variants are only ever added: old journals stay readable.
@@ -109,4 +109,9 @@ pub struct SegmentShipped {
     pub segment: SegmentNo,
     /// The last entry that belongs to it.
     pub upto: EntrySeq,
+    /// The digest of its manifest, which the next manifest repeats: the chain survives a restart.
+    pub manifest_sha256: Sha256,
+    /// How many entries directly before this one carry all that was open at `upto`, so that files before it can be
+    /// freed; absent if nothing was to be freed.
+    pub carried: Option<u64>,
 }

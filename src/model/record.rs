@@ -21,6 +21,8 @@ pub struct Intent {
     pub decision: Decision,
     /// The transaction state it met: `I` idle, `T` in a transaction, `E` in a failed one.
     pub transaction: char,
+    /// `server_version` as the database reported it; absent if it never did.
+    pub server_version: Option<String>,
 }
 
 /// A statement that went upstream to be prepared, not yet executed: journaled before its bytes are sent.

@@ -1,1 +1,221 @@
 //! Records ⇄ Parquet, as `schemas/` says.
+//!
+//! Deterministic: the same rows under the same number give the same names and the same bytes, so a retry after a crash
+//! stores what is already there. Whole: no text and no value is cut, at any size.
+
+mod columns;
+mod manifest;
+mod params;
+mod schema;
+mod tables;
+mod write;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::model::{
+    EntrySeq, Intent, LoginRefused, NodeName, Outcome, Prepared, Record, RecorderEvent, SegmentNo, Session,
+    SessionClosed, Sha256, Timestamp,
+};
+
+pub use manifest::{Manifest, ManifestFile};
+pub use schema::{Dataset, MEANING};
+
+/// What one segment holds.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Rows {
+    /// Rows of `statements`.
+    pub records: Vec<Record>,
+    /// Rows of `sessions`.
+    pub sessions: Vec<SessionRow>,
+    /// Rows of `events`.
+    pub events: Vec<EventRow>,
+}
+
+impl Rows {
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many rows.
+    pub fn len(&self) -> usize {
+        self.records.len() + self.sessions.len() + self.events.len()
+    }
+}
+
+/// A row of `sessions`.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SessionRow {
+    /// A session that ended.
+    Closed {
+        /// The number of the closing entry.
+        entry: EntrySeq,
+        /// The session as it was opened.
+        session: Arc<Session>,
+        /// How it ended.
+        closed: SessionClosed,
+    },
+    /// A client that was not let in.
+    Refused {
+        /// The number of the entry.
+        entry: EntrySeq,
+        /// The refusal.
+        refused: Box<LoginRefused>,
+    },
+}
+
+impl SessionRow {
+    fn entry(&self) -> EntrySeq {
+        match self {
+            Self::Closed { entry, .. } | Self::Refused { entry, .. } => *entry,
+        }
+    }
+
+    fn time(&self) -> Timestamp {
+        match self {
+            Self::Closed { closed, .. } => closed.closed,
+            Self::Refused { refused, .. } => refused.time,
+        }
+    }
+}
+
+/// A row of `events`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EventRow {
+    /// The number of the entry.
+    pub entry: EntrySeq,
+    /// The session it belongs to, where it belongs to one that is known.
+    pub session: Option<Arc<Session>>,
+    /// What happened.
+    pub what: Happening,
+}
+
+/// What an event is about.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Happening {
+    /// Something about the recorder itself.
+    Recorder(RecorderEvent),
+    /// A statement was judged to be prepared.
+    Prepared(Arc<Prepared>),
+    /// An outcome whose intent or session is not known: kept, because nothing is dropped in silence.
+    UnmatchedOutcome {
+        /// How it ended.
+        outcome: Outcome,
+        /// The intent, if only the session is not known.
+        intent: Option<Arc<Intent>>,
+    },
+    /// The end of a session whose beginning is not known: kept, because nothing is dropped in silence.
+    UnmatchedClose(SessionClosed),
+}
+
+impl EventRow {
+    fn time(&self) -> Timestamp {
+        match &self.what {
+            Happening::Recorder(event) => event.time,
+            Happening::Prepared(prepared) => prepared.time,
+            Happening::UnmatchedOutcome { outcome, .. } => outcome.time,
+            Happening::UnmatchedClose(closed) => closed.closed,
+        }
+    }
+}
+
+/// An object of the archive, ready to be stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct File {
+    /// Its name below the archive's prefix.
+    pub name: String,
+    /// Its bytes.
+    pub bytes: Bytes,
+    /// How many rows it holds.
+    pub rows: u64,
+    /// The digest of its bytes.
+    pub sha256: Sha256,
+}
+
+impl File {
+    fn new(name: String, bytes: Bytes, rows: usize) -> Self {
+        let sha256 = Sha256::of(&bytes);
+        Self { name, bytes, rows: rows as u64, sha256 }
+    }
+}
+
+/// The Parquet files that are sealed together.
+#[derive(Debug)]
+pub struct Segment;
+
+impl Segment {
+    /// The files of one segment, one for each dataset and UTC day; a dataset without rows has none.
+    ///
+    /// # Errors
+    ///
+    /// [`SegmentError`]; the rows are untouched, and a retry with the same program fails in the same way.
+    pub fn build(node: &NodeName, no: SegmentNo, cut_time: Timestamp, rows: &Rows) -> Result<Vec<File>, SegmentError> {
+        let stamp = write::Stamp { node, no, cut_time };
+        let mut files = Vec::new();
+        for (day, mut records) in by_day(&rows.records, |record| record.intent.time) {
+            records.sort_by_key(|record| (record.intent.time, record.intent.reference, record.entry));
+            let sizes = records.iter().map(|record| tables::statement_size(record)).collect();
+            let table = |range| records.get(range).map(tables::statements);
+            files.push(write::file(&stamp, Dataset::Statements, &day, sizes, table)?);
+        }
+        for (day, mut sessions) in by_day(&rows.sessions, SessionRow::time) {
+            sessions.sort_by_key(|row| (row.time(), row.entry()));
+            let sizes = sessions.iter().map(|row| tables::session_size(row)).collect();
+            let table = |range| sessions.get(range).map(tables::sessions);
+            files.push(write::file(&stamp, Dataset::Sessions, &day, sizes, table)?);
+        }
+        for (day, mut events) in by_day(&rows.events, EventRow::time) {
+            events.sort_by_key(|row| (row.time(), row.entry));
+            let sizes = events.iter().map(|row| tables::event_size(row)).collect();
+            let table = |range| events.get(range).map(|events| tables::events(node, events));
+            files.push(write::file(&stamp, Dataset::Events, &day, sizes, table)?);
+        }
+        Ok(files)
+    }
+}
+
+fn by_day<T>(rows: &[T], time: impl Fn(&T) -> Timestamp) -> BTreeMap<String, Vec<&T>> {
+    let mut days: BTreeMap<String, Vec<&T>> = BTreeMap::new();
+    for row in rows {
+        days.entry(time(row).date()).or_default().push(row);
+    }
+    days
+}
+
+/// Why a segment could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum SegmentError {
+    /// The program contradicts the contract it was built with.
+    #[error("this program's {dataset} contract cannot be used: {problem}")]
+    Contract {
+        /// Which.
+        dataset: &'static str,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Rows do not fit the contract.
+    #[error("rows of {dataset} do not fit its contract: {source}")]
+    Rows {
+        /// Which.
+        dataset: &'static str,
+        /// What is wrong.
+        source: arrow::error::ArrowError,
+    },
+    /// The Parquet writer failed.
+    #[error("the Parquet writer failed on {dataset}: {source}")]
+    Parquet {
+        /// Which.
+        dataset: &'static str,
+        /// What it said.
+        source: parquet::errors::ParquetError,
+    },
+    /// A value has no JSON form.
+    #[error("a value cannot be written as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+#[cfg(test)]
+pub(crate) mod tests;
