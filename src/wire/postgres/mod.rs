@@ -18,6 +18,7 @@ pub mod frame;
 pub mod handshake;
 pub mod message;
 mod names;
+pub mod parameters;
 mod running;
 
 /// The protocol's name in config and records.
