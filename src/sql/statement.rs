@@ -4,7 +4,7 @@ use sqlparser::ast::{CopySource, CopyTarget, CreateTableOptions, Declare, Declar
 
 use super::names;
 use super::walk::{NotUnderstood, Result, Walk};
-use crate::model::{Action, Kind, ObjectKind};
+use crate::model::{Action, Effect, Kind, ObjectKind};
 
 /// What the outermost node says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,7 +120,9 @@ impl Walk {
             }
             CopySource::Query(query) => {
                 self.query(query)?;
-                self.note_plain(Action::CopyOut);
+                let read = self.effects.iter().filter(|effect| effect.action == Action::Select);
+                let out: Vec<Effect> = read.map(|read| Effect { action: Action::CopyOut, ..read.clone() }).collect();
+                self.effects.extend(out);
             }
         }
         match target {

@@ -113,8 +113,8 @@ fn changes_name_what_they_change_and_what_they_read() {
         ),
         ("COPY t TO STDOUT", "select t, copy_out t"),
         ("COPY t (a, b) FROM STDIN WITH (FORMAT csv)", "insert t, copy_in t"),
-        ("COPY (SELECT * FROM t WHERE a) TO STDOUT", "select t where, copy_out"),
-        ("COPY (DELETE FROM t RETURNING *) TO STDOUT", "select t, delete t, copy_out"),
+        ("COPY (SELECT * FROM t WHERE a) TO STDOUT", "select t where, copy_out t where"),
+        ("COPY (DELETE FROM t RETURNING *) TO STDOUT", "select t, delete t, copy_out t"),
         ("COPY t FROM PROGRAM 'id'", "insert t, copy_in t, admin"),
         ("COPY t TO '/tmp/x'", "select t, copy_out t, admin"),
         ("UPDATE pg_settings SET setting = 'off'", "update pg_settings, set_unsafe"),
@@ -159,7 +159,8 @@ fn definitions_name_what_they_define_and_what_they_read() {
         let mut expected: Vec<_> = expected.split(", ").collect();
         let found = effects(text);
         let mut found: Vec<_> = found.split(", ").collect();
-        (expected.sort_unstable(), found.sort_unstable());
+        expected.sort_unstable();
+        found.sort_unstable();
         assert_eq!(found, expected, "{text}");
     }
 }
