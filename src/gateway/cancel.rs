@@ -9,14 +9,17 @@ use super::Site;
 use super::upstream;
 use crate::model::{Entry, RecorderEvent, RecorderEventKind, SessionId};
 
-/// Our key → the session and the database's key.
+/// A session and the database's key for it: process number and secret.
+type Cancellable = (SessionId, Option<(i32, Bytes)>);
+
+/// Our key (process number and secret) → what it cancels.
 #[derive(Debug, Default)]
 pub(super) struct Cancels {
-    sessions: Mutex<HashMap<(i32, i32), (SessionId, Option<(i32, Bytes)>)>>,
+    sessions: Mutex<HashMap<(i32, i32), Cancellable>>,
 }
 
 impl Cancels {
-    fn sessions(&self) -> MutexGuard<'_, HashMap<(i32, i32), (SessionId, Option<(i32, Bytes)>)>> {
+    fn sessions(&self) -> MutexGuard<'_, HashMap<(i32, i32), Cancellable>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -43,7 +46,7 @@ impl Drop for KeptKey<'_> {
 /// Serves a `CancelRequest`. The asker is told nothing, as by a server: whoever guesses keys learns nothing.
 pub(super) async fn serve(pid: i32, secret: &[u8], site: &Site) {
     let ours = <[u8; 4]>::try_from(secret).ok().map(|secret| (pid, i32::from_be_bytes(secret)));
-    let found = ours.and_then(|ours| site.cancels.sessions().get(&ours).cloned());
+    let found = ours.and_then(|ours| site.memory.cancels.sessions().get(&ours).cloned());
     let Some((session, theirs)) = found else {
         tracing::info!("a cancel request with an unknown key was ignored");
         return;

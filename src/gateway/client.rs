@@ -1,10 +1,12 @@
 //! The client's end: TLS, the startup packet, the token.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
 
 use super::Site;
 use crate::model::{Credential, Peer};
@@ -71,7 +73,7 @@ pub(super) async fn greet(socket: TcpStream, address: SocketAddr, site: &Site) -
                     return Err(ClientError::PlainBeforeTls);
                 }
                 socket.write_all(b"S").await?;
-                let encrypted = site.acceptor.accept(socket).await?;
+                let encrypted = TlsAcceptor::from(Arc::clone(&site.tls)).accept(socket).await?;
                 let version = encrypted.get_ref().1.protocol_version();
                 tls_version = Some(version.and_then(|version| version.as_str()).unwrap_or("TLS").replace('_', "."));
                 socket = Box::new(encrypted);

@@ -25,7 +25,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use site::{Credentials, OnTokenExpiry, Site, Target, UpstreamTls};
+pub use site::{Credentials, Memory, OnTokenExpiry, Site, Target, UpstreamTls};
 
 /// Connections held at a time. Each costs two sockets and some 200 KiB; the usual limit of open files is 1,024 to 65,536.
 const MAX_CONNECTIONS: usize = 2_000;

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::client::Socket;
-use super::settle::{Batch, Judge, settle};
+use super::settle::{Judge, settle};
 use super::{DRAIN_LIMIT, OnTokenExpiry, Site};
 use crate::journal::JournalError;
 use crate::model::{CloseReason, Entry, Session, SessionId};
@@ -282,17 +282,15 @@ async fn from_client(
     let (site, shared) = (lane.site, lane.shared);
     let mut framer = Framer::new(Side::Client, site.target.max_message);
     let mut judge = Judge::new(site, session);
-    let mut batch = Batch::default();
     loop {
-        let mut wanted = 1;
-        loop {
+        let wanted = loop {
             let step = framer.step(&buffer).map_err(RelayError::Client)?;
             match step {
                 Step::Frame { kind, len } => {
                     let frame = buffer.split_to(len).freeze();
                     shared.bytes_in.fetch_add(len as u64, Ordering::Relaxed);
-                    if take(kind, frame, &mut judge, &mut batch, &mut lane).await? {
-                        settle(&mut batch, &mut lane).await?;
+                    if take(kind, frame, &mut judge, &mut lane).await? {
+                        settle(&mut judge.batch, &mut lane).await?;
                         return farewell(lane).await;
                     }
                     shared.statements.store(judge.statements(), Ordering::Relaxed);
@@ -303,19 +301,16 @@ async fn from_client(
                     let mut exchange = shared.exchange();
                     if !exchange.discards_copy() {
                         exchange.copied_in(len);
-                        batch.pass(data);
+                        judge.batch.pass(data);
                     }
                 }
-                Step::Wait { wanted: needed } => {
-                    wanted = needed;
-                    break;
-                }
+                Step::Wait { wanted } => break wanted,
             }
-            if batch.bytes() >= BATCH_BYTES {
-                settle(&mut batch, &mut lane).await?;
+            if judge.batch.bytes() >= BATCH_BYTES {
+                settle(&mut judge.batch, &mut lane).await?;
             }
-        }
-        settle(&mut batch, &mut lane).await?;
+        };
+        settle(&mut judge.batch, &mut lane).await?;
         while shared.exchange().crowded() {
             let answered = shared.answered.notified();
             if shared.exchange().crowded() {
@@ -341,13 +336,7 @@ async fn from_client(
 }
 
 /// Takes one frame; true when the client says goodbye.
-async fn take(
-    kind: u8,
-    frame: Bytes,
-    judge: &mut Judge<'_>,
-    batch: &mut Batch,
-    lane: &mut Lane<'_>,
-) -> Result<bool, RelayError> {
+async fn take(kind: u8, frame: Bytes, judge: &mut Judge<'_>, lane: &mut Lane<'_>) -> Result<bool, RelayError> {
     let shared = lane.shared;
     let mut frame = frame;
     loop {
@@ -360,16 +349,16 @@ async fn take(
                 Request::Terminate => return Ok(true),
                 Request::Wait(again) => again,
                 request => {
-                    judge.judge(request, kind, &mut exchange, batch);
+                    judge.judge(request, kind, &mut exchange);
                     return Ok(false);
                 }
             }
         };
         frame = waiting;
-        if batch.is_empty() {
+        if judge.batch.is_empty() {
             answered.await;
         } else {
-            settle(batch, lane).await?;
+            settle(&mut judge.batch, lane).await?;
         }
     }
 }

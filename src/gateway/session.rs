@@ -84,7 +84,7 @@ async fn attend(
 ) -> End {
     let Upstream { socket, greeting, buffer } = upstream;
     let (pid, secret) = site.ids.cancel_key();
-    let _kept = site.cancels.keep((pid, secret), session.id, greeting.key.clone());
+    let _kept = site.memory.cancels.keep((pid, secret), session.id, greeting.key.clone());
     let mut welcome = message::authentication_ok().to_vec();
     for frame in &greeting.frames {
         welcome.extend_from_slice(frame);

@@ -65,6 +65,8 @@ pub(super) struct Judge<'a> {
     session: &'a Session,
     statements: u64,
     preparations: u64,
+    /// What was judged and not sent yet.
+    pub(super) batch: Batch,
 }
 
 /// What a statement was found to be.
@@ -76,7 +78,7 @@ struct Judged {
 
 impl<'a> Judge<'a> {
     pub(super) fn new(site: &'a Site, session: &'a Session) -> Self {
-        Self { site, session, statements: 0, preparations: 0 }
+        Self { site, session, statements: 0, preparations: 0, batch: Batch::default() }
     }
 
     /// How many statements the session has had.
@@ -90,22 +92,22 @@ impl<'a> Judge<'a> {
     }
 
     /// Judges what a frame asks for and adds it to the batch.
-    pub(super) fn judge(&mut self, request: Request, kind: u8, exchange: &mut Exchange, batch: &mut Batch) {
+    pub(super) fn judge(&mut self, request: Request, kind: u8, exchange: &mut Exchange) {
         match request {
-            Request::Pass(frame) if kind == b'S' => batch.push(frame.len(), Item::Sync(frame)),
-            Request::Pass(frame) => batch.pass(frame),
+            Request::Pass(frame) if kind == b'S' => self.batch.push(frame.len(), Item::Sync(frame)),
+            Request::Pass(frame) => self.batch.pass(frame),
             Request::Query(text, frame) => {
                 let statement = bare(How::Query, text);
                 let judged = self.decide(None, &statement.text, exchange);
-                self.execution(statement, judged, frame, exchange, batch);
+                self.execution(statement, judged, &frame, exchange);
             }
-            Request::Parse(parse, frame) => self.preparation(parse, frame, exchange, batch),
+            Request::Parse(parse, frame) => self.preparation(parse, &frame, exchange),
             Request::Execute(executed, frame) => {
                 let facts = executed.statement.as_ref().map(|prepared| Arc::clone(&prepared.facts));
                 let statement = executed_statement(executed);
                 let facts = facts.unwrap_or_else(|| Arc::new(Facts::unparsed(UNSEEN)));
                 let judged = self.decide(Some(facts), &statement.text, exchange);
-                self.execution(statement, judged, frame, exchange, batch);
+                self.execution(statement, judged, &frame, exchange);
             }
             Request::FunctionCall => {
                 let refusal = |reference| {
@@ -116,7 +118,7 @@ impl<'a> Judge<'a> {
                 let facts = Arc::new(Facts::unparsed("a function call message, which is not supported"));
                 let judged = Judged { facts, decision: self.unsupported(), transaction: exchange.transaction() };
                 let reference = self.next();
-                self.refuse(statement, judged, (reference, true), &refusal(reference), exchange, batch);
+                self.refuse(statement, judged, (reference, true), &refusal(reference), exchange);
             }
             Request::Discard | Request::Wait(_) | Request::Terminate => {}
         }
@@ -136,7 +138,7 @@ impl<'a> Judge<'a> {
     fn decide(&self, known: Option<Arc<Facts>>, text: &SqlText, exchange: &Exchange) -> Judged {
         let facts = match exchange.unreadable() {
             Some(problem) => Arc::new(Facts::unparsed(problem)),
-            None => known.unwrap_or_else(|| self.site.facts.read(text)),
+            None => known.unwrap_or_else(|| self.site.memory.facts.read(text)),
         };
         let transaction = exchange.transaction();
         let principal = &self.session.principal;
@@ -147,32 +149,25 @@ impl<'a> Judge<'a> {
     }
 
     /// A `Query` or an `Execute`.
-    fn execution(
-        &mut self,
-        statement: Statement,
-        judged: Judged,
-        frame: Bytes,
-        exchange: &mut Exchange,
-        batch: &mut Batch,
-    ) {
+    fn execution(&mut self, statement: Statement, judged: Judged, frame: &Bytes, exchange: &mut Exchange) {
         let reference = self.next();
         let simple = statement.request == How::Query;
         if !judged.decision.allows() {
             let refusal = denial(&judged, reference);
-            return self.refuse(statement, judged, (reference, simple), &refusal, exchange, batch);
+            return self.refuse(statement, judged, (reference, simple), &refusal, exchange);
         }
         if simple {
             exchange.allow_query(reference, frame.len());
         } else {
             exchange.allow_execute(reference, frame.len());
         }
-        batch.entries.push(self.intent(statement, judged, reference, exchange));
+        self.batch.entries.push(self.intent(statement, judged, reference, exchange));
         let held = Held::new(Asked::Execution(reference), frame.clone());
-        batch.push(frame.len(), Item::Held { held, reference, simple });
+        self.batch.push(frame.len(), Item::Held { held, reference, simple });
     }
 
     /// A `Parse`: its text goes upstream before anything is executed, so it is judged and recorded by itself.
-    fn preparation(&mut self, parse: message::Parse, frame: Bytes, exchange: &mut Exchange, batch: &mut Batch) {
+    fn preparation(&mut self, parse: message::Parse, frame: &Bytes, exchange: &mut Exchange) {
         let text = SqlText::new(parse.text.clone());
         let judged = self.decide(None, &text, exchange);
         let prepared_name = Some(shown(&parse.name));
@@ -183,12 +178,12 @@ impl<'a> Judge<'a> {
                 exchange.forget_unnamed();
             }
             let statement = Statement { prepared: prepared_name, ..bare(How::Parse, text) };
-            return self.refuse(statement, judged, (reference, false), &refusal, exchange, batch);
+            return self.refuse(statement, judged, (reference, false), &refusal, exchange);
         }
         self.preparations += 1;
         let number = self.preparations;
         exchange.allow_parse(parse, Arc::clone(&judged.facts), number);
-        batch.entries.push(Entry::Prepared(Box::new(Prepared {
+        self.batch.entries.push(Entry::Prepared(Box::new(Prepared {
             session: self.session.id,
             number,
             time: self.site.clock.now(),
@@ -199,7 +194,7 @@ impl<'a> Judge<'a> {
         let held = Held::new(Asked::Preparation(self.session.id, number), frame.clone());
         // Should it be impossible to record, the refusal names the statement that would have come next.
         let reference = Reference { session: self.session.id, statement: self.statements + 1 };
-        batch.push(frame.len(), Item::Held { held, reference, simple: false });
+        self.batch.push(frame.len(), Item::Held { held, reference, simple: false });
     }
 
     fn refuse(
@@ -209,13 +204,12 @@ impl<'a> Judge<'a> {
         (reference, simple): (Reference, bool),
         refusal: &Refusal,
         exchange: &mut Exchange,
-        batch: &mut Batch,
     ) {
         let poison = exchange.deny(simple, reference, refusal);
-        batch.entries.push(self.intent(statement, judged, reference, exchange));
+        self.batch.entries.push(self.intent(statement, judged, reference, exchange));
         let outcome = Outcome::denied(reference, self.site.clock.now(), refusal.sqlstate);
-        batch.entries.push(Entry::Outcome(Box::new(outcome)));
-        batch.push(poison.len(), Item::Denied(poison, reference));
+        self.batch.entries.push(Entry::Outcome(Box::new(outcome)));
+        self.batch.push(poison.len(), Item::Denied(poison, reference));
     }
 
     fn intent(&self, statement: Statement, judged: Judged, reference: Reference, exchange: &Exchange) -> Entry {

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::{ClientConfig, ServerConfig};
 
 use super::cancel::Cancels;
 use super::facts::FactsCache;
@@ -84,47 +83,25 @@ pub struct Site {
     /// What is behind.
     pub target: Target,
     /// Our side of TLS.
-    pub acceptor: TlsAcceptor,
+    pub tls: Arc<ServerConfig>,
     /// Whether a client on loopback may do without TLS.
     pub plain_on_loopback: bool,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Identifiers.
     pub ids: Arc<dyn Ids>,
+    /// What its sessions share while they live.
+    pub memory: Memory,
+}
+
+/// What the sessions of a listener share while they live: cancel keys, and the facts of texts.
+#[derive(Debug, Default)]
+pub struct Memory {
     pub(super) cancels: Cancels,
     pub(super) facts: FactsCache,
 }
 
-/// What a [`Site`] is made of.
-pub struct Parts {
-    /// The recorder's name.
-    pub node: NodeName,
-    /// Where everything is recorded.
-    pub journal: Journal,
-    /// Who is let in.
-    pub verifier: Arc<Verifier>,
-    /// What they may do.
-    pub policy: Arc<Policy>,
-    /// What is behind.
-    pub target: Target,
-    /// Our side of TLS.
-    pub acceptor: TlsAcceptor,
-    /// Whether a client on loopback may do without TLS.
-    pub plain_on_loopback: bool,
-    /// The time.
-    pub clock: Arc<dyn Clock>,
-    /// Identifiers.
-    pub ids: Arc<dyn Ids>,
-}
-
 impl Site {
-    /// A site with nobody in it.
-    pub fn new(parts: Parts) -> Self {
-        let Parts { node, journal, verifier, policy, target, acceptor, plain_on_loopback, clock, ids } = parts;
-        let (cancels, facts) = (Cancels::default(), FactsCache::default());
-        Self { node, journal, verifier, policy, target, acceptor, plain_on_loopback, clock, ids, cancels, facts }
-    }
-
     /// Where a session to `database` goes, in the words of the rules.
     pub(super) fn place(&self, database: &str) -> Place {
         Place {

@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -35,20 +34,20 @@ fn provider() -> Arc<CryptoProvider> {
 /// # Errors
 ///
 /// The texts are no certificate and key that fit.
-pub fn acceptor(certificate: &[u8], key: &[u8]) -> Result<TlsAcceptor, TlsError> {
+pub fn acceptor(certificate: &[u8], key: &[u8]) -> Result<Arc<ServerConfig>, TlsError> {
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(certificate)
         .collect::<Result<_, _>>()
-        .or_else(|_| Err(TlsError::NoCertificate("the certificate's file".to_owned())))?;
+        .map_err(|_broken| TlsError::NoCertificate("the certificate's file".to_owned()))?;
     if chain.is_empty() {
         return Err(TlsError::NoCertificate("the certificate's file".to_owned()));
     }
     let key =
-        PrivateKeyDer::from_pem_slice(key).or_else(|_| Err(TlsError::NoKey("the certificate's key".to_owned())))?;
+        PrivateKeyDer::from_pem_slice(key).map_err(|_broken| TlsError::NoKey("the certificate's key".to_owned()))?;
     let config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
         .map_err(TlsError::Unusable)?;
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    Ok(Arc::new(config))
 }
 
 /// Our side towards a database: authority and name are verified. With `authorities`, PEM text from `from`, only these
@@ -63,7 +62,7 @@ pub fn connector(authorities: Option<(&[u8], &Path)>) -> Result<Arc<ClientConfig
         Some((pem, from)) => {
             let flaw = || TlsError::NoCertificate(from.display().to_string());
             for certificate in CertificateDer::pem_slice_iter(pem) {
-                roots.add(certificate.or_else(|_| Err(flaw()))?).map_err(TlsError::Unusable)?;
+                roots.add(certificate.map_err(|_broken| flaw())?).map_err(TlsError::Unusable)?;
             }
             if roots.is_empty() {
                 return Err(flaw());
