@@ -177,7 +177,6 @@ impl Work {
         self.report(|status| {
             status.shipped = Some(shipped.segment);
             status.shipped_upto = shipped.upto;
-            status.failing = None;
         });
         tracing::info!(segment = cut.segment.0, rows = count, upto = cut.upto.0, "segment shipped");
         if freeing {
@@ -206,7 +205,7 @@ impl Work {
         loop {
             match self.store.put_once(&file.name, file.bytes.clone()).await {
                 Ok(_) => {
-                    self.report(|status| status.failing = None);
+                    self.goes_on();
                     return Ok(());
                 }
                 Err(error) if error.retryable() => {
@@ -241,7 +240,10 @@ impl Work {
         let mut pause = Pause::new(&self.settings);
         loop {
             match self.journal.append(entries()).await {
-                Ok(_) => return Ok(()),
+                Ok(_) => {
+                    self.goes_on();
+                    return Ok(());
+                }
                 Err(error @ (JournalError::Closed | JournalError::TooLong)) => return Err(error.into()),
                 Err(error) => {
                     tracing::warn!(%error, again_in = ?pause.0, "shipping could not be journaled");
@@ -266,7 +268,10 @@ impl Work {
         let mut pause = Pause::new(&self.settings);
         loop {
             match tokio::task::spawn_blocking(work.clone()).await {
-                Ok(Ok(done)) => return Ok(done),
+                Ok(Ok(done)) => {
+                    self.goes_on();
+                    return Ok(done);
+                }
                 Ok(Err(error)) => {
                     tracing::error!(%error, again_in = ?pause.0, "shipping could not {doing}");
                     self.report(|status| status.failing = Some(error.to_string()));
@@ -276,6 +281,11 @@ impl Work {
                 Err(_) => return Err(ShipError::Gone),
             }
         }
+    }
+
+    /// What failed before has succeeded. Nobody is woken up if nothing had failed.
+    fn goes_on(&self) {
+        self.status.send_if_modified(|status| status.failing.take().is_some());
     }
 
     fn report(&self, change: impl FnOnce(&mut ShipStatus)) {
