@@ -2,13 +2,14 @@
 # Runs a program for as long as whoever started this keeps its standard input open, then stops it and removes its
 # folder. So a part never outlives the test that started it, even if that test is killed.
 #
-# usage: leash.sh FOLDER SIGNAL COMMAND [ARGUMENT…]      (FOLDER `-` removes nothing)
+# usage: leash.sh FOLDER PIDFILE SIGNAL COMMAND [ARGUMENT…]      (FOLDER `-` removes nothing)
 set -u
-folder=$1 signal=$2
-shift 2
+folder=$1 pidfile=$2 signal=$3
+shift 3
 exec 3<&0
 "$@" </dev/null 3<&- &
 child=$!
+echo "$child" >"$pidfile"
 # Traps keep the leash alive through Ctrl-C, which reaches the child as well.
 trap : INT TERM HUP
 (

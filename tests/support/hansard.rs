@@ -1,19 +1,20 @@
 //! Hansard itself: the built program on a configuration of the test's, and its archive as a stranger reads it.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
 
 use super::azurite::{ACCOUNT, KEY};
 use super::issuer::AUDIENCE;
+use super::leash::Leash;
 use super::postgres::{DATABASE, PASSWORD, ROLE};
-use super::{
-    Azurite, Container, Folder, Issuer, Login, Postgres, START_LIMIT, free_port, output, python, repository, wait_for,
-};
+use super::{Azurite, Container, Folder, Issuer, Login, Postgres, free_port, output, python, repository};
 
 /// How long a clean stop may take: sessions end, the last segment is shipped.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
@@ -40,84 +41,68 @@ impl Store {
 /// A configured Hansard, running or not.
 #[derive(Debug)]
 pub(crate) struct Hansard {
-    folder: Folder,
-    store: Store,
-    issuer: &'static Issuer,
-    port: u16,
-    child: Option<Child>,
+    running: Option<Leash>,
     starts: u32,
+    port: u16,
+    issuer: &'static Issuer,
+    store: Store,
+    folder: Folder,
 }
 
 impl Hansard {
-    /// Starts one before the shared PostgreSQL and issuer, with the rules of `tests/support/rules/`.
+    /// Starts one before the shared PostgreSQL and issuer, with the rules of the tests.
     pub(crate) fn start(store: Store) -> Self {
+        let rules = fs::read_to_string(repository("tests/support/rules.cedar")).unwrap();
+        Self::start_with(store, &rules, Issuer::shared())
+    }
+
+    /// Starts one before the shared PostgreSQL.
+    pub(crate) fn start_with(store: Store, rules: &str, issuer: &'static Issuer) -> Self {
         let folder = Folder::new("node");
-        let issuer = Issuer::shared();
         let port = free_port();
-        let rules = folder.join("rules");
-        fs::create_dir_all(&rules).unwrap();
-        for rule in fs::read_dir(repository("tests/support/rules")).unwrap() {
-            let rule = rule.unwrap();
-            fs::copy(rule.path(), rules.join(rule.file_name())).unwrap();
+        fs::create_dir(folder.join("rules")).unwrap();
+        fs::write(folder.join("rules/tests.cedar"), rules).unwrap();
+        for (name, secret) in [("upstream.password", PASSWORD), ("storage.key", KEY)] {
+            fs::write(folder.join(name), secret).unwrap();
+            fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o600)).unwrap();
         }
-        fs::write(folder.join("upstream.password"), PASSWORD).unwrap();
-        fs::write(folder.join("storage.key"), KEY).unwrap();
         fs::write(folder.join("hansard.toml"), config(&folder, &store, issuer, port)).unwrap();
-        let mut hansard = Self { folder, store, issuer, port, child: None, starts: 0 };
+        let mut hansard = Self { running: None, starts: 0, port, issuer, store, folder };
         hansard.start_again();
         hansard
     }
 
     /// Starts it on the folders it had before.
     pub(crate) fn start_again(&mut self) {
-        assert!(self.child.is_none(), "it is running");
+        assert!(self.running.is_none(), "it is running");
         self.starts += 1;
-        let log = OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_hansard"));
         command.arg("serve").arg("-c").arg(self.folder.join("hansard.toml"));
-        let child = command.stdin(Stdio::null()).stdout(File::create(self.folder.join("stdout")).unwrap()).stderr(log);
-        self.child = Some(child.spawn().unwrap());
+        let log = self.log_path(self.starts);
+        let mut leash = Leash::borrow("Hansard", self.folder.path(), &log, "KILL", &command);
         let address = format!("127.0.0.1:{}", self.port);
-        wait_for("Hansard did not listen", START_LIMIT * 2, || {
-            let log = self.log();
-            if log.lines().any(|line| line.contains("listening") && line.contains(&address)) {
-                return Some(());
-            }
-            if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().unwrap()) {
-                panic!("Hansard ended at start ({status}):\n{log}");
-            }
-            None
-        });
+        leash.wait(|log| log.lines().find(|line| line.contains("listening") && line.contains(&address)).map(|_| ()));
+        self.running = Some(leash);
     }
 
     /// `kill -9`: no time for anything.
     pub(crate) fn kill(&mut self) {
-        let mut child = self.child.take().unwrap();
-        child.kill().unwrap();
-        child.wait().unwrap();
+        let code = self.running.take().unwrap().end(Signal::KILL, STOP_LIMIT);
+        assert_eq!(code, 128 + 9, "it ended otherwise before:\n{}", self.log());
     }
 
-    /// SIGTERM, and how it ended.
-    pub(crate) fn stop(&mut self) -> ExitStatus {
-        let mut child = self.child.take().unwrap();
-        kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-        wait_for("Hansard did not stop on SIGTERM", STOP_LIMIT, || child.try_wait().unwrap())
+    /// SIGTERM, and the code that it ended with.
+    pub(crate) fn stop(&mut self) -> i32 {
+        self.running.take().unwrap().end(Signal::TERM, STOP_LIMIT)
     }
 
-    /// What it wrote to standard error since it was started last.
+    fn log_path(&self, start: u32) -> PathBuf {
+        self.folder.join(&format!("log.{start}"))
+    }
+
+    /// What it wrote to standard error in all its starts.
     pub(crate) fn log(&self) -> String {
-        fs::read_to_string(self.log_path()).unwrap_or_default()
-    }
-
-    fn log_path(&self) -> PathBuf {
-        self.folder.join(&format!("log.{}", self.starts))
-    }
-
-    /// What it ever wrote to standard error.
-    pub(crate) fn whole_log(&self) -> String {
-        (1..=self.starts)
-            .map(|n| fs::read_to_string(self.folder.join(&format!("log.{n}"))).unwrap_or_default())
-            .collect()
+        (1..=self.starts).map(|start| fs::read_to_string(self.log_path(start)).unwrap_or_default()).collect()
     }
 
     /// The folder with its configuration, rules, journal and, if it is a folder, archive.
@@ -156,21 +141,19 @@ impl Hansard {
     }
 
     fn pid(&self) -> u32 {
-        self.child.as_ref().unwrap().id()
+        self.running.as_ref().unwrap().pid().as_raw_nonzero().get().unsigned_abs()
     }
 }
 
+/// A test that fails shows what Hansard said.
 impl Drop for Hansard {
     fn drop(&mut self) {
-        if let Some(child) = &mut self.child {
-            // It may have ended by itself.
-            drop(child.kill());
-            drop(child.wait());
-        }
         if std::thread::panicking() {
-            let log = self.whole_log();
+            let log = self.log();
             let start = log.char_indices().rev().nth(SHOWN_LOG).map_or(0, |(at, _)| at);
-            std::io::Write::write_all(&mut std::io::stderr(), log.split_at(start).1.as_bytes()).unwrap();
+            let shown = log.get(start..).unwrap_or_default();
+            // There is nobody left to tell that this failed.
+            drop(std::io::Write::write_all(&mut std::io::stderr(), shown.as_bytes()));
         }
     }
 }
@@ -196,21 +179,18 @@ impl Archive<'_> {
                 copy.path().to_owned()
             }
         };
-        let mut reader = python();
-        reader.arg(repository("tests/parts/duckdb_rows.py")).arg(folder);
-        let rows: Value = serde_json::from_str(&output(&mut reader, sql)).unwrap();
-        rows.as_array().unwrap().clone()
+        duckdb_rows(&folder, sql)
     }
 
     /// Queries until `enough` says so, or returns the last rows after a while.
     pub(crate) fn query_until(&self, sql: &str, enough: impl Fn(&[Value]) -> bool) -> Vec<Value> {
-        let start = std::time::Instant::now();
+        let start = Instant::now();
         loop {
             let rows = self.query(sql);
             if enough(&rows) || start.elapsed() > SHIP_LIMIT {
                 return rows;
             }
-            std::thread::sleep(Duration::from_millis(300));
+            sleep(Duration::from_millis(300));
         }
     }
 
@@ -222,6 +202,14 @@ impl Archive<'_> {
         );
         self.query_until(&sql, |rows| rows.len() >= count)
     }
+}
+
+/// The rows of a query over the views `statements`, `sessions` and `events` of an archive folder, read by DuckDB.
+pub(crate) fn duckdb_rows(archive: &Path, sql: &str) -> Vec<Value> {
+    let mut reader = python();
+    reader.arg(repository("tests/parts/duckdb_rows.py")).arg(archive);
+    let rows: Value = serde_json::from_str(&output(&mut reader, sql)).unwrap();
+    rows.as_array().unwrap().clone()
 }
 
 fn config(folder: &Folder, store: &Store, issuer: &Issuer, port: u16) -> String {

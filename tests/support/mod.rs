@@ -23,11 +23,11 @@ mod leash;
 mod postgres;
 mod stories;
 
-pub(crate) use azurite::{Azurite, Container};
+pub(crate) use azurite::{ACCOUNT, Azurite, Container, KEY};
 pub(crate) use clients::{Login, client, connect, encryption, psql, steady};
 pub(crate) use expected::{Expected, assert_recorded};
 pub(crate) use folder::Folder;
-pub(crate) use hansard::{Archive, Hansard, Store};
+pub(crate) use hansard::{Archive, Hansard, Store, duckdb_rows};
 pub(crate) use issuer::Issuer;
 pub(crate) use postgres::{Logged, Postgres};
 pub(crate) use stories::{CLIENTS, copied_bytes, run};

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::leash::Leash;
-use super::{Folder, Login, free_port, output, repository, wait_for};
+use super::{Expected, Folder, Login, free_port, output, repository, wait_for};
 
 /// The role that Hansard logs in as, which owns the database of the tests.
 pub(crate) const ROLE: &str = "hansard";
@@ -116,6 +116,18 @@ impl Postgres {
         psql.env("PGAPPNAME", "the tests themselves");
         psql.arg("-h").arg(self.leash.folder()).arg("-p").arg(self.port.to_string());
         output(&mut psql, sql).trim_end().to_owned()
+    }
+
+    /// The server was asked for exactly what a client ran of what was let through: two lists from two sides.
+    pub(crate) fn assert_asked(&self, application: &str, ran: &[Expected]) {
+        let ran: Vec<&Expected> = ran.iter().filter(|statement| statement.executed()).collect();
+        let logged = self.logged(application, ran.len());
+        for at in 0..ran.len().max(logged.len()) {
+            let (ran, logged) = (ran.get(at), logged.get(at));
+            let same = ran.zip(logged).is_some_and(|(ran, logged)| ran.is(logged));
+            assert!(same, "{application}, statement {at}:\n  ran    {ran:?}\n  logged {logged:?}");
+        }
+        assert!(!ran.is_empty(), "{application} ran nothing");
     }
 
     /// Every statement that the server was asked to execute by `application`, in order. Waits until there are `count`,
