@@ -25,7 +25,8 @@ permit (principal, action, resource)
 unless { action == Action::"unparsed" };
 "#;
 
-#[tokio::test(flavor = "multi_thread")]
+// A thread for each client, because those of Python and psql hold theirs until they end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
 async fn every_statement_of_every_client_is_one_row() {
     let hansard = Hansard::start(Store::azurite("end-to-end"));
     let people = ["ana", "dev", "dora", "robot"];

@@ -50,14 +50,13 @@ fn what_was_answered_is_in_the_archive_exactly_once_after_kill_9() {
         hansard.start_again();
     }
 
+    // A clean stop ships what is left. What was under way at a kill was perhaps answered and perhaps not.
+    assert_eq!(hansard.stop(), 0, "a clean stop");
     let archive = hansard.archive();
-    // The last that each writer asked may have been answered or not; all before it were.
-    let asked = "select count(*) as n, count(distinct reference) as references from statements \
-                 where application like 'steady-%'";
-    let rows = archive.query_until(asked, |rows| {
-        rows.first().is_some_and(|row| row["n"].as_u64() >= u64::try_from(answered.len()).ok())
-    });
-    assert_eq!(rows[0]["n"], rows[0]["references"], "a statement is there twice");
+    let sql =
+        "select count(*) as n, count(distinct reference) as refs from statements where application like 'steady-%'";
+    let rows = archive.query(sql);
+    assert_eq!(rows[0]["n"], rows[0]["refs"], "a statement is there twice");
 
     let recorded = recorded_ids(&archive);
     let distinct: BTreeSet<u64> = recorded.iter().copied().collect();
