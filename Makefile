@@ -31,7 +31,7 @@ lint: ## checks formatting and lints
 
 test: setup-test lint ## sets up, checks formatting and lints, runs every test
 	@mkdir -p target
-	$(CARGO) test --locked 2>&1 | tee target/test.log
+	$(CARGO) test --locked --no-fail-fast 2>&1 | tee target/test.log
 	@awk '/^test result: ok\./ { passed += $$4; ignored += $$8 } \
 	  END { printf "\nHansard: %d tests passed, %d ignored; formatting and lints are clean.\n", passed, ignored }' target/test.log
 

@@ -109,8 +109,8 @@ install_npm() {
 
 main() {
     case ${1:-} in demo | test) ;; *) stop "usage: install.sh demo|test" ;; esac
-    install_packages "$1"
     check_rust "$1"
+    install_packages "$1"
     check_postgres
     if [ "$1" = test ]; then
         mkdir -p "$PARTS"
