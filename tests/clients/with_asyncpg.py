@@ -83,7 +83,7 @@ async def copies(db):
     target = io.BytesIO()
     tag = await db.copy_from_query("select id from notes where id >= 2100 and id < 2150", output=target)
     check(tag == "COPY 50" and target.getvalue().startswith(b"2100\n"), "COPY out")
-    ran("query", "COPY (select id from notes where id >= 2100 and id < 2150) TO STDOUT ", rows_affected=50)
+    ran("query", "COPY (select id from notes where id >= 2100 and id < 2150) TO STDOUT ", rows_returned=50)
 
 
 async def denials(db):

@@ -128,7 +128,7 @@ def copies(db):
         copy.set_types(["int4", "text"])
         rows = list(copy.rows())
     check(rows[0] == (BASE + 100, "copied 0") and len(rows) == 100, "COPY out")
-    ran("query", query, rows_affected=100)
+    ran("query", query, rows_returned=100)
 
 
 def denials(db):

@@ -51,7 +51,7 @@ fn psql_story(login: &Login) -> Vec<Expected> {
         Expected::query(count).returned(1),
         Expected::query("select 'a;b';").returned(1),
         Expected::query("select 2;").returned(1),
-        Expected::query(copy_out).affected(11),
+        Expected::query(copy_out).returned(11),
         zero(),
         Expected::query("begin;"),
         zero(),
@@ -142,7 +142,7 @@ async fn copies(db: &tokio_postgres::Client, ran: &mut Vec<Expected>) {
     let text = "copy (select id from notes where id between 4100 and 4199) to stdout";
     let rows = db.copy_out(text).await.unwrap();
     assert_eq!(pin!(rows).try_fold(0, async |count, _| Ok(count + 1)).await.unwrap(), 100);
-    ran.push(Expected::execute(text, &[]).affected(100));
+    ran.push(Expected::execute(text, &[]).returned(100));
 }
 
 /// A statement that its own client cancels, by a connection of its own as every client does.
