@@ -76,10 +76,10 @@ async fn a_copy_of_1_gb_runs_through_in_constant_memory() {
     let growth = hansard.memory("VmHWM").saturating_sub(before);
     assert!(growth < MAX_GROWTH, "it grew by {} MiB", growth / MIB);
 
-    let sql = "select status, rows_affected, bytes_out >= 1000000000 as whole from statements \
+    let sql = "select status, rows_returned, bytes_out >= 1000000000 as whole from statements \
                where application = 'large-copy' order by statement_seq";
     let rows = hansard.archive().query_until(sql, |rows| rows.len() >= 2);
-    assert_eq!(rows[1], json!({ "status": "ok", "rows_affected": ROWS, "whole": true }));
+    assert_eq!(rows[1], json!({ "status": "ok", "rows_returned": ROWS, "whole": true }));
 }
 
 /// Text that no two places of look alike, so that a swapped or doubled piece is seen.
