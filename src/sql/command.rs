@@ -5,7 +5,7 @@
 
 use super::guard::{Kind as Cut, Token};
 use super::walk::Walk;
-use crate::model::{Action, Kind};
+use crate::model::{Action, Kind, Object, ObjectKind};
 
 /// Reads a simple command, or says that it is none.
 pub(super) fn read(tokens: &[Token<'_>], walk: &mut Walk) -> Option<Kind> {
@@ -15,9 +15,13 @@ pub(super) fn read(tokens: &[Token<'_>], walk: &mut Walk) -> Option<Kind> {
         (Kind::Admin, Action::Admin)
     } else if named(&["notify"]) {
         // The payload is a string; a string is all that may stand there.
-        let plain = rest.iter().all(|token| is_plain(token) || token.kind == Cut::Text || token.is_mark(","));
+        if !rest.iter().all(|token| is_plain(token) || token.kind == Cut::Text) {
+            return None;
+        }
         walk.note_plain(Action::Admin);
-        return plain.then_some(Kind::Admin);
+        return Some(Kind::Admin);
+    } else if named(&["vacuum", "analyze", "analyse"]) {
+        return maintenance(rest, walk);
     } else if named(&["fetch", "move", "close"]) {
         (Kind::Cursor, Action::Session)
     } else if named(&["deallocate"]) {
@@ -65,6 +69,54 @@ fn is_plain(token: &Token<'_>) -> bool {
         Cut::Text | Cut::Parameter => false,
     }
 }
+
+/// `VACUUM (FULL) ANALYZE s.t (a, b), u`: words or a list of options, then tables with columns.
+fn maintenance(tokens: &[Token<'_>], walk: &mut Walk) -> Option<Kind> {
+    if !tokens.iter().all(is_plain) {
+        return None;
+    }
+    let is_option = |token: &Token<'_>| OPTIONS.iter().any(|word| token.is_word(word));
+    let mut depth = 0_i32;
+    let mut tables: Vec<Vec<String>> = vec![Vec::new()];
+    let mut in_options = true;
+    for token in tokens {
+        depth += i32::from(token.is_mark("("));
+        in_options &= depth > 0 || is_option(token);
+        if depth == 0 && !in_options {
+            let part = tables.last_mut()?;
+            match token.kind {
+                Cut::Word => part.push(token.text.to_ascii_lowercase()),
+                Cut::Quoted => part.push(unquoted(token.text)),
+                _ if token.is_mark(",") => tables.push(Vec::new()),
+                _ if token.is_mark(".") => {}
+                _ => return None,
+            }
+        }
+        depth -= i32::from(token.is_mark(")"));
+    }
+    let mut objects = Vec::new();
+    for table in &tables {
+        let (schema, name) = match table.as_slice() {
+            [name] => (None, name),
+            [schema, name] | [_, schema, name] => (Some(schema.clone()), name),
+            [] if tables.len() == 1 => continue,
+            _ => return None,
+        };
+        objects.push(Object { kind: ObjectKind::Table, schema, name: name.clone() });
+    }
+    if objects.is_empty() {
+        walk.note_plain(Action::Admin);
+    }
+    objects.into_iter().for_each(|object| walk.note(Action::Admin, object, false));
+    Some(Kind::Admin)
+}
+
+fn unquoted(name: &str) -> String {
+    let inside = name.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(name);
+    inside.replace("\"\"", "\"")
+}
+
+const OPTIONS: &[&str] = &["full", "freeze", "verbose", "analyze", "analyse"];
 
 /// `TABLE t …` as the `SELECT * FROM t …` that it is by definition; the parser knows it inside of queries only.
 pub(super) fn as_query(tokens: &[Token<'_>]) -> Option<String> {

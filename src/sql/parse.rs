@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
-use sqlparser::tokenizer::{Token as ParserToken, Tokenizer};
+use sqlparser::tokenizer::{Token as ParserToken, TokenWithSpan, Tokenizer};
 
-use super::guard::{self, Token};
+use super::guard::{self, Kind as Cut, Token};
 use super::statement::Read;
 use super::walk::{NotUnderstood, Result, Walk};
 use super::{MAX_STATEMENTS, command, fingerprint::fingerprint, statement};
@@ -40,12 +40,13 @@ fn parsed(tokens: &[Token<'_>], walk: &mut Walk) -> Result<Read> {
     let dialect = PostgreSqlDialect {};
     let rewritten = command::as_query(tokens);
     let selects = tokens.iter().filter(|token| token.is_word("select")).count() + usize::from(rewritten.is_some());
+    // `TABLE` became `SELECT * FROM`: one word more.
+    let rewritten_words = usize::from(rewritten.is_some());
     let line = rewritten.unwrap_or_else(|| guard::canonical(tokens));
     let cut = Tokenizer::new(&dialect, &line)
         .tokenize_with_location()
         .map_err(|_| NotUnderstood("not in the parser's grammar"))?;
-    let alien = |token: &ParserToken| matches!(token, ParserToken::CopyData { .. } | ParserToken::SemiColon);
-    if tokens.iter().all(|token| !token.is_mark(";")) && cut.iter().any(|token| alien(&token.token)) {
+    if !cut_alike(tokens, rewritten_words, &cut) {
         return Err(NotUnderstood("the parser cuts it differently"));
     }
     let mut parser = Parser::new(&dialect).with_tokens_with_locations(cut);
@@ -60,6 +61,30 @@ fn parsed(tokens: &[Token<'_>], walk: &mut Walk) -> Result<Read> {
         return Err(NotUnderstood("a query in a place that was not understood"));
     }
     Ok(read)
+}
+
+/// Whether the parser's lexer found as many words, strings and semicolons as the guard. Operators may be cut apart
+/// differently; they hold no text.
+fn cut_alike(tokens: &[Token<'_>], extra_words: usize, cut: &[TokenWithSpan]) -> bool {
+    let (mut words, mut texts, mut semicolons) = (0, 0, 0);
+    for token in cut {
+        match &token.token {
+            ParserToken::CopyData { .. } => return false,
+            ParserToken::Word(_) => words += 1,
+            ParserToken::SemiColon => semicolons += 1,
+            ParserToken::SingleQuotedString(_)
+            | ParserToken::DollarQuotedString(_)
+            | ParserToken::EscapedStringLiteral(_)
+            | ParserToken::NationalStringLiteral(_)
+            | ParserToken::SingleQuotedByteStringLiteral(_)
+            | ParserToken::HexStringLiteral(_) => texts += 1,
+            _ => {}
+        }
+    }
+    let count = |wanted: &dyn Fn(&Token<'_>) -> bool| tokens.iter().filter(|token| wanted(token)).count();
+    words == extra_words + count(&|token| matches!(token.kind, Cut::Word | Cut::Quoted))
+        && texts == count(&|token| token.kind == Cut::Text)
+        && semicolons == count(&|token| token.is_mark(";"))
 }
 
 /// All statements of a text as one.

@@ -217,6 +217,24 @@ fn settings_that_change_reading_or_identity_are_set_apart() {
 }
 
 #[test]
+fn maintenance_names_its_tables() {
+    for (text, expected) in [
+        ("VACUUM", "admin"),
+        ("VACUUM ANALYZE t", "admin t"),
+        ("VACUUM FULL VERBOSE S.T, \"U\" (a, b)", "admin U, admin s.t"),
+        ("VACUUM (FULL, PARALLEL 2) t", "admin t"),
+        ("VACUUM \"\"\"q\"", "admin \"q"),
+        ("ANALYZE t (a), u", "admin t, admin u"),
+        ("REFRESH MATERIALIZED VIEW v", "admin v"),
+        ("LOCK TABLE t, u", "admin t, admin u"),
+    ] {
+        assert_eq!(effects(text), expected, "{text}");
+    }
+    assert_unparsed("VACUUM t; VACUUM t u v w");
+    assert_unparsed("VACUUM t,");
+}
+
+#[test]
 fn kinds_are_those_of_the_outermost_node() {
     for (text, kind, has_where) in [
         ("SELECT 1", Kind::Select, Some(false)),
