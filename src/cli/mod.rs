@@ -110,7 +110,11 @@ pub fn main() -> ExitCode {
 fn say_only_where_on_panic() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
-        tracing::error!(place, "a part failed where it should not; please report this");
+        if tracing::dispatcher::has_been_set() {
+            tracing::error!(place, "a part failed where it should not; please report this");
+        } else {
+            render::say(format_args!("hansard failed where it should not, at {place}; please report this"));
+        }
     }));
 }
 
