@@ -1,8 +1,137 @@
 //! The command line: flags as data, dispatch, exit codes.
+//!
+//! Each command is a file with its arguments and its `run`, which returns an [`exit::Exit`]. Data goes to standard
+//! output through [`render`], the rest to standard error.
 
+pub mod certificate;
+pub mod exit;
+pub mod render;
+mod serve;
+pub mod system;
+
+use std::io::IsTerminal;
 use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Log, LogFormat, LogLevel};
+use crate::telemetry;
+use exit::Exit;
+use render::Format;
+
+/// The word-for-word record of who said what to a database
+#[derive(Debug, Parser)]
+#[command(name = "hansard", version, arg_required_else_help = true, after_long_help = exit::TABLE)]
+#[command(disable_help_subcommand = true, infer_subcommands = false)]
+struct Arguments {
+    #[command(flatten)]
+    globals: Globals,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::ServeArgs),
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Globals {
+    /// The form of data on standard output [default: table on a terminal, else ndjson]
+    #[arg(short, long, global = true, value_name = "FORM")]
+    output: Option<Format>,
+
+    /// No colour; also by NO_COLOR in the environment
+    #[arg(long, global = true)]
+    no_color: bool,
+
+    /// Say only what went wrong
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+
+    /// Say more; twice, still more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+impl Globals {
+    /// The form that data on standard output takes.
+    pub fn format(&self) -> Format {
+        Format::or_default(self.output)
+    }
+
+    /// Whether text on standard error may be coloured.
+    pub fn color(&self) -> bool {
+        let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        !self.no_color && !set("NO_COLOR") && !dumb && std::io::stderr().is_terminal()
+    }
+
+    /// The log's settings: flags go before the configuration. Commands without one pass `None` and log warnings only.
+    pub fn telemetry(&self, log: Option<Log>) -> telemetry::Settings {
+        let level = match (self.quiet, self.verbose, log.map(|log| log.level)) {
+            (true, _, _) | (_, 0, Some(LogLevel::Error)) => tracing::Level::ERROR,
+            (_, 0, None | Some(LogLevel::Warn)) => tracing::Level::WARN,
+            (_, 0, Some(LogLevel::Info)) => tracing::Level::INFO,
+            (_, 0, Some(LogLevel::Debug)) | (_, 1, _) => tracing::Level::DEBUG,
+            (_, 0, Some(LogLevel::Trace)) | (_, 2.., _) => tracing::Level::TRACE,
+        };
+        let format = log.and_then(|log| log.format).map(|format| match format {
+            LogFormat::Text => telemetry::Format::Text,
+            LogFormat::Json => telemetry::Format::Json,
+        });
+        telemetry::Settings { format, levels: telemetry::Levels::all(level), color: self.color() }
+    }
+}
 
 /// Runs the command that the arguments name and returns its exit code.
 pub fn main() -> ExitCode {
-    ExitCode::from(2)
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are no errors. If nobody reads them, nobody can be told.
+            error.print().unwrap_or_default();
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
+        }
+    };
+    let globals = &arguments.globals;
+    match &arguments.command {
+        Command::Serve(args) => serve::run(args, globals).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_do_not_contradict_one_another() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_leads_its_help_with_an_example() {
+        for command in Arguments::command().get_subcommands() {
+            let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(after.contains(&format!("hansard {}", command.get_name())), "{}", command.get_name());
+        }
+    }
+
+    #[test]
+    fn flags_go_before_the_configured_level() {
+        let log = Log { format: Some(LogFormat::Json), level: LogLevel::Warn };
+        let level = |quiet, verbose| {
+            let settings = Globals { quiet, verbose, ..Globals::default() }.telemetry(Some(log));
+            assert_eq!(settings.format, Some(telemetry::Format::Json));
+            settings.levels
+        };
+        assert_eq!(level(false, 0), telemetry::Levels::all(tracing::Level::WARN));
+        assert_eq!(level(true, 0), telemetry::Levels::all(tracing::Level::ERROR));
+        assert_eq!(level(false, 1), telemetry::Levels::all(tracing::Level::DEBUG));
+        assert_eq!(level(false, 2), telemetry::Levels::all(tracing::Level::TRACE));
+    }
 }

@@ -1,1 +1,0 @@
-//! The configuration: typed, unknown keys refused with a suggestion, all problems at once.

@@ -1,0 +1,258 @@
+//! The sections held against each other, and the defaults, each with its reason. The two ends of a connection are in
+//! [`super::ends`], the archive's place in [`super::storage`].
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::de::DeTable;
+
+use super::ends::{listeners, targets};
+use super::file::{
+    Algorithm, File, IdentitySection, IssuerSection, JournalSection, LogLevel, LogSection, TelemetrySection,
+};
+use super::reading::{Findings, Keys, Located, Named, OneOrMany, Surroundings, value_if_any, value_or};
+use super::storage::storage;
+use super::units::{Age, Percent, Size, duration_text};
+use super::urls::web;
+use super::values::{NodeSetting, SecretSection, VERSION, Version, version};
+use super::{Config, Identity, Issuer, Journal, Log, Secret};
+use crate::model::NodeName;
+
+/// What the large issuers sign with unless told otherwise.
+const ALGORITHMS: [Algorithm; 2] = [Algorithm::Rs256, Algorithm::Es256];
+/// Well beyond what machines with a time service are apart; also the most, because it prolongs every token.
+const CLOCK_SKEW: Duration = Duration::from_secs(60);
+const JOURNAL: &str = "/var/lib/hansard/journal";
+/// Hours of a busy database, if the archive is away.
+const JOURNAL_MAX: u64 = 10 << 30;
+/// The last fifth is for sessions that are already open.
+const REFUSE_NEW_SESSIONS_AT: u8 = 80;
+
+/// The folder that relative paths start from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Folder<'a>(&'a Path);
+
+impl Folder<'_> {
+    /// The path made whole.
+    pub(super) fn path(self, path: PathBuf) -> PathBuf {
+        self.0.join(path)
+    }
+
+    /// The reference with its path made whole.
+    pub(super) fn secret(self, reference: Located<SecretSection>) -> Option<Secret> {
+        Some(match reference.value? {
+            SecretSection::File(path) => Secret::in_file(reference.name, self.path(path)),
+            SecretSection::Env(variable) => Secret::in_env(reference.name, variable),
+        })
+    }
+}
+
+/// Reads `text`. Every problem is noted; without any, there is a configuration.
+pub(super) fn check(
+    text: &str,
+    folder: &Path,
+    surroundings: Surroundings<'_>,
+    findings: &mut Findings,
+) -> Option<Config> {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        findings.note(&error.span().unwrap_or(0..0), format!("not TOML: {}", error.message()));
+    }
+    if !findings.is_empty() || is_too_new(table.get_ref(), findings) {
+        return None;
+    }
+    let file = File::from_keys(&Keys::root(table.get_ref()), findings);
+    assemble(file, Folder(folder), surroundings, findings)
+}
+
+/// Notes a format that this program does not know; the rest of such a file means nothing here.
+fn is_too_new(table: &DeTable<'_>, findings: &mut Findings) -> bool {
+    let Some(value) = table.get("version") else { return false };
+    let newer = version(value.get_ref()).is_some_and(|version| version > VERSION);
+    if newer {
+        let problem = "version: the file is of a newer format than this program knows";
+        findings.note(&value.span(), format!("{problem} ({VERSION}); use a newer hansard"));
+    }
+    newer
+}
+
+fn assemble(file: File, folder: Folder<'_>, surroundings: Surroundings<'_>, findings: &mut Findings) -> Option<Config> {
+    let node = node(file.node, surroundings, findings);
+    let issuer_names = names(&file.issuer);
+    let issuer = only_issuer(file.issuer, folder, findings);
+    let identity = identity(file.identity, issuer_names.as_deref(), findings);
+    let targets = targets(file.target, folder, findings);
+    let listeners = listeners(file.listener, targets.as_deref(), folder, findings);
+    let policy = file.policy.value.and_then(|policy| policy.path.value);
+    let journal = journal(file.journal, folder, findings);
+    let storage = storage(file.storage, folder, findings);
+    let log = log(file.telemetry);
+    value_or(file.version, Version)?;
+    let targets: Option<Vec<_>> = targets?.into_iter().map(|known| known.target).collect();
+    Some(Config {
+        node: node?,
+        issuer: issuer?,
+        identity: identity?,
+        listeners: listeners?,
+        targets: targets?,
+        policy: policy?.0.into_iter().map(|path| folder.path(path)).collect(),
+        journal: journal?,
+        storage: storage?,
+        log: log?,
+    })
+}
+
+fn names<T>(named: &Located<Named<T>>) -> Option<Vec<String>> {
+    named.value.as_ref().map(|named| named.0.keys().cloned().collect())
+}
+
+fn node(
+    setting: Option<Located<NodeSetting>>,
+    surroundings: Surroundings<'_>,
+    findings: &mut Findings,
+) -> Option<NodeName> {
+    let Some(setting) = setting else {
+        let name = (surroundings.hostname)().and_then(|hostname| NodeName::new(sanitised(&hostname)).ok());
+        if name.is_none() {
+            findings.note(&(0..0), "the machine has no hostname that could be a node name; write node = \"NAME\"");
+        }
+        return name;
+    };
+    let named = setting.try_map(
+        |setting| {
+            match setting {
+                NodeSetting::Name(name) => NodeName::new(name).map_err(str::to_owned),
+                NodeSetting::Env(section) => {
+                    let Some(variable) = section.env.value else { return Ok(None) };
+                    match (surroundings.variable)(&variable) {
+                        Some(name) => NodeName::new(name).map_err(|problem| format!("{variable}: {problem}")),
+                        None => Err(format!("the environment variable {variable} is not set")),
+                    }
+                }
+            }
+            .map(Some)
+        },
+        findings,
+    );
+    named.value?
+}
+
+/// The machine's own name.
+pub(super) fn hostname() -> Option<String> {
+    ["/proc/sys/kernel/hostname", "/etc/hostname"]
+        .iter()
+        .find_map(|path| std::fs::read_to_string(path).ok())
+        .or_else(|| std::env::var("HOSTNAME").ok())
+        .map(|name| name.trim().to_owned())
+}
+
+/// A hostname as a node name: what cannot stand in one becomes a dash.
+fn sanitised(hostname: &str) -> String {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    hostname.trim_start_matches('.').chars().take(63).map(|c| if fits(c) { c } else { '-' }).collect()
+}
+
+/// Whether the operator's word can stand in messages and records as it is.
+pub(super) fn is_name(name: &str) -> bool {
+    (1..=63).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+}
+
+/// Notes names that are not.
+pub(super) fn refuse_bad_names<T>(named: &Named<T>, findings: &mut Findings) {
+    for (name, section) in &named.0 {
+        if !is_name(name) {
+            findings.note(&section.at, format!("{}: a name has 1 to 63 of a-z A-Z 0-9 - _", section.name));
+        }
+    }
+}
+
+fn only_issuer(issuers: Located<Named<IssuerSection>>, folder: Folder<'_>, findings: &mut Findings) -> Option<Issuer> {
+    let named = issuers.value?;
+    refuse_bad_names(&named, findings);
+    if named.0.is_empty() {
+        findings.note(&issuers.at, "the section [issuer.NAME] is missing");
+    }
+    for extra in named.0.values().skip(1) {
+        extra.refuse("this version knows one issuer; another stands above", findings);
+    }
+    let read: Vec<Option<Issuer>> =
+        named.0.into_iter().map(|(name, section)| issuer(name, section.value?, folder, findings)).collect();
+    read.into_iter().next()?
+}
+
+fn issuer(name: String, section: IssuerSection, folder: Folder<'_>, findings: &mut Findings) -> Option<Issuer> {
+    let discovery = section.discovery.try_map(|url| web(&url).map(|()| url), findings).value;
+    if let Some(skew) = &section.clock_skew
+        && skew.value.is_some_and(|Age(skew)| skew > CLOCK_SKEW)
+    {
+        skew.refuse(format_args!("must be at most {}", duration_text(CLOCK_SKEW)), findings);
+    }
+    if let Some(age) = &section.max_token_age
+        && age.value == Some(Age(Duration::ZERO))
+    {
+        age.refuse("must be more than nothing", findings);
+    }
+    let clock_skew = value_or(section.clock_skew, Age(CLOCK_SKEW));
+    let require_claims = value_if_any(section.require_claims)?.map_or_else(Default::default, |claims| claims.0);
+    let require_claims: Option<_> =
+        require_claims.into_iter().map(|(claim, value)| Some((claim, value.value?.0))).collect();
+    Some(Issuer {
+        name,
+        discovery: discovery?,
+        audience: section.audience.value?.0,
+        algorithms: value_or(section.algorithms, OneOrMany(ALGORITHMS.to_vec()))?.0,
+        require_claims: require_claims?,
+        max_token_age: value_if_any(section.max_token_age)?.map(|Age(age)| age),
+        clock_skew: clock_skew?.0,
+        ca_file: value_if_any(section.ca_file)?.map(|path| folder.path(path)),
+    })
+}
+
+/// The identity that bears an issuer's name, or the usual claims.
+fn identity(
+    identities: Option<Located<Named<IdentitySection>>>,
+    issuers: Option<&[String]>,
+    findings: &mut Findings,
+) -> Option<Identity> {
+    let mut section = IdentitySection::default();
+    if let Some(identities) = identities {
+        for (name, identity) in identities.value?.0 {
+            match issuers {
+                Some(issuers) if !issuers.contains(&name) => {
+                    identity.refuse(format_args!("there is no [issuer.{name}]"), findings);
+                }
+                _ => section = identity.value?,
+            }
+        }
+    }
+    let texts = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let display = OneOrMany(texts(&["preferred_username", "upn", "email", "name"]));
+    Some(Identity {
+        subject: value_or(section.subject, "sub".to_owned())?,
+        display: value_or(section.display, display)?.0,
+        email: value_or(section.email, "email".to_owned())?,
+        roles: value_or(section.roles, "roles".to_owned())?,
+        groups: value_or(section.groups, "groups".to_owned())?,
+        keep: value_if_any(section.keep)?.map_or_else(Vec::new, |keep| keep.0),
+    })
+}
+
+fn journal(section: Option<Located<JournalSection>>, folder: Folder<'_>, findings: &mut Findings) -> Option<Journal> {
+    let section = value_or(section, JournalSection::default())?;
+    if let Some(max) = &section.max
+        && max.value == Some(Size(0))
+    {
+        max.refuse("must be more than nothing", findings);
+    }
+    Some(Journal {
+        path: folder.path(value_or(section.path, PathBuf::from(JOURNAL))?),
+        max: value_or(section.max, Size(JOURNAL_MAX))?.0,
+        refuse_new_sessions_at: value_or(section.refuse_new_sessions_at, Percent(REFUSE_NEW_SESSIONS_AT))?.0,
+    })
+}
+
+fn log(telemetry: Option<Located<TelemetrySection>>) -> Option<Log> {
+    let log = value_or(telemetry, TelemetrySection::default())?.log;
+    let log = value_or(log, LogSection::default())?;
+    Some(Log { format: value_if_any(log.format)?, level: value_or(log.level, LogLevel::Info)? })
+}

@@ -1,0 +1,230 @@
+//! The two ends of a connection held against each other: `[listener.NAME]` and `[target.NAME]`.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use super::checks::{Folder, refuse_bad_names};
+use super::file::{
+    ListenerSection, ListenerTlsSection, OnTokenExpiry, Plain, SessionSection, TargetSection, UpstreamTlsMode,
+    UpstreamTlsSection,
+};
+use super::reading::{Findings, Located, Named, OneOrMany, closest, value_if_any, value_or};
+use super::units::{Size, size_text};
+use super::values::{Address, Upstream};
+use super::{Listener, ListenerTls, Target, UpstreamTls};
+
+/// Nobody outside the machine reaches a listener whose address was not chosen. Not 5432, which is taken on a machine
+/// that has a PostgreSQL.
+const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 6432);
+/// The name of the listener that is there when none is written.
+const LISTENER: &str = "main";
+/// Room for any statement that a person or a program sends, and for large values.
+const MAX_MESSAGE: u64 = 256 << 20;
+/// Above it PostgreSQL itself takes no message.
+const MAX_MESSAGE_CEILING: u64 = 1 << 30;
+/// Below it ordinary statements of reporting tools would be refused.
+const MAX_MESSAGE_FLOOR: u64 = 64 << 10;
+
+/// A target, known by name even if something in it is wrong, so that one mistake is not reported as two.
+#[derive(Debug)]
+pub(super) struct KnownTarget {
+    name: String,
+    /// Whether it is on this machine; absent, unknown.
+    loopback: Option<bool>,
+    used: std::cell::Cell<bool>,
+    at: super::reading::Place,
+    pub(super) target: Option<Target>,
+}
+
+pub(super) fn targets(
+    targets: Located<Named<TargetSection>>,
+    folder: Folder<'_>,
+    findings: &mut Findings,
+) -> Option<Vec<KnownTarget>> {
+    let named = targets.value?;
+    refuse_bad_names(&named, findings);
+    if named.0.is_empty() {
+        findings.note(&targets.at, "the section [target.NAME] is missing");
+    }
+    let known = named.0.into_iter().map(|(name, section)| {
+        let upstream = section.value.as_ref().and_then(|section| section.upstream.value.as_ref());
+        KnownTarget {
+            loopback: upstream.map(Upstream::is_loopback),
+            used: false.into(),
+            at: section.at,
+            target: section.value.and_then(|section| target(&name, section, folder, findings)),
+            name,
+        }
+    });
+    Some(known.collect())
+}
+
+fn target(name: &str, section: TargetSection, folder: Folder<'_>, findings: &mut Findings) -> Option<Target> {
+    let tls = upstream_tls(section.tls, section.upstream.value.as_ref(), folder, findings);
+    if let Some(max) = &section.max_message
+        && max.value.is_some_and(|Size(max)| !(MAX_MESSAGE_FLOOR..=MAX_MESSAGE_CEILING).contains(&max))
+    {
+        let (floor, ceiling) = (size_text(MAX_MESSAGE_FLOOR), size_text(MAX_MESSAGE_CEILING));
+        max.refuse(format_args!("must be from {floor} to {ceiling}"), findings);
+    }
+    let login = section.login.value;
+    let databases = value_if_any(section.databases)?.map_or_else(BTreeMap::new, |databases| databases.0);
+    let databases: Option<_> = databases.into_iter().map(|(alias, real)| Some((alias, real.value?))).collect();
+    let session = value_or(section.session, SessionSection::default())?;
+    let (user, password) = login.map(|login| (login.user.value, folder.secret(login.password)))?;
+    Some(Target {
+        name: name.to_owned(),
+        engine: section.engine.value?,
+        upstream: section.upstream.value?,
+        tls: tls?,
+        user: user?,
+        password: password?,
+        databases: databases?,
+        on_token_expiry: value_or(session.on_token_expiry, OnTokenExpiry::FinishTransactionThenClose)?,
+        max_message: value_or(section.max_message, Size(MAX_MESSAGE))?.0,
+    })
+}
+
+fn upstream_tls(
+    section: Option<Located<UpstreamTlsSection>>,
+    upstream: Option<&Upstream>,
+    folder: Folder<'_>,
+    findings: &mut Findings,
+) -> Option<UpstreamTls> {
+    let section = value_or(section, UpstreamTlsSection::default())?;
+    let disabled = section.mode.as_ref().filter(|mode| mode.value == Some(UpstreamTlsMode::Disable));
+    if let Some(mode) = disabled {
+        if upstream.is_some_and(|upstream| !upstream.is_loopback()) {
+            let why = "\"disable\" is for an upstream on loopback: statements and rows would be readable on the way";
+            mode.refuse(why, findings);
+        }
+        if let Some(ca_file) = &section.ca_file {
+            ca_file.refuse("has no meaning with mode = \"disable\"", findings);
+        }
+    }
+    Some(match value_or(section.mode, UpstreamTlsMode::VerifyFull)? {
+        UpstreamTlsMode::Disable => UpstreamTls::Disable,
+        UpstreamTlsMode::VerifyFull => {
+            UpstreamTls::VerifyFull { ca_file: value_if_any(section.ca_file)?.map(|path| folder.path(path)) }
+        }
+    })
+}
+
+pub(super) fn listeners(
+    listeners: Option<Located<Named<ListenerSection>>>,
+    targets: Option<&[KnownTarget]>,
+    folder: Folder<'_>,
+    findings: &mut Findings,
+) -> Option<Vec<Listener>> {
+    let unwritten = || {
+        let section =
+            Located { value: Some(ListenerSection::default()), at: 0..0, name: format!("listener.{LISTENER}") };
+        Named([(LISTENER.to_owned(), section)].into())
+    };
+    let written = listeners.map_or_else(|| Some(unwritten()), |listeners| listeners.value)?;
+    let named = if written.0.is_empty() { unwritten() } else { written };
+    refuse_bad_names(&named, findings);
+    refuse_shared_addresses(&named, findings);
+    let read: Vec<Option<Listener>> =
+        named.0.into_iter().map(|(name, section)| listener(name, section, targets, folder, findings)).collect();
+    let all: Option<Vec<Listener>> = read.into_iter().collect();
+    if all.is_some() {
+        for known in targets?.iter().filter(|known| !known.used.get()) {
+            findings.note(&known.at, format!("target.{}: no listener leads here", known.name));
+        }
+    }
+    all
+}
+
+fn refuse_shared_addresses(named: &Named<ListenerSection>, findings: &mut Findings) {
+    let mut taken: BTreeMap<SocketAddr, &str> = BTreeMap::new();
+    for (name, section) in &named.0 {
+        let Some(value) = &section.value else { continue };
+        let Some(Address(address)) = value.address.as_ref().map_or(Some(Address(ADDRESS)), |address| address.value)
+        else {
+            continue;
+        };
+        // Port 0 is whichever is free: never the same twice.
+        if address.port() == 0 {
+            continue;
+        }
+        if let Some(other) = taken.insert(address, name) {
+            let at = value.address.as_ref().map_or(&section.at, |address| &address.at);
+            findings.note(at, format!("{}.address: is that of listener.{other} too", section.name));
+        }
+    }
+}
+
+fn listener(
+    name: String,
+    section: Located<ListenerSection>,
+    targets: Option<&[KnownTarget]>,
+    folder: Folder<'_>,
+    findings: &mut Findings,
+) -> Option<Listener> {
+    let (at, full_name) = (section.at, section.name);
+    let section = section.value?;
+    let known = target_of(section.targets, (&at, &full_name), targets?, findings);
+    let address = value_or(section.address, Address(ADDRESS)).map(|Address(address)| address);
+    if let Some(plain) = section.plain.as_ref().filter(|plain| plain.value == Some(Plain::Loopback)) {
+        if address.is_some_and(|address| !address.ip().is_loopback()) {
+            plain.refuse("\"loopback\" needs a listener on loopback: tokens would be readable on the way", findings);
+        }
+        if known.is_some_and(|known| known.loopback == Some(false)) {
+            plain.refuse("\"loopback\" needs a target whose upstream is on loopback", findings);
+        }
+    }
+    let tls = value_if_any(section.tls)?;
+    Some(Listener {
+        name,
+        address: address?,
+        target: known?.name.clone(),
+        tls: match tls {
+            Some(tls) => Some(listener_tls(tls, folder)?),
+            None => None,
+        },
+        plain: value_or(section.plain, Plain::Refuse)?,
+    })
+}
+
+fn listener_tls(tls: ListenerTlsSection, folder: Folder<'_>) -> Option<ListenerTls> {
+    Some(ListenerTls { cert: folder.path(tls.cert.value?), key: folder.secret(tls.key)? })
+}
+
+/// The one target of a listener. All targets that it names count as used.
+fn target_of<'t>(
+    wanted: Option<Located<OneOrMany<String>>>,
+    listener: (&super::reading::Place, &str),
+    targets: &'t [KnownTarget],
+    findings: &mut Findings,
+) -> Option<&'t KnownTarget> {
+    let names: Vec<&str> = targets.iter().map(|known| known.name.as_str()).collect();
+    let Some(wanted) = wanted else {
+        if let [only] = targets {
+            only.used.set(true);
+            return Some(only);
+        }
+        if !targets.is_empty() {
+            let problem = format!("{}: the key \"targets\" is missing; there are {}", listener.1, names.join(", "));
+            findings.note(listener.0, problem);
+        }
+        return None;
+    };
+    for name in wanted.value.iter().flat_map(|wanted| &wanted.0) {
+        match targets.iter().find(|known| known.name == *name) {
+            Some(known) => known.used.set(true),
+            None => {
+                let advice =
+                    closest(name, &names).map_or_else(String::new, |meant| format!("; did you mean \"{meant}\"?"));
+                wanted.refuse(format_args!("there is no [target.{}]{advice}", name.escape_debug()), findings);
+            }
+        }
+    }
+    match wanted.value.as_ref()?.0.as_slice() {
+        [only] => targets.iter().find(|known| known.name == *only),
+        _ => {
+            wanted.refuse("this version serves one target per listener; give each target a listener", findings);
+            None
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! The shape of the file: its sections, keys and types, and what each is for.
+//!
+//! This page is the reference: the reader accepts these keys, and `schemas/config.v1.json` repeats these sentences.
+//! Defaults stand in [`super::checks`]; a test holds the ones written here to them.
+
+use std::path::PathBuf;
+
+use super::reading::{Field, Findings, FromToml, Keys, Located, Named, Node, OneOrMany, choice, section};
+use super::units::{Age, Percent, Size};
+use super::values::{Address, ClaimValue, NodeSetting, SecretSection, Upstream, Version};
+
+section! {
+    /// The configuration of hansard.
+    File {
+        /// The format of this file. A newer one than the program knows is an error.
+        version: Option<Located<Version>>,
+        /// The recorder's name in every record and segment: 1 to 63 of a-z A-Z 0-9 - _ . and no dot in front. Default:
+        /// the machine's hostname.
+        node: Option<Located<NodeSetting>>,
+        /// Who may vouch for people. This version knows exactly one issuer.
+        issuer: Located<Named<IssuerSection>>,
+        /// What the claims of an issuer's tokens mean; bears the issuer's name.
+        identity: Option<Located<Named<IdentitySection>>>,
+        /// Where clients connect. Default: one listener on loopback for the only target.
+        listener: Option<Located<Named<ListenerSection>>>,
+        /// The databases behind.
+        target: Located<Named<TargetSection>>,
+        /// What is permitted.
+        policy: Located<PolicySection>,
+        /// The durable local log that every statement passes before the database sees it.
+        journal: Option<Located<JournalSection>>,
+        /// Where the archive is.
+        storage: Located<StorageSection>,
+        /// What the program says about itself.
+        telemetry: Option<Located<TelemetrySection>>,
+    }
+}
+
+section! {
+    /// An issuer of tokens, and how its tokens are checked.
+    IssuerSection {
+        /// The issuer as its tokens name it; the discovery document is read from `/.well-known/openid-configuration`
+        /// under it. https, except on loopback.
+        discovery: Located<String>,
+        /// Whom a token must be meant for.
+        audience: Located<OneOrMany<String>>,
+        /// The signatures that are accepted; asymmetric ones only.
+        #[schemars(extend("default" = ["RS256", "ES256"]))]
+        algorithms: Option<Located<OneOrMany<Algorithm>>>,
+        /// Claims that a token must have with exactly these values.
+        require_claims: Option<Located<Named<ClaimValue>>>,
+        /// How long after it was issued a token is still taken, however long it says it lives. Default: as it says.
+        max_token_age: Option<Located<Age>>,
+        /// How far the issuer's clock and ours may be apart; at most 60s.
+        #[schemars(extend("default" = "60s"))]
+        clock_skew: Option<Located<Age>>,
+        /// PEM file of the authorities that may vouch for the issuer's own server. Default: the system's.
+        ca_file: Option<Located<PathBuf>>,
+    }
+}
+
+choice! {
+    /// A signature that a token may bear.
+    pub Algorithm {
+        /// RSA PKCS#1 v1.5 with SHA-256.
+        Rs256 = "RS256",
+        /// RSA PKCS#1 v1.5 with SHA-384.
+        Rs384 = "RS384",
+        /// RSA PKCS#1 v1.5 with SHA-512.
+        Rs512 = "RS512",
+        /// RSA-PSS with SHA-256.
+        Ps256 = "PS256",
+        /// RSA-PSS with SHA-384.
+        Ps384 = "PS384",
+        /// RSA-PSS with SHA-512.
+        Ps512 = "PS512",
+        /// ECDSA on P-256 with SHA-256.
+        Es256 = "ES256",
+        /// ECDSA on P-384 with SHA-384.
+        Es384 = "ES384",
+        /// Ed25519.
+        EdDsa = "EdDSA",
+    }
+}
+
+section! {
+    /// Which claims of a token say who somebody is.
+    #[derive(Default)]
+    IdentitySection {
+        /// The claim that names somebody for ever: stable, never given to another.
+        #[schemars(extend("default" = "sub"))]
+        subject: Option<Located<String>>,
+        /// The claims to show people; the first that is there is taken.
+        #[schemars(extend("default" = ["preferred_username", "upn", "email", "name"]))]
+        display: Option<Located<OneOrMany<String>>>,
+        /// The claim with the mail address.
+        #[schemars(extend("default" = "email"))]
+        email: Option<Located<String>>,
+        /// The claim with the roles.
+        #[schemars(extend("default" = "roles"))]
+        roles: Option<Located<String>>,
+        /// The claim with the groups.
+        #[schemars(extend("default" = "groups"))]
+        groups: Option<Located<String>>,
+        /// Claims that are stored with every session and shown to the rules. Default: none.
+        keep: Option<Located<OneOrMany<String>>>,
+    }
+}
+
+section! {
+    /// A place where clients connect.
+    #[derive(Default)]
+    ListenerSection {
+        /// Address and port.
+        #[schemars(extend("default" = "127.0.0.1:6432"))]
+        address: Option<Located<Address>>,
+        /// The target that clients of this listener reach: exactly one in this version. Default: the only target.
+        targets: Option<Located<OneOrMany<String>>>,
+        /// Certificate and key shown to clients. Default: a self-signed certificate, made at the first start.
+        tls: Option<Located<ListenerTlsSection>>,
+        /// Whether a client may connect without TLS. "loopback" allows it where both the listener and the target are on
+        /// loopback; the token is readable on the way.
+        #[schemars(extend("default" = "refuse"))]
+        plain: Option<Located<Plain>>,
+    }
+}
+
+section! {
+    /// The certificate of a listener.
+    ListenerTlsSection {
+        /// PEM file with the certificate and those between it and the authority.
+        cert: Located<PathBuf>,
+        /// The private key in PEM, by reference.
+        key: Located<SecretSection>,
+    }
+}
+
+choice! {
+    /// Whether clients may connect without TLS.
+    pub Plain {
+        /// Never.
+        Refuse = "refuse",
+        /// On a loopback listener in front of a loopback target.
+        Loopback = "loopback",
+    }
+}
+
+section! {
+    /// A database server behind us.
+    TargetSection {
+        /// What it speaks.
+        engine: Located<Engine>,
+        /// Its host and port.
+        upstream: Located<Upstream>,
+        /// How the way to it is protected. Default: verified against the system's authorities.
+        tls: Option<Located<UpstreamTlsSection>>,
+        /// How we sign in there.
+        login: Located<LoginSection>,
+        /// Other names for databases: what the client asks for, and what it gets. Names not listed pass as they are.
+        databases: Option<Located<Named<String>>>,
+        /// Rules for sessions.
+        session: Option<Located<SessionSection>>,
+        /// The longest message from a client; at most 1GiB.
+        #[schemars(extend("default" = "256MiB"))]
+        max_message: Option<Located<Size>>,
+    }
+}
+
+choice! {
+    /// The kind of a database server.
+    pub Engine {
+        /// PostgreSQL and what speaks its protocol.
+        PostgreSql = "postgresql",
+    }
+}
+
+section! {
+    /// Protection of the way to a database server.
+    #[derive(Default)]
+    UpstreamTlsSection {
+        /// "disable" is for a server on loopback.
+        #[schemars(extend("default" = "verify-full"))]
+        mode: Option<Located<UpstreamTlsMode>>,
+        /// PEM file of the authorities that may vouch for the server. Default: the system's.
+        ca_file: Option<Located<PathBuf>>,
+    }
+}
+
+choice! {
+    /// How far the server's certificate is checked.
+    pub(super) UpstreamTlsMode {
+        /// TLS; the authority and the name must fit.
+        VerifyFull = "verify-full",
+        /// No TLS.
+        Disable = "disable",
+    }
+}
+
+section! {
+    /// Our own credentials at the database server.
+    LoginSection {
+        /// The database user.
+        user: Located<String>,
+        /// Its password, by reference.
+        password: Located<SecretSection>,
+    }
+}
+
+section! {
+    /// Rules for sessions of a target.
+    #[derive(Default)]
+    SessionSection {
+        /// What happens when the token ends before the session does.
+        #[schemars(extend("default" = "finish-transaction-then-close"))]
+        on_token_expiry: Option<Located<OnTokenExpiry>>,
+    }
+}
+
+choice! {
+    /// What happens when the token ends before the session does.
+    pub OnTokenExpiry {
+        /// The open transaction may end, then the session is closed.
+        FinishTransactionThenClose = "finish-transaction-then-close",
+        /// The session is closed at once.
+        Close = "close",
+        /// The session lives on.
+        Keep = "keep",
+    }
+}
+
+section! {
+    /// What is permitted.
+    PolicySection {
+        /// Files of Cedar rules, or folders whose *.cedar files are read.
+        path: Located<OneOrMany<PathBuf>>,
+    }
+}
+
+section! {
+    /// The durable local log.
+    #[derive(Default)]
+    JournalSection {
+        /// Its folder; nobody else may write there.
+        #[schemars(extend("default" = "/var/lib/hansard/journal"))]
+        path: Option<Located<PathBuf>>,
+        /// The room it may take on disk. When it is full, statements are refused.
+        #[schemars(extend("default" = "10GiB"))]
+        max: Option<Located<Size>>,
+        /// The share of that room from which on new sessions are refused.
+        #[schemars(extend("default" = "80%"))]
+        refuse_new_sessions_at: Option<Located<Percent>>,
+    }
+}
+
+section! {
+    /// Where the archive is.
+    StorageSection {
+        /// file:///folder, or az://container/prefix for Azure Blob storage.
+        url: Located<String>,
+        /// Azure: the storage account.
+        account: Option<Located<String>>,
+        /// Azure: how we prove who we are.
+        auth: Option<Located<StorageAuth>>,
+        /// Azure, auth = "key": the account key, by reference.
+        key: Option<Located<SecretSection>>,
+        /// Azure, auth = "sas": the shared access signature, by reference.
+        sas: Option<Located<SecretSection>>,
+        /// Azure, auth = "managed_identity" or "workload_identity": which identity. Default: the machine's own.
+        client_id: Option<Located<String>>,
+        /// Azure: the service's URL, for sovereign clouds and the emulator. https, except on loopback.
+        endpoint: Option<Located<String>>,
+        /// When a segment is closed and shipped.
+        segment: Option<Located<SegmentSection>>,
+    }
+}
+
+choice! {
+    /// How we prove to Azure who we are.
+    pub(super) StorageAuth {
+        /// The account's key.
+        Key = "key",
+        /// A shared access signature.
+        Sas = "sas",
+        /// The identity of the machine.
+        ManagedIdentity = "managed_identity",
+        /// The identity that Kubernetes federates.
+        WorkloadIdentity = "workload_identity",
+    }
+}
+
+section! {
+    /// When a segment is closed and shipped: whichever comes first.
+    #[derive(Default)]
+    SegmentSection {
+        /// The age of its first entry.
+        #[schemars(extend("default" = "60s"))]
+        max_age: Option<Located<Age>>,
+        /// The bytes of its entries.
+        #[schemars(extend("default" = "64MiB"))]
+        max_size: Option<Located<Size>>,
+    }
+}
+
+section! {
+    /// What the program says about itself.
+    #[derive(Default)]
+    TelemetrySection {
+        /// The log on standard error; never SQL, values or tokens.
+        log: Option<Located<LogSection>>,
+    }
+}
+
+section! {
+    /// The log on standard error.
+    #[derive(Default)]
+    LogSection {
+        /// Default: text on a terminal, json otherwise.
+        format: Option<Located<LogFormat>>,
+        /// The least important thing that is said. The environment variable HANSARD_LOG goes before it.
+        #[schemars(extend("default" = "info"))]
+        level: Option<Located<LogLevel>>,
+    }
+}
+
+choice! {
+    /// The form of the log.
+    pub LogFormat {
+        /// Lines for people.
+        Text = "text",
+        /// One JSON object a line.
+        Json = "json",
+    }
+}
+
+choice! {
+    /// The least important thing that is logged.
+    pub LogLevel {
+        /// What needs somebody now.
+        Error = "error",
+        /// What may need somebody.
+        Warn = "warn",
+        /// What happens.
+        Info = "info",
+        /// How it happens.
+        Debug = "debug",
+        /// Everything but content.
+        Trace = "trace",
+    }
+}

@@ -1,0 +1,296 @@
+//! The configuration: one TOML file, typed; unknown keys refused with a suggestion; all problems at once, each with its
+//! place; secrets by reference only.
+//!
+//! The path from file to [`Config`]: [`reading`] walks the parsed tree into the sections that [`file`] declares, and
+//! [`checks`] holds the sections against each other and fills in the defaults. Relative paths are relative to the
+//! folder of the file. Parts have settings of their own; whoever builds them maps these values onto those.
+
+mod checks;
+mod ends;
+mod file;
+mod problems;
+mod reading;
+mod schema;
+mod secret;
+mod storage;
+mod units;
+mod urls;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::model::NodeName;
+
+pub use file::{Algorithm, Engine, LogFormat, LogLevel, OnTokenExpiry, Plain};
+pub use problems::{Position, Problem, Problems};
+pub use schema::schema;
+pub use secret::{Revealed, Secret, SecretError};
+pub use values::Upstream;
+
+/// A configuration file is at most this long: a hundred times the longest that anybody would write by hand.
+const MAX_FILE: u64 = 1024 * 1024;
+
+/// Everything the operator decides.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The recorder's name.
+    pub node: NodeName,
+    /// Who may vouch for people.
+    pub issuer: Issuer,
+    /// What the claims of that issuer's tokens mean.
+    pub identity: Identity,
+    /// Where clients connect; at least one, by name.
+    pub listeners: Vec<Listener>,
+    /// The databases behind; at least one, by name.
+    pub targets: Vec<Target>,
+    /// Files of rules, and folders of them; at least one.
+    pub policy: Vec<PathBuf>,
+    /// The durable local log.
+    pub journal: Journal,
+    /// Where the archive is.
+    pub storage: Storage,
+    /// The log on standard error.
+    pub log: Log,
+}
+
+/// `[issuer.NAME]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Issuer {
+    /// Its name here.
+    pub name: String,
+    /// Its URL, as its tokens name it.
+    pub discovery: String,
+    /// Whom a token must be meant for; at least one.
+    pub audience: Vec<String>,
+    /// The signatures that are accepted; at least one.
+    pub algorithms: Vec<Algorithm>,
+    /// Claims that a token must have with exactly these values.
+    pub require_claims: BTreeMap<String, serde_json::Value>,
+    /// How long after it was issued a token is taken; absent, as long as it says.
+    pub max_token_age: Option<Duration>,
+    /// How far the clocks may be apart.
+    pub clock_skew: Duration,
+    /// The authorities that vouch for the issuer's server; absent, the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// `[identity.NAME]`: names of claims.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Names somebody for ever.
+    pub subject: String,
+    /// To show; the first that is there.
+    pub display: Vec<String>,
+    /// The mail address.
+    pub email: String,
+    /// The roles.
+    pub roles: String,
+    /// The groups.
+    pub groups: String,
+    /// Stored with every session and shown to the rules.
+    pub keep: Vec<String>,
+}
+
+/// `[listener.NAME]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Its name.
+    pub name: String,
+    /// Address and port.
+    pub address: SocketAddr,
+    /// The name of the target behind it; it is among the targets.
+    pub target: String,
+    /// The certificate; absent, a self-signed one is made.
+    pub tls: Option<ListenerTls>,
+    /// Whether a client may connect without TLS. Not [`Plain::Refuse`] only if listener and target are on loopback.
+    pub plain: Plain,
+}
+
+/// The certificate of a listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerTls {
+    /// The chain, in PEM.
+    pub cert: PathBuf,
+    /// The private key, in PEM.
+    pub key: Secret,
+}
+
+/// `[target.NAME]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Its name.
+    pub name: String,
+    /// What it speaks.
+    pub engine: Engine,
+    /// Where it is.
+    pub upstream: Upstream,
+    /// How the way to it is protected.
+    pub tls: UpstreamTls,
+    /// Our own user there.
+    pub user: String,
+    /// That user's password.
+    pub password: Secret,
+    /// What clients may call a database, and what it is called there.
+    pub databases: BTreeMap<String, String>,
+    /// What happens when a token ends before its session.
+    pub on_token_expiry: OnTokenExpiry,
+    /// The longest message from a client, in bytes.
+    pub max_message: u64,
+}
+
+/// How the way to a database server is protected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UpstreamTls {
+    /// TLS; the authority and the name must fit.
+    VerifyFull {
+        /// The authorities that vouch for the server; absent, the system's.
+        ca_file: Option<PathBuf>,
+    },
+    /// No TLS; only for a server on loopback.
+    Disable,
+}
+
+/// `[journal]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Journal {
+    /// Its folder.
+    pub path: PathBuf,
+    /// The room it may take, in bytes.
+    pub max: u64,
+    /// The share of that room from which on new sessions are refused, in percent: 1 to 99.
+    pub refuse_new_sessions_at: u8,
+}
+
+/// `[storage]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Storage {
+    /// Where.
+    pub place: Place,
+    /// The age at which a segment is closed.
+    pub segment_max_age: Duration,
+    /// The size at which a segment is closed, in bytes.
+    pub segment_max_size: u64,
+}
+
+/// Where the archive is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A folder, by its absolute path.
+    Folder(PathBuf),
+    /// A container of Azure Blob storage.
+    Azure(Azure),
+}
+
+/// A container of Azure Blob storage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Azure {
+    /// The storage account.
+    pub account: String,
+    /// The container.
+    pub container: String,
+    /// The folder in it, without slashes at the ends; may be empty.
+    pub prefix: String,
+    /// How we prove who we are.
+    pub auth: AzureAuth,
+    /// The service's URL, if it is not the public cloud's.
+    pub endpoint: Option<String>,
+}
+
+/// How we prove to Azure who we are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AzureAuth {
+    /// The account's key.
+    Key(Secret),
+    /// A shared access signature.
+    Sas(Secret),
+    /// The identity of the machine.
+    ManagedIdentity {
+        /// Which, if it has several.
+        client_id: Option<String>,
+    },
+    /// The identity that Kubernetes federates.
+    WorkloadIdentity {
+        /// Which, if not the pod's own.
+        client_id: Option<String>,
+    },
+}
+
+/// `[telemetry] log`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Log {
+    /// Its form; absent, text on a terminal and JSON otherwise.
+    pub format: Option<LogFormat>,
+    /// The least important thing that is said.
+    pub level: LogLevel,
+}
+
+impl Config {
+    /// Reads the file at `path` and checks it.
+    ///
+    /// # Errors
+    ///
+    /// Every problem of the file.
+    pub fn load(path: &Path) -> Result<Self, Problems> {
+        let text = read_text(path).map_err(|message| Problems::whole_file(path, message))?;
+        let surroundings =
+            reading::Surroundings { variable: &|name| std::env::var(name).ok(), hostname: &checks::hostname };
+        Self::parse(&text, path, surroundings)
+    }
+
+    /// Checks the text of a file. `path` is for messages and the start of relative paths.
+    fn parse(text: &str, path: &Path, surroundings: reading::Surroundings<'_>) -> Result<Self, Problems> {
+        let mut findings = reading::Findings::default();
+        let folder = path.parent().unwrap_or(Path::new(""));
+        match checks::check(text, folder, surroundings, &mut findings) {
+            Some(config) if findings.is_empty() => Ok(config),
+            _ => Err(Problems::found(path, text, findings.into_list())),
+        }
+    }
+
+    /// Every secret that the configuration refers to.
+    pub fn secrets(&self) -> Vec<&Secret> {
+        let keys = self.listeners.iter().filter_map(|listener| listener.tls.as_ref()).map(|tls| &tls.key);
+        let storage = match &self.storage.place {
+            Place::Azure(Azure { auth: AzureAuth::Key(secret) | AzureAuth::Sas(secret), .. }) => Some(secret),
+            _ => None,
+        };
+        keys.chain(self.targets.iter().map(|target| &target.password)).chain(storage).collect()
+    }
+
+    /// Every file and folder that must be there before the start, and where the configuration names it.
+    pub fn files(&self) -> Vec<(String, &Path)> {
+        let mut files = Vec::new();
+        if let Some(path) = &self.issuer.ca_file {
+            files.push((format!("issuer.{}.ca_file", self.issuer.name), path.as_path()));
+        }
+        for listener in &self.listeners {
+            if let Some(tls) = &listener.tls {
+                files.push((format!("listener.{}.tls.cert", listener.name), tls.cert.as_path()));
+            }
+        }
+        for target in &self.targets {
+            if let UpstreamTls::VerifyFull { ca_file: Some(path) } = &target.tls {
+                files.push((format!("target.{}.tls.ca_file", target.name), path.as_path()));
+            }
+        }
+        files.extend(self.policy.iter().map(|path| ("policy.path".to_owned(), path.as_path())));
+        files
+    }
+}
+
+fn read_text(path: &Path) -> Result<String, String> {
+    let file = std::fs::File::open(path).map_err(|error| format!("cannot be read: {error}"))?;
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(|error| format!("cannot be read: {error}"))?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(format!("is longer than {}", units::size_text(MAX_FILE)));
+    }
+    String::from_utf8(bytes).map_err(|error| format!("is not UTF-8 text: {error}"))
+}

@@ -1,0 +1,394 @@
+//! What the file accepts, what it refuses with which words, and that the schema says the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::reading::Surroundings;
+use super::*;
+
+const MINIMAL: &str = include_str!("../../fixtures/config/minimal.toml");
+const AZURE: &str = include_str!("../../fixtures/config/azure.toml");
+
+fn parse(text: &str) -> Result<Config, Problems> {
+    let surroundings = Surroundings {
+        variable: &|name| (name == "HOSTNAME").then(|| "node-7".to_owned()),
+        hostname: &|| Some("db gate.example".to_owned()),
+    };
+    Config::parse(text, Path::new("/etc/hansard/h.toml"), surroundings)
+}
+
+/// The problems without the name of the file in front.
+fn problems(text: &str) -> Vec<String> {
+    let problems = parse(text).unwrap_err();
+    problems.to_string().lines().map(|line| line.replace("/etc/hansard/h.toml:", "")).collect()
+}
+
+/// The minimal file with something changed.
+fn changed(from: &str, to: &str) -> String {
+    assert!(MINIMAL.contains(from), "{from}");
+    MINIMAL.replace(from, to)
+}
+
+#[test]
+fn the_least_file_gets_every_default() {
+    let config = parse(MINIMAL).unwrap();
+    assert_eq!(config.node.as_str(), "db-gate.example");
+    assert_eq!(config.issuer.algorithms, [Algorithm::Rs256, Algorithm::Es256]);
+    assert_eq!(config.issuer.clock_skew, Duration::from_secs(60));
+    assert_eq!(config.issuer.max_token_age, None);
+    assert_eq!(config.identity.subject, "sub");
+    let [listener] = config.listeners.as_slice() else { panic!("{config:?}") };
+    assert_eq!((listener.name.as_str(), listener.target.as_str()), ("main", "app"));
+    assert_eq!(listener.address, "127.0.0.1:6432".parse().unwrap());
+    assert_eq!((&listener.tls, listener.plain), (&None, Plain::Refuse));
+    let [target] = config.targets.as_slice() else { panic!("{config:?}") };
+    assert_eq!(target.upstream, Upstream { host: "pg.internal".to_owned(), port: 5432 });
+    assert_eq!(target.tls, UpstreamTls::VerifyFull { ca_file: None });
+    assert_eq!(target.password, Secret::in_file("target.app.login.password", "/run/secrets/pg"));
+    assert_eq!(target.on_token_expiry, OnTokenExpiry::FinishTransactionThenClose);
+    assert_eq!(target.max_message, 256 << 20);
+    assert_eq!(config.journal.max, 10 << 30);
+    assert_eq!(config.storage.place, Place::Folder("/var/lib/hansard/store".into()));
+    assert_eq!(config.log, Log { format: None, level: LogLevel::Info });
+}
+
+#[test]
+fn the_azure_file_is_read_as_it_says() {
+    let config = parse(AZURE).unwrap();
+    assert_eq!(config.node.as_str(), "node-7");
+    assert_eq!(config.issuer.require_claims["tid"], "11111111-2222-3333-4444-555555555555");
+    assert_eq!(config.issuer.max_token_age, Some(Duration::from_secs(5_400)));
+    assert_eq!(config.identity.keep.len(), 6);
+    let names: Vec<_> = config.listeners.iter().map(|l| (l.name.as_str(), l.target.as_str())).collect();
+    assert_eq!(names, [("clinical", "prod-clinical"), ("reporting", "reporting")]);
+    assert_eq!(config.targets[0].databases["prod-clinical"], "clinical");
+    let ca_file = Some("/etc/hansard/tls/internal-ca.pem".into());
+    assert_eq!(config.targets[1].tls, UpstreamTls::VerifyFull { ca_file });
+    assert_eq!(config.policy.len(), 2);
+    assert_eq!(config.journal.max, 40 << 30);
+    let azure = Azure {
+        account: "auditprod".to_owned(),
+        container: "db-sessions".to_owned(),
+        prefix: "prod".to_owned(),
+        auth: AzureAuth::WorkloadIdentity { client_id: None },
+        endpoint: None,
+    };
+    assert_eq!(config.storage.place, Place::Azure(azure));
+    assert_eq!(config.secrets().len(), 4);
+    assert_eq!(config.files().len(), 5);
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_the_one_that_was_meant() {
+    assert_eq!(
+        problems(&changed("audience  =", "audiance =")),
+        [
+            "3:1: issuer.entra: the key \"audience\" is missing",
+            "5:1: issuer.entra: unknown key \"audiance\"; did you mean \"audience\"?"
+        ]
+    );
+    assert_eq!(
+        problems(&changed("[policy]", "[policy]\nzzz = 1")),
+        ["13:1: policy: unknown key \"zzz\"; known here: path"]
+    );
+    assert_eq!(problems(&format!("polcy = 1\n{MINIMAL}")), ["1:1: unknown key \"polcy\"; did you mean \"policy\"?"]);
+}
+
+#[test]
+fn every_problem_is_reported_at_once_with_its_place() {
+    let text = r#"
+node = "../x"
+[issuer.entra]
+discovery = "http://login.example"
+audience = []
+algorithms = ["RS256", "HS256", "none"]
+clock_skew = "5m"
+max_token_age = 90
+[identity.entre]
+subjct = "oid"
+[listener.main]
+address = "localhost"
+targets = ["ap"]
+[target.app]
+engine = "mysql"
+upstream = "pg.internal"
+login = { user = "", password = "hunter2" }
+max_message = "2GiB"
+[target.other]
+engine = "postgresql"
+upstream = "10.0.0.1:5432"
+tls = { mode = "disable" }
+login = { user = "x", password = { file = "a", env = "B" } }
+[storage]
+url = "azure://a/b"
+segment = { max_age = 60, max_size = "64MB" }
+[journal]
+refuse_new_sessions_at = "100%"
+[telemetry]
+log = { format = "xml", level = 3 }
+"#;
+    let expected = [
+        "1:1: the section [policy] is missing",
+        "2:8: node: a node name has 1 to 63 of a-z A-Z 0-9 - _ . and does not start with a dot",
+        "4:13: issuer.entra.discovery: http:// is for loopback; use https://",
+        "5:12: issuer.entra.audience: the list is empty",
+        "6:24: issuer.entra.algorithms: expected one of \"RS256\" \"RS384\" \"RS512\" \"PS256\" \"PS384\" \"PS512\" \
+         \"ES256\" \"ES384\" \"EdDSA\", found other text",
+        "6:33: issuer.entra.algorithms: expected one of \"RS256\" \"RS384\" \"RS512\" \"PS256\" \"PS384\" \"PS512\" \
+         \"ES256\" \"ES384\" \"EdDSA\", found other text",
+        "7:14: issuer.entra.clock_skew: must be at most 1m",
+        "8:17: issuer.entra.max_token_age: expected a duration with its unit (ms, s, m, h, d), such as \"60s\", found a \
+         bare number",
+        "9:1: identity.entre: there is no [issuer.entre]",
+        "10:1: identity.entre: unknown key \"subjct\"; did you mean \"subject\"?",
+        "12:11: listener.main.address: expected an IP address and a port, such as \"127.0.0.1:6432\" or \"[::1]:6432\", \
+         found other text",
+        "13:11: listener.main.targets: there is no [target.ap]; did you mean \"app\"?",
+        "15:10: target.app.engine: expected one of \"postgresql\", found other text",
+        "16:12: target.app.upstream: expected a host and a port, such as \"db.internal:5432\", found other text",
+        "17:18: target.app.login.user: is empty",
+        "17:33: target.app.login.password: a secret is given by reference, { file = \"…\" } or { env = \"…\" }, never \
+         written out",
+        "18:15: target.app.max_message: must be from 64KiB to 1GiB",
+        "22:16: target.other.tls.mode: \"disable\" is for an upstream on loopback: statements and rows would be \
+         readable on the way",
+        "23:34: target.other.login.password: give exactly one of \"file\" and \"env\"",
+        "25:7: storage.url: expected file:///folder or az://container/prefix",
+        "26:23: storage.segment.max_age: expected a duration with its unit (ms, s, m, h, d), such as \"60s\", found a \
+         bare number",
+        "26:38: storage.segment.max_size: expected a size with its unit (B, KiB, MiB, GiB, TiB), such as \"64MiB\", \
+         found other text",
+        "28:26: journal.refuse_new_sessions_at: expected a share from \"1%\" to \"99%\", found other text",
+        "30:18: telemetry.log.format: expected one of \"text\" \"json\", found other text",
+        "30:33: telemetry.log.level: expected one of \"error\" \"warn\" \"info\" \"debug\" \"trace\", found a bare \
+         number",
+    ];
+    assert_eq!(problems(text), expected);
+}
+
+#[test]
+fn a_secret_in_the_wrong_place_is_never_repeated() {
+    for line in [
+        "login = { user = \"x\", password = \"hunter2\" }",
+        "login = { user = \"x\", password = { file = \"a\", value = \"hunter2\" } }",
+        "login = { user = \"x\", passwort = \"hunter2\" }",
+        "login = \"hunter2\"",
+        "login = { user = \"x\", password = \"hunter2 }",
+        "login = { user = 1, password = \"hunter2\" }",
+    ] {
+        let text = changed("login    = { user = \"hansard\", password = { file = \"/run/secrets/pg\" } }", line);
+        let said = problems(&text).join("\n");
+        assert!(!said.is_empty() && !said.contains("hunter2"), "{line}: {said}");
+    }
+    let sas = changed("file:///var/lib/hansard/store", "https://x.blob.core.windows.net/c?sig=hunter2");
+    assert_eq!(problems(&sas), ["16:7: storage.url: expected file:///folder or az://container/prefix"]);
+}
+
+#[test]
+fn a_newer_format_is_an_error_and_the_only_one() {
+    let text = format!("version = 2\nnew_key = 1\n{MINIMAL}");
+    let newer = "version: the file is of a newer format than this program knows (1); use a newer hansard";
+    assert_eq!(problems(&text), [format!("1:11: {newer}")]);
+    assert_eq!(problems(&format!("version = 0\n{MINIMAL}")), ["1:11: version: expected 1"]);
+    assert_eq!(problems(&format!("version = \"1\"\n{MINIMAL}")), ["1:11: version: expected 1"]);
+    assert!(parse(&format!("version = 1\n{MINIMAL}")).is_ok());
+}
+
+#[test]
+fn an_empty_file_and_broken_toml_say_what_they_are() {
+    assert_eq!(
+        problems(""),
+        [
+            "1:1: the section [issuer.NAME] is missing",
+            "1:1: the section [policy] is missing",
+            "1:1: the section [storage] is missing",
+            "1:1: the section [target.NAME] is missing"
+        ]
+    );
+    let said = problems("a = \n[b\nc = 1 2\n");
+    assert!(said.len() >= 2 && said.iter().all(|line| line.contains(": not TOML: ")), "{said:?}");
+}
+
+#[test]
+fn one_issuer_and_one_target_per_listener() {
+    let second_issuer = "[issuer.github]\ndiscovery = \"https://x.example\"\naudience = \"a\"\n";
+    assert_eq!(
+        problems(&format!("{MINIMAL}{second_issuer}")),
+        ["17:1: issuer.github: this version knows one issuer; another stands above"]
+    );
+    let second = "[target.b]\nengine = \"postgresql\"\nupstream = \"b:1\"\nlogin = { user = \"u\", password = { env = \"P\" } }\n";
+    assert_eq!(
+        problems(&format!("{MINIMAL}{second}")),
+        ["1:1: listener.main: the key \"targets\" is missing; there are app, b"]
+    );
+    let both = format!("{MINIMAL}{second}[listener.x]\ntargets = [\"app\", \"b\"]\n");
+    assert_eq!(
+        problems(&both),
+        ["22:11: listener.x.targets: this version serves one target per listener; give each target a listener"]
+    );
+    let one_way = format!("{MINIMAL}{second}[listener.x]\ntargets = \"app\"\n");
+    assert_eq!(problems(&one_way), ["17:1: target.b: no listener leads here"]);
+    let same_address = format!("{MINIMAL}{second}[listener.x]\ntargets = \"app\"\n[listener.y]\ntargets = \"b\"\n");
+    assert_eq!(problems(&same_address), ["23:1: listener.y.address: is that of listener.x too"]);
+}
+
+#[test]
+fn plain_text_is_for_loopback_at_both_ends() {
+    let plain = |address: &str, upstream: &str| {
+        let listener = format!("[listener.main]\naddress = \"{address}\"\nplain = \"loopback\"\n");
+        parse(&format!("{}{listener}", changed("pg.internal:5432", upstream))).map_err(|problems| problems.list().len())
+    };
+    assert!(plain("127.0.0.1:1", "localhost:2").is_ok());
+    assert!(plain("[::1]:1", "127.0.0.1:2").is_ok());
+    assert_eq!(plain("0.0.0.0:1", "localhost:2").unwrap_err(), 1);
+    assert_eq!(plain("127.0.0.1:1", "db:2").unwrap_err(), 1);
+    assert_eq!(plain("0.0.0.0:1", "db:2").unwrap_err(), 2);
+    let disabled = "tls = { mode = \"disable\" }\nupstream = \"127.0.0.1:5432\"";
+    let config = parse(&changed("upstream = \"pg.internal:5432\"", disabled)).unwrap();
+    assert_eq!(config.targets[0].tls, UpstreamTls::Disable);
+}
+
+#[test]
+fn azure_keys_belong_to_the_proof_they_are_for() {
+    let storage = |lines: &str| {
+        let text = changed("url = \"file:///var/lib/hansard/store\"", &format!("url = \"az://audit\"\n{lines}"));
+        parse(&text)
+            .map(|config| config.storage.place)
+            .map_err(|problems| problems.list().iter().map(|problem| problem.message.clone()).collect::<Vec<_>>())
+    };
+    let Ok(Place::Azure(azure)) = storage(
+        "account = \"devstoreaccount1\"\nauth = \"key\"\nkey = { env = \"K\" }\nendpoint = \"http://127.0.0.1:10000/devstoreaccount1\"",
+    ) else {
+        panic!("the emulator is a place")
+    };
+    assert_eq!(azure.auth, AzureAuth::Key(Secret::in_env("storage.key", "K")));
+    let identity = storage("account = \"abc\"\nauth = \"managed_identity\"\nclient_id = \"x\"").unwrap();
+    assert!(format!("{identity:?}").contains("ManagedIdentity { client_id: Some(\"x\") }"));
+    assert_eq!(
+        storage("").unwrap_err(),
+        ["storage: an az:// url needs the key \"account\"", "storage: an az:// url needs the key \"auth\""]
+    );
+    assert_eq!(
+        storage("account = \"A!\"\nauth = \"sas\"\nkey = { env = \"K\" }\nclient_id = \"x\"\nendpoint = \"http://blob.example\"")
+            .unwrap_err(),
+        [
+            "storage.account: an account's name has 3 to 24 of a-z 0-9",
+            "storage.auth: auth = \"sas\" needs the key \"sas\"",
+            "storage.key: belongs to auth = \"key\"",
+            "storage.client_id: belongs to auth = \"managed_identity\" or \"workload_identity\"",
+            "storage.endpoint: http:// is for loopback; use https://"
+        ]
+    );
+    assert_eq!(problems(&format!("{MINIMAL}account = \"abc\"\n")), ["17:11: storage.account: belongs to an az:// url"]);
+}
+
+#[test]
+fn a_node_name_from_the_environment_must_be_there() {
+    let text = format!("node = {{ env = \"NOBODY\" }}\n{MINIMAL}");
+    assert_eq!(problems(&text), ["1:8: node: the environment variable NOBODY is not set"]);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_a_problem_like_any_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("h.toml");
+    let said = Config::load(&path).unwrap_err().to_string();
+    assert!(said.starts_with(&format!("{}: cannot be read: ", path.display())), "{said}");
+    std::fs::write(&path, b"\xff").unwrap();
+    assert!(Config::load(&path).unwrap_err().to_string().contains("is not UTF-8 text"));
+    std::fs::write(&path, vec![b'#'; 1024 * 1024 + 1]).unwrap();
+    assert!(Config::load(&path).unwrap_err().to_string().ends_with("is longer than 1MiB"));
+}
+
+// The schema.
+
+/// Every section of the schema by the name it has in a file, with its keys. Names that the operator chooses are `x`.
+fn sections(schema: &Value) -> BTreeMap<String, &Value> {
+    fn walk<'v>(name: String, schema: &'v Value, found: &mut BTreeMap<String, &'v Value>) {
+        for choice in schema["anyOf"].as_array().into_iter().flatten() {
+            walk(name.clone(), choice, found);
+        }
+        let inside = |key: &str| if name.is_empty() { key.to_owned() } else { format!("{name}.{key}") };
+        if let Some(keys) = schema["properties"].as_object() {
+            assert_eq!(schema["additionalProperties"], false, "{name} lets unknown keys in");
+            for (key, value) in keys {
+                walk(inside(key), value, found);
+            }
+            found.insert(name, schema);
+        } else if schema["additionalProperties"].is_object() {
+            walk(inside("x"), &schema["additionalProperties"], found);
+        }
+    }
+    let mut found = BTreeMap::new();
+    walk(String::new(), schema, &mut found);
+    found
+}
+
+fn keys(section: &Value) -> BTreeSet<&str> {
+    section["properties"].as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+#[test]
+fn the_schema_in_the_tree_is_the_one_the_types_give() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/schemas/config.v1.json");
+    let text = format!("{}\n", serde_json::to_string_pretty(&schema()).unwrap());
+    if std::env::var_os("HANSARD_WRITE_SCHEMAS").is_some() {
+        std::fs::write(path, &text).unwrap();
+    }
+    let kept = std::fs::read_to_string(path).unwrap();
+    assert!(kept == text, "{path} is stale; HANSARD_WRITE_SCHEMAS=1 writes it anew");
+}
+
+#[test]
+fn the_schema_has_exactly_the_keys_that_are_accepted() {
+    let schema = schema();
+    let sections = sections(&schema);
+    assert_eq!(sections.len(), 20, "{:?}", sections.keys());
+    for (name, section) in sections {
+        let text = match name.as_str() {
+            "" => "zzzzzz = 1".to_owned(),
+            _ => format!("[{name}]\nzzzzzz = 1"),
+        };
+        let said = problems(&text).into_iter().find(|line| line.contains("unknown key \"zzzzzz\"")).unwrap();
+        let accepted: BTreeSet<&str> = said.split("known here: ").nth(1).unwrap().split(", ").collect();
+        assert_eq!(keys(section), accepted, "{name}");
+        for required in section["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            let missing =
+                if name.is_empty() { format!("the section [{required}") } else { format!("\"{required}\" is missing") };
+            assert!(problems(&text).iter().any(|line| line.contains(&missing)), "{name}: {required} is not asked for");
+        }
+    }
+}
+
+#[test]
+fn a_default_that_the_schema_states_is_the_one_that_is_used() {
+    let schema = schema();
+    let mut stated = 0;
+    for (name, section) in sections(&schema) {
+        for (key, value) in section["properties"].as_object().unwrap() {
+            let Some(default) = value.get("default") else { continue };
+            stated += 1;
+            let name = match name.split_once(".x") {
+                Some(("issuer", _)) => "issuer.entra".to_owned(),
+                Some(("identity", _)) => "identity.entra".to_owned(),
+                Some(("listener", _)) => "listener.main".to_owned(),
+                Some(("target", rest)) => format!("target.app{rest}"),
+                _ => name.clone(),
+            };
+            // Into the section's own header if the minimal file has it, else into one behind.
+            let line = format!("{key} = {default}\n");
+            let header = format!("[{name}]\n");
+            let text = if MINIMAL.contains(&header) {
+                changed(&header, &format!("{header}{line}"))
+            } else {
+                format!("{MINIMAL}\n{header}{line}")
+            };
+            assert_eq!(parse(&text), parse(MINIMAL), "{name}.{key}");
+            assert!(parse(&text).is_ok(), "{name}.{key}");
+        }
+    }
+    assert_eq!(stated, 18);
+}

@@ -1,0 +1,231 @@
+//! Values of the file that have a form of their own: references to secrets, names, addresses, claims.
+
+use std::borrow::Cow;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use toml::de::DeValue;
+
+use super::reading::{Field, Findings, FromToml, Keys, Located, Node, TextValue, section, text_schema};
+use super::units::{Age, Percent, Size};
+
+/// The newest format of the file that this program reads.
+pub(super) const VERSION: i64 = 1;
+
+section! {
+    /// Where a secret is: exactly one of the two. Never the secret itself.
+    SecretTable {
+        /// The file that holds it.
+        file: Option<Located<PathBuf>>,
+        /// The environment variable that holds it.
+        env: Option<Located<String>>,
+    }
+}
+
+section! {
+    /// A value from the environment.
+    EnvSection {
+        /// The variable.
+        env: Located<String>,
+    }
+}
+
+/// A reference to a secret.
+#[derive(Debug, Clone)]
+pub(super) enum SecretSection {
+    File(PathBuf),
+    Env(String),
+}
+
+impl FromToml for SecretSection {
+    fn read(node: Node<'_, '_>, findings: &mut Findings) -> Option<Self> {
+        let (at, name) = (node.at(), node.name.clone());
+        if node.value.get_ref().as_table().is_none() {
+            let advice = "a secret is given by reference, { file = \"…\" } or { env = \"…\" }, never written out";
+            findings.note(&at, format!("{name}: {advice}"));
+            return None;
+        }
+        match SecretTable::read(node, findings)? {
+            SecretTable { file: Some(file), env: None } => file.value.map(Self::File),
+            SecretTable { file: None, env: Some(env) } => env.value.map(Self::Env),
+            _ => {
+                findings.note(&at, format!("{name}: give exactly one of \"file\" and \"env\""));
+                None
+            }
+        }
+    }
+}
+
+impl JsonSchema for SecretSection {
+    fn schema_name() -> Cow<'static, str> {
+        "SecretSection".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut schema = SecretTable::json_schema(generator);
+        schema.insert("minProperties".to_owned(), 1.into());
+        schema.insert("maxProperties".to_owned(), 1.into());
+        schema
+    }
+}
+
+/// The recorder's name, written out or taken from the environment.
+#[derive(Debug, Clone, JsonSchema)]
+#[schemars(untagged)]
+pub(super) enum NodeSetting {
+    Name(String),
+    Env(EnvSection),
+}
+
+impl FromToml for NodeSetting {
+    fn read(node: Node<'_, '_>, findings: &mut Findings) -> Option<Self> {
+        match node.value.get_ref() {
+            DeValue::String(_) => String::read(node, findings).map(Self::Name),
+            DeValue::Table(_) => EnvSection::read(node, findings).map(Self::Env),
+            _ => node.refuse("a name or { env = \"…\" }", findings),
+        }
+    }
+}
+
+/// The format of the file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Version;
+
+impl FromToml for Version {
+    fn read(node: Node<'_, '_>, findings: &mut Findings) -> Option<Self> {
+        match version(node.value.get_ref()) {
+            Some(VERSION) => Some(Self),
+            _ => {
+                findings.note(&node.at(), format!("{}: expected {VERSION}", node.name));
+                None
+            }
+        }
+    }
+}
+
+impl JsonSchema for Version {
+    fn schema_name() -> Cow<'static, str> {
+        "Version".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "integer", "const": VERSION })
+    }
+}
+
+/// A version number as written.
+pub(super) fn version(value: &DeValue<'_>) -> Option<i64> {
+    let number = value.as_integer()?;
+    i64::from_str_radix(number.as_str(), number.radix()).ok()
+}
+
+/// What a claim must be.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct ClaimValue(pub(super) serde_json::Value);
+
+impl FromToml for ClaimValue {
+    fn read(node: Node<'_, '_>, findings: &mut Findings) -> Option<Self> {
+        let value = match node.value.get_ref() {
+            DeValue::String(text) => serde_json::Value::from(text.as_ref()),
+            DeValue::Boolean(flag) => serde_json::Value::from(*flag),
+            DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
+                Ok(number) => serde_json::Value::from(number),
+                Err(_) => return node.refuse("a whole number that fits 64 bits", findings),
+            },
+            _ => return node.refuse("text, a whole number, true or false", findings),
+        };
+        Some(Self(value))
+    }
+}
+
+impl JsonSchema for ClaimValue {
+    fn schema_name() -> Cow<'static, str> {
+        "ClaimValue".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["string", "integer", "boolean"] })
+    }
+}
+
+/// Address and port to listen on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Address(pub(super) SocketAddr);
+
+impl TextValue for Address {
+    const EXPECTED: &'static str = "an IP address and a port, such as \"127.0.0.1:6432\" or \"[::1]:6432\"";
+    const PATTERN: &'static str = "^.+:[0-9]+$";
+
+    fn parse(text: &str) -> Option<Self> {
+        text.parse().ok().map(Self)
+    }
+}
+
+/// Host and port of a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstream {
+    /// A DNS name or an IP address, without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+impl Upstream {
+    /// Whether the server is on this machine, by its address or the one name that always means so.
+    pub fn is_loopback(&self) -> bool {
+        is_loopback(&self.host)
+    }
+}
+
+/// Whether `host` (without brackets) is this machine.
+pub(super) fn is_loopback(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+impl TextValue for Upstream {
+    const EXPECTED: &'static str = "a host and a port, such as \"db.internal:5432\"";
+    const PATTERN: &'static str = "^.+:[0-9]+$";
+
+    fn parse(text: &str) -> Option<Self> {
+        let (host, port) = text.rsplit_once(':')?;
+        let port = port.bytes().all(|byte| byte.is_ascii_digit()).then(|| port.parse().ok()).flatten()?;
+        let bare = match host.strip_prefix('[') {
+            Some(inner) => inner.strip_suffix(']').filter(|inner| inner.contains(':'))?,
+            None => host,
+        };
+        let name = |host: &str| host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+        let fits = !bare.is_empty() && (name(bare) || bare.parse::<IpAddr>().is_ok());
+        let bracketed_if_v6 = bare.contains(':') == host.starts_with('[');
+        (fits && bracketed_if_v6 && port != 0).then(|| Self { host: bare.to_owned(), port })
+    }
+}
+
+text_schema!(Age, Size, Percent, Address, Upstream);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upstream_is_a_host_and_a_port() {
+        let read = |text: &str| Upstream::parse(text).map(|upstream| (upstream.host, upstream.port));
+        assert_eq!(read("db.internal:5432"), Some(("db.internal".to_owned(), 5432)));
+        assert_eq!(read("[::1]:5432"), Some(("::1".to_owned(), 5432)));
+        for bad in
+            ["db", "db:", ":5432", "db:0", "db:+1", "db:65536", "::1:5432", "[db]:5432", "a/b:1", "u@h:1", "a b:1"]
+        {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn loopback_is_an_address_of_this_machine_and_nothing_that_looks_like_one() {
+        for here in ["localhost", "LOCALHOST", "127.0.0.1", "127.9.9.9", "::1"] {
+            assert!(is_loopback(here), "{here}");
+        }
+        for elsewhere in ["localhost.example", "127.0.0.1.example", "0.0.0.0", "::", "10.0.0.1", ""] {
+            assert!(!is_loopback(elsewhere), "{elsewhere}");
+        }
+    }
+}
