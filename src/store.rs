@@ -25,6 +25,8 @@ pub use azure::{AzureCredential, AzureSettings};
 /// The address under which a query engine may register [`Store::object_store`]: names below it are the archive's.
 pub const BASE_URL: &str = "hansard://archive";
 
+const READ: &str = "read";
+
 /// A secret: used, never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -127,9 +129,10 @@ impl StoreError {
 
     fn from(error: &object_store::Error, doing: &'static str, name: &str) -> Self {
         use object_store::Error;
-        let (name, cause) = (name.to_owned(), without_secrets(&error.to_string()));
+        let (name, cause) = (name.to_owned(), one_line(&without_secrets(&error.to_string())));
         match error {
-            Error::NotFound { .. } => Self::Missing { name },
+            // Elsewhere it is the container that is missing, and somebody may still make it.
+            Error::NotFound { .. } if doing == READ => Self::Missing { name },
             Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => Self::Refused { doing, name, cause },
             _ => Self::Away { doing, name, cause },
         }
@@ -203,7 +206,7 @@ impl Store {
     /// [`StoreError::Missing`] if there is none; otherwise see [`StoreError::retryable`].
     pub async fn get(&self, name: &str) -> Result<Bytes, StoreError> {
         let path = object_path(name)?;
-        let failed = |error: object_store::Error| StoreError::from(&error, "read", name);
+        let failed = |error: object_store::Error| StoreError::from(&error, READ, name);
         self.objects.get(&path).await.map_err(failed)?.bytes().await.map_err(failed)
     }
 
@@ -309,6 +312,11 @@ fn without_secrets(message: &str) -> String {
         clean.push_str(rest);
     }
     clean
+}
+
+/// Servers answer with documents; a log has lines.
+fn one_line(message: &str) -> String {
+    message.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

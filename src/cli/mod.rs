@@ -3,8 +3,11 @@
 //! Each command is a file with its arguments and its `run`, which returns an [`exit::Exit`]. Data goes to standard
 //! output through [`render`], the rest to standard error.
 
+mod assembly;
 pub mod certificate;
+pub mod demo;
 pub mod exit;
+mod recorder;
 pub mod render;
 mod serve;
 pub mod system;

@@ -1,14 +1,26 @@
 //! `hansard serve`: the recorder.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::Globals;
+use super::assembly::{Opened, Parts, assemble};
 use super::exit::Exit;
+use super::recorder::{Needs, Recorder};
 use super::render::say;
 use crate::config::Config;
+use crate::gateway::{self, Site};
+use crate::store::Store;
+use crate::telemetry;
 
 const EXAMPLES: &str = "\
 Examples:
+  hansard serve -c /etc/hansard/hansard.toml            serve until SIGTERM or Ctrl-C
   hansard serve -c /etc/hansard/hansard.toml --check    look for problems, listen on nothing";
 
 /// Stand between clients and a database: verify, judge, record
@@ -20,30 +32,41 @@ pub(super) struct ServeArgs {
     config: PathBuf,
 
     /// Report every problem of the configuration and of what it refers to, then end: 0 without any, else 3
-    #[arg(long, required = true)]
+    #[arg(long)]
     check: bool,
 }
 
 pub(super) fn run(args: &ServeArgs, globals: &Globals) -> Exit {
-    match check(&args.config) {
-        Ok(config) => {
-            if !globals.quiet {
-                let (listeners, targets) = (config.listeners.len(), config.targets.len());
-                let what =
-                    format!("configuration valid; node {}, listeners {listeners}, targets {targets}", config.node);
-                say(format_args!("{}: {what}", args.config.display()));
-            }
-            Exit::Done
-        }
+    let (config, parts) = match check(&args.config) {
+        Ok(checked) => checked,
         Err(problems) => {
             problems.iter().for_each(say);
-            Exit::Invalid
+            return Exit::Invalid;
+        }
+    };
+    if args.check {
+        if !globals.quiet {
+            let (listeners, targets) = (config.listeners.len(), config.targets.len());
+            let what = format!("configuration valid; node {}, listeners {listeners}, targets {targets}", config.node);
+            say(format_args!("{}: {what}", args.config.display()));
+        }
+        return Exit::Done;
+    }
+    if let Err(error) = telemetry::start(&globals.telemetry(Some(config.log))) {
+        say(error);
+        return Exit::Unexpected;
+    }
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(serve(&config, parts)),
+        Err(error) => {
+            say(format_args!("the runtime could not be started: {error}"));
+            Exit::Unexpected
         }
     }
 }
 
-/// The configuration at `path`, if nothing is wrong with it nor with the secrets and files that it refers to.
-fn check(path: &Path) -> Result<Config, Vec<String>> {
+/// The configuration at `path` and the parts it describes, if nothing is wrong with them.
+fn check(path: &Path) -> Result<(Config, Parts), Vec<String>> {
     let config = Config::load(path).map_err(|problems| vec![problems.to_string()])?;
     let of_file = |problem: &dyn std::fmt::Display| format!("{}: {problem}", path.display());
     let secrets = config.secrets().into_iter().filter_map(|secret| secret.reveal().err());
@@ -53,7 +76,96 @@ fn check(path: &Path) -> Result<Config, Vec<String>> {
             problems.push(of_file(&format_args!("{key}: {} cannot be read: {error}", file.display())));
         }
     }
-    if problems.is_empty() { Ok(config) } else { Err(problems) }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    assemble(path, &config).map(|parts| (config, parts))
+}
+
+/// Serves until a signal, then stops in order: no new clients, sessions end, the archive gets the rest.
+async fn serve(config: &Config, mut parts: Parts) -> Exit {
+    let store = match Store::open(&parts.store) {
+        Ok(store) => store,
+        Err(error) => {
+            tracing::error!(%error, "the archive cannot be opened");
+            return Exit::DependencyAway;
+        }
+    };
+    let needs = Needs {
+        journal: parts.journal.clone(),
+        store,
+        ship: parts.ship.clone(),
+        node: config.node.clone(),
+        clock: Arc::clone(&parts.clock),
+    };
+    let recorder = match Recorder::start(needs).await {
+        Ok(recorder) => recorder,
+        Err(error) => {
+            tracing::error!(%error, "the recorder cannot start");
+            return Exit::DependencyAway;
+        }
+    };
+    let served = match open(config, &mut parts, &recorder).await {
+        Ok(doors) => attend(doors, &parts).await,
+        Err(problem) => {
+            tracing::error!(problem, "not every listener could be opened");
+            Exit::DependencyAway
+        }
+    };
+    recorder.stop().await;
+    tracing::info!("stopped");
+    served
+}
+
+type Doors = Vec<(TcpListener, Arc<Site>)>;
+
+/// Takes every address before the first client is served.
+async fn open(config: &Config, parts: &mut Parts, recorder: &Recorder) -> Result<Doors, String> {
+    let mut doors = Vec::new();
+    for door in std::mem::take(&mut parts.doors) {
+        let (name, address) = (door.name.clone(), door.address);
+        let listener =
+            TcpListener::bind(address).await.map_err(|error| format!("listener.{name}: {address}: {error}"))?;
+        let Opened { site, made } = door.site(parts, &recorder.journal, &config.node)?;
+        if let Some(certificate) = made {
+            let (file, fingerprint) = (certificate.cert_file.display(), certificate.fingerprint_text());
+            let new = certificate.made;
+            tracing::warn!(listener = name, %file, fingerprint, new, "clients see a self-signed certificate");
+        }
+        doors.push((listener, site));
+    }
+    Ok(doors)
+}
+
+async fn attend(doors: Doors, parts: &Parts) -> Exit {
+    if let Err(error) = parts.verifier.warm().await {
+        tracing::warn!(%error, "the issuer cannot be reached; nobody can sign in until it can");
+    }
+    let signals = signal(SignalKind::terminate()).and_then(|term| Ok((term, signal(SignalKind::interrupt())?)));
+    let Ok((mut terminate, mut interrupt)) = signals else {
+        tracing::error!("signals cannot be waited for");
+        return Exit::Unexpected;
+    };
+    let stop = CancellationToken::new();
+    let serving = TaskTracker::new();
+    for (listener, site) in doors {
+        if let Ok(address) = listener.local_addr() {
+            tracing::info!(%address, target = site.target.name, "listening");
+        }
+        serving.spawn(gateway::serve(listener, site, stop.clone()));
+    }
+    serving.close();
+    tokio::select! {
+        _ = terminate.recv() => {},
+        _ = interrupt.recv() => {},
+    }
+    tracing::info!("stopping: sessions end when they are idle, at the latest in a few seconds; again to stop at once");
+    stop.cancel();
+    tokio::select! {
+        () = serving.wait() => Exit::Done,
+        _ = terminate.recv() => Exit::Unexpected,
+        _ = interrupt.recv() => Exit::Unexpected,
+    }
 }
 
 #[cfg(test)]

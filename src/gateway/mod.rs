@@ -1,1 +1,73 @@
-//! The connection: accept, sign in, relay, drain.
+//! Path 1, the connection: accept, sign in, relay, drain.
+//!
+//! What it promises: no byte of a statement reaches a database before a verified token named somebody and the journal
+//! gave a permit for it; whatever a peer does, the session ends, its end is recorded, and no other session notices.
+//!
+//! [`session`] is the story. [`client`] and [`upstream`] are its two ends, [`admission`] decides who comes in, [`settle`]
+//! judges and records, [`relay`] moves the bytes.
+
+mod admission;
+mod cancel;
+mod client;
+mod facts;
+mod relay;
+mod session;
+mod settle;
+mod site;
+pub mod tls;
+mod upstream;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use site::{Credentials, Memory, OnTokenExpiry, Site, Target, UpstreamTls};
+
+/// Connections held at a time. Each costs two sockets and some 200 KiB; the usual limit of open files is 1,024 to 65,536.
+const MAX_CONNECTIONS: usize = 2_000;
+/// How long sessions may finish their transactions after a stop was asked for.
+const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+/// A pause after a failed accept: the cause (too many open files) does not go away by trying at once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves clients until `stop`; returns when all sessions have ended.
+pub async fn serve(listener: TcpListener, site: Arc<Site>, stop: CancellationToken) {
+    let sessions = TaskTracker::new();
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let (socket, address) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            tracing::warn!(client = %address, limit = MAX_CONNECTIONS, "a connection over the limit was closed");
+            continue;
+        };
+        let (site, stop) = (Arc::clone(&site), stop.clone());
+        sessions.spawn(async move {
+            // Boxed: a session's future is large, and lives for hours.
+            Box::pin(session::run(socket, address, &site, &stop)).await;
+            drop(place);
+        });
+    }
+    drop(listener);
+    sessions.close();
+    if tokio::time::timeout(DRAIN_LIMIT * 2, sessions.wait()).await.is_err() {
+        tracing::warn!(
+            sessions = sessions.len(),
+            "sessions did not end in time; their ends are recorded at next start"
+        );
+    }
+}

@@ -1,1 +1,286 @@
-//! Token → [`crate::model::Principal`], or why not.
+//! Token → [`Principal`], or why not.
+//!
+//! Promises: nobody is named whose token was not signed by a key that the configured issuer publishes now (or published
+//! lately, while it is away), for our audience, and is within its time. No token is stored or logged, nor any part of
+//! one that could be used again. Nothing in a token, however long or strange, takes the process down.
+//!
+//! ```text
+//! bytes ─► token: is it one, who says to have issued it ─► issuer ─► cache: keys ◄─ discovery ◄─ HTTPS
+//!                                                             └─► signature, audience ─► claims ─► Principal
+//! ```
+//!
+//! The signature, the issuer and the audience are jsonwebtoken's to check. The rest is checked here, because it checks
+//! time by the machine's clock, and neither `iat`, `typ` nor `crit` at all.
+
+mod cache;
+mod claims;
+mod discovery;
+#[cfg(test)]
+mod fixtures;
+mod keys;
+mod refusal;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod token;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jsonwebtoken::Validation;
+use jsonwebtoken::errors::ErrorKind;
+use serde_json::{Map, Value};
+
+use crate::model::{Clock, Credential, Principal, Sha256, Timestamp};
+
+use cache::KeyCache;
+use claims::Token;
+use discovery::Source;
+use keys::{Fitting, Key, KeySet};
+use refusal::quoted;
+use token::Presented;
+
+pub use cache::Pace;
+pub use refusal::{Cause, Refusal};
+pub use settings::{Algorithm, ClaimMap, IssuerSettings, MAX_CLOCK_SKEW, SettingsProblem, UnknownAlgorithm};
+
+/// Why an issuer cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// The settings are wrong.
+    #[error("issuer {issuer}: {}", list(.problems))]
+    Settings {
+        /// The issuer's name in config.
+        issuer: String,
+        /// Everything that is wrong.
+        problems: Vec<SettingsProblem>,
+    },
+    /// The trust root cannot be read.
+    #[error("issuer {issuer}: the certificates in {}: {reason}", path.display())]
+    CaFile {
+        /// The issuer's name in config.
+        issuer: String,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The HTTP client cannot be set up.
+    #[error("issuer {issuer}: {reason}")]
+    Client {
+        /// The issuer's name in config.
+        issuer: String,
+        /// Why.
+        reason: String,
+    },
+    /// The issuer does not answer; retrying may help.
+    #[error("issuer {issuer} does not answer at {url}: {reason}")]
+    Away {
+        /// The issuer's name in config.
+        issuer: String,
+        /// What was asked for.
+        url: String,
+        /// What came instead.
+        reason: String,
+    },
+    /// The issuer answers, but not as an issuer should.
+    #[error("issuer {issuer}: the document at {url} cannot be used: {reason}")]
+    Document {
+        /// The issuer's name in config.
+        issuer: String,
+        /// What was asked for.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The issuer publishes no key for signatures.
+    #[error("issuer {issuer} publishes no key that can verify a signature")]
+    NoKeys {
+        /// The issuer's name in config.
+        issuer: String,
+    },
+    /// The issuer is one for development, and this is not the demo.
+    #[error("issuer {issuer} is a development issuer; only `hansard demo` trusts one")]
+    DevelopmentIssuer {
+        /// The issuer's name in config.
+        issuer: String,
+    },
+}
+
+fn list(problems: &[SettingsProblem]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// Turns what a client presents into a principal.
+#[derive(Debug)]
+pub struct Verifier {
+    issuers: Vec<Issuer>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Verifier {
+    /// A verifier that trusts this issuer. Nothing is asked of the issuer yet.
+    ///
+    /// # Errors
+    ///
+    /// The settings are wrong, or their certificates cannot be read.
+    pub fn new(settings: IssuerSettings, clock: Arc<dyn Clock>) -> Result<Self, IdentityError> {
+        Self::with_pace(settings, clock, Pace::default())
+    }
+
+    /// A verifier that asks its issuer for keys at another pace than the usual one.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Verifier::new`].
+    pub fn with_pace(settings: IssuerSettings, clock: Arc<dyn Clock>, pace: Pace) -> Result<Self, IdentityError> {
+        install_crypto();
+        Ok(Self { issuers: vec![Issuer::new(settings, pace)?], clock })
+    }
+
+    /// Asks the issuer for its keys now. Tokens are accepted without it too: the first one asks.
+    ///
+    /// # Errors
+    ///
+    /// The issuer does not answer, answers wrongly, has no key for us, or is a development issuer.
+    pub async fn warm(&self) -> Result<(), IdentityError> {
+        for issuer in &self.issuers {
+            issuer.warm().await?;
+        }
+        Ok(())
+    }
+
+    /// Who presented this.
+    ///
+    /// # Errors
+    ///
+    /// The token proves nobody; the refusal says why.
+    pub async fn verify(&self, credential: Credential) -> Result<Principal, Refusal> {
+        let presented = Presented::read(credential.reveal())?;
+        let issuer = self.issuers.iter().find(|issuer| issuer.cache.source().issuer() == presented.issuer);
+        let issuer = issuer.ok_or_else(|| {
+            Refusal::new(Cause::WrongIssuer, format!("the token says to be from {}", quoted(&presented.issuer)))
+        })?;
+        issuer.verify(&presented, || self.clock.now()).await
+    }
+}
+
+/// An issuer that is trusted.
+#[derive(Debug)]
+struct Issuer {
+    settings: IssuerSettings,
+    cache: Arc<KeyCache>,
+}
+
+impl Issuer {
+    fn new(settings: IssuerSettings, pace: Pace) -> Result<Self, IdentityError> {
+        let problems = settings.problems();
+        if !problems.is_empty() {
+            return Err(IdentityError::Settings { issuer: settings.name, problems });
+        }
+        let cache = Arc::new(KeyCache::new(Source::new(&settings)?, pace));
+        Ok(Self { settings, cache })
+    }
+
+    async fn warm(&self) -> Result<(), IdentityError> {
+        let fetched = self.cache.warm().await?;
+        let issuer = || self.settings.name.clone();
+        if fetched.published.development && !self.settings.allow_development {
+            return Err(IdentityError::DevelopmentIssuer { issuer: issuer() });
+        }
+        if fetched.published.keys.len() == 0 {
+            return Err(IdentityError::NoKeys { issuer: issuer() });
+        }
+        Ok(())
+    }
+
+    async fn verify(&self, presented: &Presented<'_>, now: impl FnOnce() -> Timestamp) -> Result<Principal, Refusal> {
+        let algorithm = allowed(&presented.algorithm, &self.settings)?;
+        let mut fetched = self.cache.keys().await.map_err(|reason| Refusal::new(Cause::IssuerAway, reason))?;
+        if let Fitting::None = fetched.published.keys.fitting(presented.kid.as_deref(), algorithm)
+            && let Some(newer) = self.cache.newer_than(&fetched).await
+        {
+            fetched = newer;
+        }
+        if fetched.published.development && !self.settings.allow_development {
+            return Err(Refusal::new(Cause::DevelopmentIssuer, "the issuer calls itself one"));
+        }
+        self.judge(presented, algorithm, &fetched.published.keys, now())
+    }
+
+    /// Everything about a token that the keys at hand and the time decide.
+    fn judge(
+        &self,
+        presented: &Presented<'_>,
+        algorithm: Algorithm,
+        keys: &KeySet,
+        now: Timestamp,
+    ) -> Result<Principal, Refusal> {
+        let unknown = |detail| Refusal::new(Cause::UnknownKey, detail);
+        let kid = || presented.kid.as_deref().map_or_else(|| "none".to_owned(), quoted);
+        let fitting = match keys.fitting(presented.kid.as_deref(), algorithm) {
+            Fitting::Keys(fitting) => fitting,
+            Fitting::None => return Err(unknown(format!("no {algorithm} key for kid {}", kid()))),
+            Fitting::Ambiguous(count) => return Err(unknown(format!("no kid, and {count} keys could be meant"))),
+        };
+        for key in fitting {
+            if let Some(claims) = signed_by(key, algorithm, presented, &self.settings)? {
+                let kid = presented.kid.clone().or_else(|| key.kid.clone());
+                let token = Token { sha256: Sha256::of(presented.text.as_bytes()), kid };
+                return claims::principal(&claims, &self.settings, token, now);
+            }
+        }
+        Err(Refusal::new(Cause::BadSignature, format!("by {algorithm} with kid {}", kid())))
+    }
+}
+
+/// The algorithm of the header, if config allows it.
+fn allowed(name: &str, settings: &IssuerSettings) -> Result<Algorithm, Refusal> {
+    let known = name.parse::<Algorithm>().ok().filter(|known| settings.algorithms.contains(known));
+    known.ok_or_else(|| Refusal::new(Cause::AlgorithmNotAllowed, format!("the header says alg {}", quoted(name))))
+}
+
+/// The claims, if this key signed the token; then its issuer and audience are checked too.
+fn signed_by(
+    key: &Key,
+    algorithm: Algorithm,
+    presented: &Presented<'_>,
+    settings: &IssuerSettings,
+) -> Result<Option<Map<String, Value>>, Refusal> {
+    let mut validation = Validation::new(algorithm.in_jsonwebtoken());
+    // Without this, a token that has no `iss` or `aud` passes, and so does one whose `aud` is a number.
+    validation.set_required_spec_claims(&["iss", "aud"]);
+    validation.set_issuer(&[&presented.issuer]);
+    validation.set_audience(&settings.audience);
+    // Time is judged in `claims`, by the clock that we are given.
+    validation.validate_exp = false;
+    let error = match jsonwebtoken::decode::<Map<String, Value>>(presented.text, &key.decoding, &validation) {
+        Ok(token) => return Ok(Some(token.claims)),
+        Err(error) => error,
+    };
+    match error.kind() {
+        ErrorKind::InvalidAudience => {
+            let ours = settings.audience.iter().map(|one| quoted(one)).collect::<Vec<_>>().join(" or ");
+            Err(Refusal::new(Cause::WrongAudience, format!("its audience is not {ours}"))
+                .hinting(format!("Ask your issuer for a token with the audience {ours}.")))
+        }
+        ErrorKind::InvalidIssuer => Err(Refusal::new(Cause::WrongIssuer, "the signed `iss` is another one")),
+        ErrorKind::MissingRequiredClaim(name) => Err(claims::missing(name)),
+        ErrorKind::Base64(_) | ErrorKind::InvalidToken => {
+            Err(Refusal::new(Cause::NotAToken, "the signature is not base64url"))
+        }
+        // The claims are JSON, or `Presented` had refused them: a registered one has a shape that jsonwebtoken trips over.
+        ErrorKind::Json(_) | ErrorKind::Utf8(_) => {
+            Err(Refusal::new(Cause::ClaimMalformed, "one of `exp`, `nbf`, `sub`, `iss`, `aud` is in no known form"))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Names the one cryptography that jsonwebtoken is to use; else another crate in the build could make it panic.
+/// Whoever signs or verifies calls this first; again does no harm.
+pub fn install_crypto() {
+    if jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default().is_err() {
+        tracing::trace!("jsonwebtoken has its cryptography already");
+    }
+}

@@ -36,7 +36,7 @@ pub struct Session {
     pub protocol: String,
     /// The database the client asked for.
     pub database: String,
-    /// The user the client asked to be at the database, as it appears there.
+    /// Who the session is at the database: the user of the target's own credentials.
     pub database_user: String,
     /// The rules that let it connect.
     pub rules: Vec<String>,
@@ -125,7 +125,7 @@ pub struct LoginRefused {
     pub protocol: String,
     /// The database the client asked for.
     pub database: Option<String>,
-    /// The database user the client asked for.
+    /// Who the session would have been at the database.
     pub database_user: Option<String>,
     /// The SQLSTATE that the client got.
     pub sqlstate: String,

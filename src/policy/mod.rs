@@ -1,1 +1,296 @@
-//! Facts + principal → [`crate::model::Decision`]; default deny, and a failing rule denies.
+//! Facts + principal → [`Decision`]; default deny, and a failing rule denies.
+//!
+//! Promises: nothing happens that no rule permits; a matching `forbid` wins over every `permit`; *every* effect of a
+//! statement must be permitted; a rule that fails while it is evaluated denies; rules that name what is not in
+//! `schemas/policy.cedarschema` do not load, and every problem of every file is told at once.
+//!
+//! **Names without a schema.** `SELECT * FROM patients` reads a table of whichever schema the session's `search_path`
+//! finds first, which nobody outside of the database knows. So it is judged as if the table were in *each* schema that
+//! the rules tell apart, and in one that they do not, and must be permitted in all of them: a `forbid` on
+//! `clinical.patients` holds for `patients`, and a `permit` on schema `app` alone does not reach it. Tables of
+//! `pg_catalog` are taken as those, because the server looks there first. A pattern (`resource.schema like "clin*"`)
+//! stands for the shortest name that it matches. With facts from the catalog this becomes exact.
+//!
+//! A statement without effects (`SELECT 1`, a comment) asks nothing of the rules and is allowed to whoever may connect.
+//! `@mode` knows `enforce` only; any other value is an error, so that nobody believes in a mode that is not there.
+
+mod entities;
+mod load;
+mod problem;
+mod schemas;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use cedar_policy::{
+    Authorizer, Context, Decision as Verdicts, Entities, Entity, EntityUid, PolicyId, PolicySet, Request, Schema,
+};
+use entities::Unaskable;
+use sha2::{Digest as _, Sha256};
+
+pub use problem::PolicyProblem;
+
+use crate::model::{Action, Decision, Effect, Facts, Object, ObjectKind, Principal, RuleId, Timestamp, Verdict};
+
+const SCHEMA: &str = include_str!("../../schemas/policy.cedarschema");
+
+/// The most effects that are judged. A statement with more is denied: each takes tens of microseconds, and no statement
+/// of the corpus of real tools has a tenth of it.
+pub const MAX_EFFECTS: usize = 1_000;
+
+/// Where a session is, or is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The target's name in config.
+    pub target: String,
+    /// The database.
+    pub database: String,
+    /// The user at the database.
+    pub database_user: String,
+}
+
+/// What else is true at the moment of the question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moment {
+    /// The time.
+    pub now: Timestamp,
+    /// Where the client is.
+    pub client: IpAddr,
+    /// What the client calls itself.
+    pub application: Option<String>,
+    /// The transaction's state as the server last told it: `I`, `T`, `E`.
+    pub transaction: char,
+    /// Seconds since the token was issued.
+    pub token_age_seconds: i64,
+}
+
+/// A set of rules, read and checked. Never changes; share it in an `Arc`.
+pub struct Policy {
+    rules: PolicySet,
+    schema: Schema,
+    authorizer: Authorizer,
+    spoken_of: BTreeSet<String>,
+    version: String,
+}
+
+impl std::fmt::Debug for Policy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Policy({})", self.version)
+    }
+}
+
+impl Policy {
+    /// Reads rules from files, each with the name to use in messages and its text.
+    ///
+    /// # Errors
+    /// Every problem of every file.
+    pub fn load(files: &[(String, String)]) -> Result<Self, Vec<PolicyProblem>> {
+        let schema = load::schema().map_err(|problem| vec![problem])?;
+        let rules = load::rules(files, &schema)?;
+        let spoken_of = schemas::spoken_of(&rules);
+        let mut hash = Sha256::new();
+        for (_, text) in files {
+            // With the length before it, so that moving a rule to the next file is another version.
+            hash.update(text.len().to_be_bytes());
+            hash.update(text);
+        }
+        let version = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Self { rules, schema, authorizer: Authorizer::new(), spoken_of, version })
+    }
+
+    /// SHA-256 of the texts in the order of the files, in hexadecimal.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// The schema that rules are checked against, for people who write rules.
+    pub fn schema_text() -> &'static str {
+        SCHEMA
+    }
+
+    /// Whether this person may use this database as this database user.
+    pub fn decide_connect(&self, who: &Principal, place: &Place, moment: &Moment) -> Decision {
+        let mut ruling = Ruling::default();
+        let asked = self.ask_connect(who, place, moment, &mut ruling);
+        let wish =
+            format!("{} to connect to {}/{} as {}", who.name(), place.target, place.database, place.database_user);
+        self.decision(&asked, &ruling, || (format!("no rule allows {wish}"), None))
+    }
+
+    /// Whether a statement may run.
+    pub fn decide(&self, who: &Principal, place: &Place, moment: &Moment, facts: &Facts) -> Decision {
+        let mut ruling = Ruling::default();
+        if facts.effects.len() > MAX_EFFECTS {
+            let message = format!("the statement does more than {MAX_EFFECTS} things, too many to judge");
+            return self.deny(Vec::new(), message, None);
+        }
+        let asked = self.ask(who, place, moment, facts, &mut ruling);
+        self.decision(&asked, &ruling, || refusal(who, facts, ruling.refused.as_ref()))
+    }
+
+    fn ask_connect(
+        &self,
+        who: &Principal,
+        place: &Place,
+        moment: &Moment,
+        ruling: &mut Ruling,
+    ) -> Result<(), Unaskable> {
+        let principal = entities::principal(who)?;
+        let resource = entities::database_uid(place)?;
+        let request = (principal.uid(), entities::action(Action::Connect)?, resource);
+        let context = entities::connect_context(place, moment)?;
+        let entities = self.entities(std::iter::once(principal).chain(entities::database(place)?))?;
+        self.put(request, context, &entities, ruling)?;
+        Ok(())
+    }
+
+    fn ask(
+        &self,
+        who: &Principal,
+        place: &Place,
+        moment: &Moment,
+        facts: &Facts,
+        ruling: &mut Ruling,
+    ) -> Result<(), Unaskable> {
+        let principal = entities::principal(who)?;
+        let user = principal.uid();
+        let mut known = vec![principal];
+        known.extend(entities::database(place)?);
+        let mut questions = Vec::new();
+        for effect in &facts.effects {
+            for resource in self.resources(place, effect)? {
+                let uid = resource.first().map_or_else(|| entities::database_uid(place), |object| Ok(object.uid()))?;
+                known.extend(resource);
+                questions.push((effect, uid));
+            }
+        }
+        let known = self.entities(known)?;
+        for (effect, resource) in questions {
+            let request = (user.clone(), entities::action(effect.action)?, resource);
+            let context = entities::effect_context(place, moment, facts, effect.has_where)?;
+            if !self.put(request, context, &known, ruling)? {
+                ruling.refused.get_or_insert_with(|| effect.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// What an effect is done to: one resource, or one for each schema that its object may be in. No entities: the
+    /// database.
+    fn resources(&self, place: &Place, effect: &Effect) -> Result<Vec<Vec<Entity>>, Unaskable> {
+        let Some(object) = &effect.object else { return Ok(vec![Vec::new()]) };
+        let schemas = match &object.schema {
+            Some(schema) => vec![schema.as_str()],
+            None if entities::has_schema(object.kind) => {
+                schemas::candidates(&self.spoken_of, object.kind == ObjectKind::Table, &object.name)
+            }
+            None => vec![""],
+        };
+        schemas.into_iter().map(|schema| entities::object(place, object, schema)).collect()
+    }
+
+    /// Each entity once, with the groups of actions, checked against the schema.
+    fn entities(&self, entities: impl IntoIterator<Item = Entity>) -> Result<Entities, Unaskable> {
+        let mut seen = BTreeSet::new();
+        let once = entities.into_iter().filter(|entity| seen.insert(entity.uid()));
+        Entities::from_entities(once.collect::<Vec<_>>(), Some(&self.schema)).map_err(|_| Unaskable)
+    }
+
+    fn put(
+        &self,
+        (principal, action, resource): (EntityUid, EntityUid, EntityUid),
+        context: Context,
+        entities: &Entities,
+        ruling: &mut Ruling,
+    ) -> Result<bool, Unaskable> {
+        let request = Request::new(principal, action, resource, context, Some(&self.schema)).map_err(|_| Unaskable)?;
+        let response = self.authorizer.is_authorized(&request, &self.rules, entities);
+        let allowed = response.decision() == Verdicts::Allow;
+        let rules = response.diagnostics().reason().cloned();
+        if allowed {
+            ruling.permits.extend(rules)
+        } else {
+            ruling.forbids.extend(rules)
+        }
+        // A forbid that fails forbids nothing, so a failure of any rule denies.
+        ruling.failed |= response.diagnostics().errors().next().is_some();
+        ruling.refused_any |= !allowed;
+        Ok(allowed)
+    }
+
+    fn decision(
+        &self,
+        asked: &Result<(), Unaskable>,
+        ruling: &Ruling,
+        nothing_permits: impl FnOnce() -> (String, Option<String>),
+    ) -> Decision {
+        let named = |rules: &BTreeSet<PolicyId>| rules.iter().map(|id| RuleId(id.to_string())).collect::<Vec<_>>();
+        if let Some(first) = ruling.forbids.first() {
+            let written = |name: &str| {
+                ruling.forbids.iter().find_map(|id| self.rules.policy(id)?.annotation(name).map(str::to_owned))
+            };
+            let message = written("message").unwrap_or_else(|| format!("denied by rule \"{first}\""));
+            return self.deny(named(&ruling.forbids), message, written("hint"));
+        }
+        if let Err(Unaskable) = asked {
+            return self.deny(Vec::new(), Unaskable.to_string(), None);
+        }
+        if ruling.failed {
+            return self.deny(Vec::new(), "a rule failed while it was evaluated".to_owned(), None);
+        }
+        if ruling.refused_any {
+            let (message, hint) = nothing_permits();
+            return self.deny(Vec::new(), message, hint);
+        }
+        Decision {
+            verdict: Verdict::Allow,
+            rules: named(&ruling.permits),
+            policy_version: self.version.clone(),
+            message: None,
+            hint: None,
+        }
+    }
+
+    fn deny(&self, rules: Vec<RuleId>, message: String, hint: Option<String>) -> Decision {
+        let policy_version = self.version.clone();
+        Decision { verdict: Verdict::Deny, rules, policy_version, message: Some(message), hint }
+    }
+}
+
+/// What the rules said, all questions together.
+#[derive(Debug, Default)]
+struct Ruling {
+    permits: BTreeSet<PolicyId>,
+    forbids: BTreeSet<PolicyId>,
+    failed: bool,
+    refused_any: bool,
+    refused: Option<Effect>,
+}
+
+/// Our own sentence where no rule speaks, and what to do instead.
+fn refusal(who: &Principal, facts: &Facts, effect: Option<&Effect>) -> (String, Option<String>) {
+    let who = who.name();
+    let Some(effect) = effect else { return (format!("no rule allows this for {who}"), None) };
+    if effect.action == Action::Unparsed {
+        let why = facts.problem.as_deref().map(|problem| format!(": {problem}")).unwrap_or_default();
+        return (format!("this statement could not be understood{why}"), None);
+    }
+    let action = effect.action.as_str().replace('_', " ").to_uppercase();
+    let Some(object) = &effect.object else { return (format!("no rule allows {action} for {who}"), None) };
+    let message = format!("no rule allows {action} on {} for {who}", full_name(object));
+    let without_schema = object.schema.is_none() && entities::has_schema(object.kind);
+    let hint = without_schema.then(|| {
+        format!("Write the schema of {} before its name: without it, the rules of every schema apply.", object.name)
+    });
+    (message, hint)
+}
+
+fn full_name(object: &Object) -> String {
+    match &object.schema {
+        Some(schema) => format!("{schema}.{}", object.name),
+        None => object.name.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

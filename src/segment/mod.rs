@@ -16,8 +16,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::model::{
-    EntrySeq, LoginRefused, NodeName, Outcome, Prepared, Record, RecorderEvent, SegmentNo, Session, SessionClosed,
-    Sha256, Timestamp,
+    EntrySeq, Intent, LoginRefused, NodeName, Outcome, Prepared, Record, RecorderEvent, SegmentNo, Session,
+    SessionClosed, Sha256, Timestamp,
 };
 
 pub use manifest::{Manifest, ManifestFile};
@@ -100,8 +100,13 @@ pub enum Happening {
     Recorder(RecorderEvent),
     /// A statement was judged to be prepared.
     Prepared(Arc<Prepared>),
-    /// An outcome without its intent: kept, because nothing is dropped in silence.
-    UnmatchedOutcome(Outcome),
+    /// An outcome whose intent or session is not known: kept, because nothing is dropped in silence.
+    UnmatchedOutcome {
+        /// How it ended.
+        outcome: Outcome,
+        /// The intent, if only the session is not known.
+        intent: Option<Arc<Intent>>,
+    },
     /// The end of a session whose beginning is not known: kept, because nothing is dropped in silence.
     UnmatchedClose(SessionClosed),
 }
@@ -111,7 +116,7 @@ impl EventRow {
         match &self.what {
             Happening::Recorder(event) => event.time,
             Happening::Prepared(prepared) => prepared.time,
-            Happening::UnmatchedOutcome(outcome) => outcome.time,
+            Happening::UnmatchedOutcome { outcome, .. } => outcome.time,
             Happening::UnmatchedClose(closed) => closed.closed,
         }
     }
@@ -213,4 +218,4 @@ pub enum SegmentError {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

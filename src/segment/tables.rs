@@ -29,6 +29,9 @@ pub(super) fn session_size(row: &SessionRow) -> usize {
 pub(super) fn event_size(row: &EventRow) -> usize {
     match &row.what {
         Happening::Prepared(prepared) => ROW_BYTES + asked_bytes(&prepared.statement, &prepared.facts),
+        Happening::UnmatchedOutcome { intent: Some(intent), .. } => {
+            ROW_BYTES + asked_bytes(&intent.statement, &intent.facts)
+        }
         _ => ROW_BYTES,
     }
 }
@@ -189,20 +192,32 @@ pub(super) fn events(node: &NodeName, rows: &[&EventRow]) -> Result<Columns, Seg
     to.text("target", session().map(|session| session.map(|session| session.target.as_str())));
     to.text("database", session().map(|session| session.map(|session| session.database.as_str())));
     to.text("database_user", session().map(|session| session.map(|session| session.database_user.as_str())));
-    let asked: Vec<_> = prepared().map(|row| row.map(|row| (&row.statement, &row.facts))).collect();
+    let judged: Vec<_> = rows.iter().map(|row| judged(&row.what)).collect();
+    let asked: Vec<_> = judged.iter().map(|row| row.map(|(statement, facts, _)| (statement, facts))).collect();
     statement(&mut to, "statement_kind", &asked)?;
-    to.text("prepared_name", prepared().map(|row| row.and_then(|row| row.statement.prepared.as_deref())));
+    to.text("prepared_name", judged.iter().map(|row| row.and_then(|(statement, ..)| statement.prepared.as_deref())));
     to.count("preparation", prepared().map(|row| row.map(|row| row.number)));
-    let decisions: Vec<_> = prepared().map(|row| row.map(|row| &row.decision)).collect();
+    let decisions: Vec<_> = judged.iter().map(|row| row.map(|(.., decision)| decision)).collect();
     decision(&mut to, &decisions)?;
     Ok(to)
+}
+
+/// The statement of an event that is about one.
+fn judged(what: &Happening) -> Option<(&Statement, &Facts, &Decision)> {
+    match what {
+        Happening::Prepared(prepared) => Some((&prepared.statement, &prepared.facts, &prepared.decision)),
+        Happening::UnmatchedOutcome { intent: Some(intent), .. } => {
+            Some((&intent.statement, &intent.facts, &intent.decision))
+        }
+        _ => None,
+    }
 }
 
 fn happened(what: &Happening) -> &'static str {
     match what {
         Happening::Recorder(event) => event.kind.as_str(),
         Happening::Prepared(_) => "statement_prepared",
-        Happening::UnmatchedOutcome(_) => "unmatched_outcome",
+        Happening::UnmatchedOutcome { .. } => "unmatched_outcome",
         Happening::UnmatchedClose(_) => "unmatched_close",
     }
 }
@@ -211,8 +226,9 @@ fn detail(what: &Happening) -> Option<String> {
     match what {
         Happening::Recorder(event) => Some(event.detail.clone()),
         Happening::Prepared(_) => None,
-        Happening::UnmatchedOutcome(outcome) => {
-            Some(format!("statement {} ended ({}) without an intent", outcome.reference, outcome.status.as_str()))
+        Happening::UnmatchedOutcome { outcome, intent } => {
+            let lacks = if intent.is_some() { "a session" } else { "an intent" };
+            Some(format!("statement {} ended ({}) without {lacks}", outcome.reference, outcome.status.as_str()))
         }
         Happening::UnmatchedClose(closed) => {
             Some(format!("session {} ended ({}) without an opening", closed.session, closed.reason.as_str()))
@@ -224,7 +240,7 @@ fn session_of(row: &EventRow) -> Option<crate::model::SessionId> {
     match &row.what {
         Happening::Recorder(_) => row.session.as_ref().map(|session| session.id),
         Happening::Prepared(prepared) => Some(prepared.session),
-        Happening::UnmatchedOutcome(outcome) => Some(outcome.reference.session),
+        Happening::UnmatchedOutcome { outcome, .. } => Some(outcome.reference.session),
         Happening::UnmatchedClose(closed) => Some(closed.session),
     }
 }

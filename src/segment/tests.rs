@@ -16,11 +16,11 @@ use crate::model::{
 
 const DAY: i64 = 86_400_000_000;
 
-fn node() -> NodeName {
+pub(crate) fn node() -> NodeName {
     NodeName::new("node-1").unwrap()
 }
 
-fn session(number: u64) -> Arc<Session> {
+pub(crate) fn session(number: u64) -> Arc<Session> {
     Arc::new(Session {
         id: SessionId::from_bits(number),
         node: node(),
@@ -101,7 +101,7 @@ fn statement(text: SqlText) -> Statement {
     }
 }
 
-fn record(number: u64, time: i64, text: SqlText) -> Record {
+pub(crate) fn record(number: u64, time: i64, text: SqlText) -> Record {
     let reference = Reference { session: SessionId::from_bits(7), statement: number };
     Record {
         entry: EntrySeq(number + 10),
@@ -173,7 +173,7 @@ fn events() -> Vec<EventRow> {
     [
         Happening::Recorder(started),
         Happening::Prepared(Arc::new(prepared)),
-        Happening::UnmatchedOutcome(Outcome::unknown(reference, Timestamp(3))),
+        Happening::UnmatchedOutcome { outcome: Outcome::unknown(reference, Timestamp(3)), intent: None },
         Happening::UnmatchedClose(closed),
     ]
     .into_iter()
@@ -194,6 +194,17 @@ fn read(file: &File) -> Vec<RecordBatch> {
 fn text<'a>(batch: &'a RecordBatch, column: &str, row: usize) -> Option<&'a str> {
     let array = batch.column_by_name(column).unwrap().as_string::<i32>();
     array.is_valid(row).then(|| array.value(row))
+}
+
+/// A text column of a Parquet file; for tests of other modules.
+pub(crate) fn texts(bytes: &Bytes, column: &str) -> Vec<String> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes.clone()).unwrap().build().unwrap();
+    let batches = reader.map(Result::unwrap);
+    batches
+        .flat_map(|batch| {
+            (0..batch.num_rows()).map(|row| text(&batch, column, row).unwrap().to_owned()).collect::<Vec<_>>()
+        })
+        .collect()
 }
 
 #[test]

@@ -1,1 +1,66 @@
-//! Text + dialect → [`crate::model::Facts`]; unreadable text is a fact, not an error.
+//! Text + dialect → [`Facts`]; unreadable text is a fact, not an error.
+//!
+//! Promises: [`read`] answers for every input, does not panic, overflow a stack or hang; the same text gives the same
+//! facts; whatever is not understood, whole or in part, comes back as the effect `unparsed` and never as less than the
+//! text does. The way of a text:
+//!
+//! ```text
+//! bytes ─► guard (own lexer: refuses what lexes two ways) ─► statements ─► command (own, for a few simple ones)
+//!                                                               └────────► sqlparser, one statement, to its end ─► walk
+//! ```
+//!
+//! What the server is handed is the original text; what `sqlparser` is handed is the guard's tokens with single blanks
+//! between them and without comments, so that both cut it alike.
+//!
+//! Limits that no reading of a text can lift: functions behind operators, casts, column defaults, views, triggers and
+//! rules, and calls in attribute notation (`o.touch`) are not in the text. A built-in function's name may be taken by a
+//! function of the same name in the search path. Those need the catalog and, in the end, the database's own rights.
+
+mod builtins;
+mod command;
+mod ddl;
+mod dml;
+mod expr;
+mod fingerprint;
+mod guard;
+mod names;
+mod parse;
+mod pool;
+mod query;
+mod session;
+mod statement;
+mod walk;
+
+use crate::model::{Facts, SqlText};
+
+/// The longest text that is parsed. Above it no policy could be read from it in useful time; 256 KiB holds every
+/// statement of the corpus of real tools.
+pub const MAX_TEXT_BYTES: usize = 256 * 1024;
+
+/// The most tokens that are parsed. Bounds the depth of the parsed tree, and with it the stack its removal needs.
+pub const MAX_TOKENS: usize = 20_000;
+
+/// The most statements in one text.
+pub const MAX_STATEMENTS: usize = 1_000;
+
+/// Which SQL it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Dialect {
+    /// PostgreSQL, with `standard_conforming_strings` on and UTF-8 as the client's encoding. The gateway holds both.
+    PostgreSql,
+}
+
+/// What a text does. Blocks the caller for as long as the reading takes: tens of microseconds as a rule, bounded always.
+pub fn read(text: &SqlText, dialect: Dialect) -> Facts {
+    let Dialect::PostgreSql = dialect;
+    if text.bytes().len() > MAX_TEXT_BYTES {
+        return Facts::unparsed(format!("longer than {} KiB", MAX_TEXT_BYTES / 1024));
+    }
+    match text.text() {
+        Some(text) => pool::read(text),
+        None => Facts::unparsed("not valid UTF-8"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

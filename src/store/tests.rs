@@ -135,3 +135,12 @@ fn no_secret_is_printed() {
     let message = without_secrets("GET https://a/b?sv=1&sig=AB%2Bc%3D&se=2 failed, then ?sig=xyz");
     assert_eq!(message, "GET https://a/b?sv=1&sig=…&se=2 failed, then ?sig=…");
 }
+
+#[test]
+fn a_container_that_is_missing_may_still_be_made_and_an_error_is_one_line() {
+    let missing = object_store::Error::NotFound { path: NAME.to_owned(), source: "<Error>\n  <Code>x".into() };
+    assert!(matches!(StoreError::from(&missing, READ, NAME), StoreError::Missing { .. }));
+    let put = StoreError::from(&missing, "store", NAME);
+    assert!(put.retryable());
+    assert!(put.to_string().ends_with("<Error> <Code>x"), "{put}");
+}

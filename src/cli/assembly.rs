@@ -1,0 +1,319 @@
+//! The configuration made into the parts it describes. Every problem is found before anything is started.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::certificate::{SelfSigned, self_signed};
+use super::system::{RandomIds, SystemClock};
+use crate::config::{self, Config, Place, Plain};
+use crate::gateway::{self, Memory, Site};
+use crate::identity::{ClaimMap, IssuerSettings, Verifier};
+use crate::journal::{self, Journal};
+use crate::model::{Clock, Ids};
+use crate::policy::Policy;
+use crate::ship::ShipSettings;
+use crate::store::{AzureCredential, AzureSettings, Secret, StoreSettings};
+
+/// The folder in the journal's that holds certificates made by ourselves.
+const CERTIFICATES: &str = "tls";
+
+/// A listener, ready but for its address being taken.
+#[derive(Debug)]
+pub(super) struct Door {
+    pub(super) name: String,
+    pub(super) address: std::net::SocketAddr,
+    pub(super) target: gateway::Target,
+    tls: DoorTls,
+    pub(super) plain_on_loopback: bool,
+}
+
+#[derive(Debug)]
+enum DoorTls {
+    Given { certificate: Vec<u8>, key: Vec<u8> },
+    SelfSigned,
+}
+
+/// Everything that the configuration describes.
+pub(super) struct Parts {
+    pub(super) doors: Vec<Door>,
+    pub(super) verifier: Arc<Verifier>,
+    pub(super) policy: Arc<Policy>,
+    pub(super) journal: journal::Settings,
+    pub(super) store: StoreSettings,
+    pub(super) ship: ShipSettings,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) ids: Arc<dyn Ids>,
+}
+
+/// Collects what is wrong, so that all of it is said at once.
+struct Problems {
+    file: String,
+    found: Vec<String>,
+}
+
+impl Problems {
+    fn take<T, E: std::fmt::Display>(&mut self, key: &str, result: Result<T, E>) -> Option<T> {
+        result.map_err(|error| self.found.push(format!("{}: {key}: {error}", self.file))).ok()
+    }
+}
+
+/// Makes the parts.
+///
+/// # Errors
+///
+/// Everything that is wrong, a sentence each.
+pub(super) fn assemble(path: &Path, config: &Config) -> Result<Parts, Vec<String>> {
+    let mut problems = Problems { file: path.display().to_string(), found: Vec::new() };
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let doors: Vec<Option<Door>> = config.listeners.iter().map(|door| open_door(door, config, &mut problems)).collect();
+    let issuer = format!("issuer.{}", config.issuer.name);
+    let verifier = problems.take(&issuer, Verifier::new(issuer_settings(config), Arc::clone(&clock)));
+    let policy = load_policy(&config.policy).map_err(|mut found| problems.found.append(&mut found)).ok();
+    let store = store_settings(&config.storage, &mut problems);
+    let ids = problems.take("random numbers", RandomIds::new());
+    match (verifier, policy, store, ids) {
+        (Some(verifier), Some(policy), Some(store), Some(ids)) if problems.found.is_empty() => Ok(Parts {
+            doors: doors.into_iter().flatten().collect(),
+            verifier: Arc::new(verifier),
+            policy: Arc::new(policy),
+            journal: journal_settings(&config.journal),
+            store,
+            ship: ShipSettings {
+                max_age: config.storage.segment_max_age,
+                max_bytes: usize::try_from(config.storage.segment_max_size).unwrap_or(usize::MAX),
+                ..ShipSettings::default()
+            },
+            clock,
+            ids: Arc::new(ids),
+        }),
+        _ => Err(problems.found),
+    }
+}
+
+impl Door {
+    /// The site behind the door, with a certificate of our own if none is given; that one is given back to be told of.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the certificate.
+    pub(super) fn site(
+        self,
+        parts: &Parts,
+        journal: &Journal,
+        node: &crate::model::NodeName,
+    ) -> Result<Opened, String> {
+        let Self { address, target, tls, plain_on_loopback, .. } = self;
+        let (tls, made) = match tls {
+            DoorTls::Given { certificate, key } => (gateway::tls::acceptor(&certificate, &key), None),
+            DoorTls::SelfSigned => {
+                let names = [node.as_str().to_owned(), address.ip().to_string()];
+                let made = self_signed(&parts.journal.dir.join(CERTIFICATES), &names).map_err(|e| e.to_string())?;
+                (gateway::tls::acceptor(made.cert_pem.as_bytes(), made.key_pem.as_bytes()), Some(made))
+            }
+        };
+        let site = Site {
+            node: node.clone(),
+            journal: journal.clone(),
+            verifier: Arc::clone(&parts.verifier),
+            policy: Arc::clone(&parts.policy),
+            target,
+            tls: tls.map_err(|error| error.to_string())?,
+            plain_on_loopback,
+            clock: Arc::clone(&parts.clock),
+            ids: Arc::clone(&parts.ids),
+            memory: Memory::default(),
+        };
+        Ok(Opened { site: Arc::new(site), made })
+    }
+}
+
+/// A door's site, and the certificate that was made for it.
+pub(super) struct Opened {
+    pub(super) site: Arc<Site>,
+    pub(super) made: Option<SelfSigned>,
+}
+
+fn open_door(listener: &config::Listener, config: &Config, problems: &mut Problems) -> Option<Door> {
+    let key = format!("listener.{}", listener.name);
+    let described = config.targets.iter().find(|target| target.name == listener.target);
+    let described = problems.take(&key, described.ok_or("its target is not described"))?;
+    let target = target(described, problems);
+    let tls = match &listener.tls {
+        None => Some(DoorTls::SelfSigned),
+        Some(tls) => given_tls(&key, tls, problems),
+    };
+    Some(Door {
+        name: listener.name.clone(),
+        address: listener.address,
+        target: target?,
+        tls: tls?,
+        plain_on_loopback: listener.plain != Plain::Refuse,
+    })
+}
+
+fn given_tls(key: &str, tls: &config::ListenerTls, problems: &mut Problems) -> Option<DoorTls> {
+    let certificate = problems.take(&format!("{key}.tls.cert"), fs::read(&tls.cert));
+    let secret = problems.take(&format!("{key}.tls.key"), tls.key.reveal());
+    let given = (certificate?, secret?.into_string().into_bytes());
+    problems.take(&format!("{key}.tls"), gateway::tls::acceptor(&given.0, &given.1))?;
+    Some(DoorTls::Given { certificate: given.0, key: given.1 })
+}
+
+fn target(described: &config::Target, problems: &mut Problems) -> Option<gateway::Target> {
+    let key = format!("target.{}", described.name);
+    let password = problems.take(&format!("{key}.login.password"), described.password.reveal());
+    let tls = match &described.tls {
+        config::UpstreamTls::Disable => Some(gateway::UpstreamTls::Disable),
+        config::UpstreamTls::VerifyFull { ca_file } => verify_full(&key, ca_file.as_deref(), problems),
+    };
+    Some(gateway::Target {
+        name: described.name.clone(),
+        host: described.upstream.host.clone(),
+        port: described.upstream.port,
+        tls: tls?,
+        credentials: gateway::Credentials { user: described.user.clone(), password: password?.into_string() },
+        databases: described.databases.clone(),
+        on_token_expiry: match described.on_token_expiry {
+            config::OnTokenExpiry::FinishTransactionThenClose => gateway::OnTokenExpiry::FinishTransactionThenClose,
+            config::OnTokenExpiry::Close => gateway::OnTokenExpiry::Close,
+            config::OnTokenExpiry::Keep => gateway::OnTokenExpiry::Keep,
+        },
+        max_message: usize::try_from(described.max_message).unwrap_or(usize::MAX),
+    })
+}
+
+fn verify_full(key: &str, ca_file: Option<&Path>, problems: &mut Problems) -> Option<gateway::UpstreamTls> {
+    let key = format!("{key}.tls.ca_file");
+    let authorities = match ca_file {
+        Some(path) => Some((problems.take(&key, fs::read(path))?, path)),
+        None => None,
+    };
+    let given = authorities.as_ref().map(|(pem, path)| (pem.as_slice(), *path));
+    problems.take(&key, gateway::tls::connector(given)).map(gateway::UpstreamTls::VerifyFull)
+}
+
+fn issuer_settings(config: &Config) -> IssuerSettings {
+    let (issuer, identity) = (&config.issuer, &config.identity);
+    IssuerSettings {
+        name: issuer.name.clone(),
+        discovery: issuer.discovery.clone(),
+        audience: issuer.audience.clone(),
+        algorithms: issuer.algorithms.iter().filter_map(|algorithm| algorithm.as_str().parse().ok()).collect(),
+        clock_skew: issuer.clock_skew,
+        max_token_age: issuer.max_token_age,
+        claims: ClaimMap {
+            subject: identity.subject.clone(),
+            display: identity.display.clone(),
+            email: identity.email.clone(),
+            roles: Some(identity.roles.clone()),
+            groups: Some(identity.groups.clone()),
+            keep: identity.keep.clone(),
+        },
+        require_claims: issuer
+            .require_claims
+            .iter()
+            .map(|(name, value)| (name.clone(), value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
+            .collect(),
+        ca_file: issuer.ca_file.clone(),
+        allow_development: false,
+    }
+}
+
+/// The rules of all files, and of all `*.cedar` files of all folders, in the order of their names.
+pub(super) fn load_policy(paths: &[PathBuf]) -> Result<Policy, Vec<String>> {
+    let mut files = Vec::new();
+    let unread = |path: &Path, error: &dyn std::fmt::Display| vec![format!("policy: {}: {error}", path.display())];
+    for path in paths {
+        let mut found = vec![path.clone()];
+        if path.is_dir() {
+            let entries = fs::read_dir(path).map_err(|error| unread(path, &error))?;
+            found = entries
+                .map(|entry| entry.map(|entry| entry.path()))
+                .collect::<Result<_, _>>()
+                .map_err(|error| unread(path, &error))?;
+            found.retain(|file| file.extension().is_some_and(|extension| extension == "cedar"));
+            found.sort();
+            if found.is_empty() {
+                return Err(unread(path, &"no *.cedar file is in this folder"));
+            }
+        }
+        for file in found {
+            let text = fs::read_to_string(&file).map_err(|error| unread(&file, &error))?;
+            files.push((file.display().to_string(), text));
+        }
+    }
+    Policy::load(&files).map_err(|problems| problems.iter().map(ToString::to_string).collect())
+}
+
+pub(super) fn journal_settings(journal: &config::Journal) -> journal::Settings {
+    journal::Settings {
+        dir: journal.path.clone(),
+        max_bytes: journal.max,
+        refuse_new_sessions_at: journal.max / 100 * u64::from(journal.refuse_new_sessions_at),
+        file_bytes: journal::Settings::FILE_BYTES,
+    }
+}
+
+/// Where the archive is, for those who write it and those who read it.
+///
+/// # Errors
+///
+/// Every secret or variable that is missing.
+pub(super) fn archive_settings(path: &Path, storage: &config::Storage) -> Result<StoreSettings, Vec<String>> {
+    let mut problems = Problems { file: path.display().to_string(), found: Vec::new() };
+    store_settings(storage, &mut problems).ok_or(problems.found)
+}
+
+fn store_settings(storage: &config::Storage, problems: &mut Problems) -> Option<StoreSettings> {
+    match &storage.place {
+        Place::Folder(folder) => {
+            Some(StoreSettings { url: format!("file://{}", encoded(folder)), azure: AzureSettings::default() })
+        }
+        Place::Azure(azure) => {
+            let url = format!("az://{}/{}", azure.container, azure.prefix);
+            let azure = AzureSettings {
+                account: Some(azure.account.clone()),
+                endpoint: azure.endpoint.clone(),
+                // The configuration takes plain HTTP for loopback only.
+                allow_http: azure.endpoint.as_deref().is_some_and(|endpoint| endpoint.starts_with("http://")),
+                credential: credential(&azure.auth, problems)?,
+            };
+            Some(StoreSettings { url, azure })
+        }
+    }
+}
+
+fn credential(auth: &config::AzureAuth, problems: &mut Problems) -> Option<AzureCredential> {
+    let variable = |name: &str| std::env::var(name).map_err(|_unset| format!("{name} is not set in the environment"));
+    match auth {
+        config::AzureAuth::Key(key) => {
+            let key = problems.take("storage.key", key.reveal())?;
+            Some(AzureCredential::AccessKey(Secret::new(key.into_string())))
+        }
+        config::AzureAuth::Sas(sas) => {
+            let sas = problems.take("storage.sas", sas.reveal())?;
+            Some(AzureCredential::Sas(Secret::new(sas.into_string())))
+        }
+        config::AzureAuth::ManagedIdentity { client_id } => {
+            Some(AzureCredential::ManagedIdentity { client: client_id.clone() })
+        }
+        config::AzureAuth::WorkloadIdentity { client_id } => {
+            // The three are what Azure's webhook sets in a pod.
+            let client = client_id.clone().map_or_else(|| variable("AZURE_CLIENT_ID"), Ok);
+            Some(AzureCredential::WorkloadIdentity {
+                tenant: problems.take("storage.auth", variable("AZURE_TENANT_ID"))?,
+                client: problems.take("storage.auth", client)?,
+                token_file: problems.take("storage.auth", variable("AZURE_FEDERATED_TOKEN_FILE"))?.into(),
+            })
+        }
+    }
+}
+
+/// A path as it stands in a URL.
+fn encoded(path: &Path) -> String {
+    use std::os::unix::ffi::OsStrExt;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'/');
+    let bytes = path.as_os_str().as_bytes().iter();
+    bytes.map(|byte| if plain(*byte) { char::from(*byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}

@@ -1,0 +1,169 @@
+//! Who comes in: the token is verified, the rules are asked, and either answer is recorded before it is given.
+
+use crate::identity::{Cause, Refusal as TokenRefusal};
+use crate::model::{Credential, Entry, LoginRefused, Peer, Principal, RuleId, Session, SessionId, Timestamp};
+use crate::policy::Moment;
+use crate::wire::postgres;
+use crate::wire::postgres::handshake::Startup;
+use crate::wire::postgres::message::Refusal;
+use crate::wire::postgres::parameters;
+
+use super::Site;
+
+/// What a client may do once it is in.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    pub(super) session: Session,
+    /// The startup parameters that go upstream.
+    pub(super) parameters: Vec<(String, String)>,
+}
+
+/// A client that is turned away, while it is found out why.
+pub(super) struct Door<'a> {
+    pub(super) site: &'a Site,
+    pub(super) id: SessionId,
+    pub(super) peer: &'a Peer,
+    pub(super) startup: &'a Startup,
+}
+
+/// What goes into the record of a refused login, beside what the door knows.
+struct Why {
+    refusal: Refusal,
+    cause: String,
+    principal: Option<Principal>,
+    rules: Vec<RuleId>,
+    policy_version: Option<String>,
+}
+
+impl Why {
+    fn bare(refusal: Refusal, cause: &str) -> Self {
+        Self { refusal, cause: cause.to_owned(), principal: None, rules: Vec::new(), policy_version: None }
+    }
+}
+
+impl Door<'_> {
+    /// Verifies the token, asks the rules, and records the session as opened.
+    ///
+    /// # Errors
+    ///
+    /// What the client is to be told; it is recorded.
+    pub(super) async fn admit(&self, credential: Credential) -> Result<Admitted, Refusal> {
+        let principal = match self.site.verifier.verify(credential).await {
+            Ok(principal) => principal,
+            Err(refusal) => return Err(self.turn_away(self.bad_token(&refusal)).await),
+        };
+        let parameters = match parameters::for_upstream(&self.startup.parameters) {
+            Ok(parameters) => parameters,
+            Err(error) => {
+                let refusal = Refusal::fatal("0A000", format!("{error} (ref {})", self.id));
+                let why = Why { principal: Some(principal), ..Why::bare(refusal, "startup_parameter") };
+                return Err(self.turn_away(why).await);
+            }
+        };
+        let database = self.database();
+        let now = self.site.clock.now();
+        let moment = moment(&principal, self.peer, now, 'I');
+        let decision = self.site.policy.decide_connect(&principal, &self.site.place(&database), &moment);
+        if !decision.allows() {
+            let name = principal.name();
+            let text = format!("{name} has no access to {}/{database} (ref {})", self.site.target.name, self.id);
+            let mut refusal = Refusal::fatal("28000", text).hint(decision.hint);
+            refusal.detail = decision.message;
+            let why = Why {
+                refusal,
+                cause: "denied".to_owned(),
+                principal: Some(principal),
+                rules: decision.rules,
+                policy_version: Some(decision.policy_version),
+            };
+            return Err(self.turn_away(why).await);
+        }
+        let session = Session {
+            id: self.id,
+            node: self.site.node.clone(),
+            opened: now,
+            principal,
+            peer: self.peer.clone(),
+            target: self.site.target.name.clone(),
+            protocol: postgres::NAME.to_owned(),
+            database,
+            database_user: self.site.target.credentials.user.clone(),
+            rules: decision.rules.into_iter().map(|rule| rule.0).collect(),
+            policy_version: decision.policy_version,
+        };
+        self.record(session, parameters).await
+    }
+
+    /// No session begins that could not be recorded.
+    async fn record(&self, session: Session, parameters: Vec<(String, String)>) -> Result<Admitted, Refusal> {
+        let recorded = self.site.journal.append(vec![Entry::SessionOpened(Box::new(session.clone()))]).await;
+        match recorded {
+            Ok(_) => Ok(Admitted { session, parameters }),
+            Err(error) => {
+                tracing::error!(%error, session = %self.id, "a session was refused: it could not be recorded");
+                let text = format!("recording is not possible right now, so no session can start (ref {})", self.id);
+                Err(Refusal::fatal("57P03", text))
+            }
+        }
+    }
+
+    /// A client without TLS where TLS is demanded. Its token was not asked for.
+    pub(super) async fn without_tls(&self) -> Refusal {
+        let text = format!("this server takes connections over TLS only (ref {})", self.id);
+        let refusal = Refusal::fatal("28000", text).hint(Some("Connect with sslmode=require or stricter.".to_owned()));
+        self.turn_away(Why::bare(refusal, "no_tls")).await
+    }
+
+    /// The database that the client asks for, by the name that it has at the target. As at a server, a client that names
+    /// none means the one of its user's name.
+    fn database(&self) -> String {
+        let asked = self.startup.get("database").or(self.startup.get("user")).unwrap_or_default();
+        self.site.target.databases.get(asked).cloned().unwrap_or_else(|| asked.to_owned())
+    }
+
+    fn bad_token(&self, refused: &TokenRefusal) -> Why {
+        let client = &self.peer.address;
+        tracing::warn!(reference = %self.id, %client, cause = %refused.cause, detail = refused.detail, "login refused");
+        // An issuer that is away says nothing about the token: the client may come back.
+        let sqlstate = if refused.cause == Cause::IssuerAway { "57P03" } else { "28P01" };
+        let refusal = Refusal::fatal(sqlstate, format!("{} (ref {})", refused.sentence, self.id))
+            .hint((!refused.hint.is_empty()).then(|| refused.hint.clone()));
+        Why::bare(refusal, refused.cause.as_str())
+    }
+
+    /// Records a refusal before it goes down. That it could not be recorded is no reason to let somebody in.
+    async fn turn_away(&self, why: Why) -> Refusal {
+        let Why { refusal, cause, principal, rules, policy_version } = why;
+        let refused = LoginRefused {
+            session: self.id,
+            node: self.site.node.clone(),
+            time: self.site.clock.now(),
+            peer: self.peer.clone(),
+            principal,
+            target: self.site.target.name.clone(),
+            protocol: postgres::NAME.to_owned(),
+            database: Some(self.database()),
+            database_user: Some(self.site.target.credentials.user.clone()),
+            sqlstate: refusal.sqlstate.to_owned(),
+            cause,
+            rules: rules.into_iter().map(|rule| rule.0).collect(),
+            policy_version,
+        };
+        if let Err(error) = self.site.journal.append(vec![Entry::LoginRefused(Box::new(refused))]).await {
+            tracing::error!(%error, reference = %self.id, "a refused login could not be recorded");
+        }
+        refusal
+    }
+}
+
+/// The rest of what rules may ask about.
+pub(super) fn moment(principal: &Principal, peer: &Peer, now: Timestamp, transaction: char) -> Moment {
+    let issued = principal.token.issued.unwrap_or(now);
+    Moment {
+        now,
+        client: peer.address.ip(),
+        application: peer.application.clone(),
+        transaction,
+        token_age_seconds: now.seconds().saturating_sub(issued.seconds()).max(0),
+    }
+}

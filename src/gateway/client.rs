@@ -1,0 +1,137 @@
+//! The client's end: TLS, the startup packet, the token.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+
+use super::Site;
+use crate::model::{Credential, Peer};
+use crate::wire::Violation;
+use crate::wire::postgres::frame::{Framer, Side, Step};
+use crate::wire::postgres::handshake::{self, FirstPacket, Startup};
+use crate::wire::postgres::message::{self, Refusal};
+
+/// Either end of a connection, plain or encrypted.
+pub(super) trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
+
+/// A client that has sent its startup packet.
+pub(super) struct Client {
+    pub(super) socket: Box<dyn Socket>,
+    pub(super) peer: Peer,
+    pub(super) startup: Startup,
+    /// Bytes read and not yet taken.
+    pub(super) buffer: BytesMut,
+}
+
+/// What came in at the door.
+pub(super) enum Greeted {
+    /// Somebody who wants a session.
+    Client(Box<Client>),
+    /// Somebody who wants a statement cancelled.
+    Cancel(i32, Bytes),
+    /// Nobody: the connection ended before a startup packet, as those of scanners and health checks do.
+    Nobody,
+    /// Somebody without TLS where TLS is demanded.
+    Plain(Box<Client>),
+}
+
+/// Why a handshake failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ClientError {
+    #[error(transparent)]
+    Violation(#[from] Violation),
+    #[error("the connection ended: {0}")]
+    Gone(#[from] std::io::Error),
+    #[error("bytes followed a request for TLS before TLS began")]
+    PlainBeforeTls,
+}
+
+/// Requests for encryption that are answered before the startup packet must come: one for GSS and one for TLS.
+const MAX_REQUESTS: usize = 3;
+
+/// Answers requests for encryption and reads the startup packet.
+pub(super) async fn greet(socket: TcpStream, address: SocketAddr, site: &Site) -> Result<Greeted, ClientError> {
+    // Statements are small and somebody waits for each; a failure only makes them slower.
+    socket.set_nodelay(true).ok();
+    let mut socket: Box<dyn Socket> = Box::new(socket);
+    let mut tls_version = None;
+    let mut buffer = BytesMut::new();
+    for _ in 0..MAX_REQUESTS {
+        let Some(first) = first_packet(&mut socket, &mut buffer).await? else { return Ok(Greeted::Nobody) };
+        match first {
+            FirstPacket::Cancel(pid, secret) => return Ok(Greeted::Cancel(pid, secret)),
+            FirstPacket::Gss => socket.write_all(b"N").await?,
+            FirstPacket::Ssl if tls_version.is_some() => return Err(Violation("a request for TLS inside TLS").into()),
+            FirstPacket::Ssl => {
+                // Whatever came in the clear must not be read as if it had come encrypted (CVE-2021-23214).
+                if !buffer.is_empty() {
+                    return Err(ClientError::PlainBeforeTls);
+                }
+                socket.write_all(b"S").await?;
+                let encrypted = TlsAcceptor::from(Arc::clone(&site.tls)).accept(socket).await?;
+                let version = encrypted.get_ref().1.protocol_version();
+                tls_version = Some(version.and_then(|version| version.as_str()).unwrap_or("TLS").replace('_', "."));
+                socket = Box::new(encrypted);
+            }
+            FirstPacket::Startup(startup) => {
+                let plain_is_fine = site.plain_on_loopback && address.ip().is_loopback();
+                let refused = tls_version.is_none() && !plain_is_fine;
+                let application = startup.get("application_name").map(str::to_owned);
+                let peer = Peer { address, tls_version, application };
+                let client = Box::new(Client { socket, peer, startup, buffer });
+                return Ok(if refused { Greeted::Plain(client) } else { Greeted::Client(client) });
+            }
+        }
+    }
+    Err(Violation("more requests for encryption than there are kinds").into())
+}
+
+async fn first_packet(socket: &mut Box<dyn Socket>, buffer: &mut BytesMut) -> Result<Option<FirstPacket>, ClientError> {
+    loop {
+        if let Some((first, used)) = handshake::first_packet(buffer)? {
+            bytes::Buf::advance(buffer, used);
+            return Ok(Some(first));
+        }
+        if socket.read_buf(buffer).await? == 0 {
+            return if buffer.is_empty() { Ok(None) } else { Err(Violation("a startup packet cut short").into()) };
+        }
+    }
+}
+
+impl Client {
+    /// Asks for the token and reads it.
+    pub(super) async fn credential(&mut self) -> Result<Credential, ClientError> {
+        if let Some(negotiation) = self.startup.negotiation() {
+            self.socket.write_all(&negotiation).await?;
+        }
+        self.socket.write_all(&message::ask_password()).await?;
+        self.socket.flush().await?;
+        let mut framer = Framer::new(Side::SignIn, 0);
+        loop {
+            match framer.step(&self.buffer)? {
+                Step::Frame { len, .. } => return Ok(handshake::password(&self.buffer.split_to(len).freeze())?),
+                _ if self.socket.read_buf(&mut self.buffer).await? == 0 => {
+                    return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Tells the client why it is not let in, and hangs up.
+    pub(super) async fn refuse(mut self, refusal: &Refusal) {
+        let told = async {
+            self.socket.write_all(&refusal.frame()).await?;
+            self.socket.flush().await?;
+            self.socket.shutdown().await
+        };
+        if let Err(error) = told.await {
+            tracing::debug!(%error, "a refused client had gone before it was told");
+        }
+    }
+}

@@ -1,0 +1,454 @@
+//! Moves the bytes of one session, both ways at once, until either side leaves or the session must end.
+//!
+//! Towards the database each readable chunk is cut into frames, judged, recorded with one flush and sent with one write.
+//! Towards the client whole chunks are passed on as they came; only an error that stands for one of ours is replaced.
+//! Buffers hold one chunk, or the one frame that is larger; COPY data and rows are never assembled.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::client::Socket;
+use super::settle::{Judge, settle};
+use super::{DRAIN_LIMIT, OnTokenExpiry, Site};
+use crate::journal::JournalError;
+use crate::model::{CloseReason, Entry, Session, SessionId};
+use crate::wire::Violation;
+use crate::wire::postgres::exchange::{Exchange, Reply, Request};
+use crate::wire::postgres::frame::{Framer, Side, Step};
+use crate::wire::postgres::message::Refusal;
+
+/// Bytes read at a time.
+const CHUNK: usize = 64 << 10;
+/// A batch of this size is recorded and sent before more is read: it bounds what one session holds.
+const BATCH_BYTES: usize = 1 << 20;
+/// How long a transaction may go on after its token ended, where it may at all.
+const EXPIRY_GRACE: Duration = Duration::from_secs(300);
+/// How long a client may take to read why its session ends.
+const FAREWELL_LIMIT: Duration = Duration::from_secs(5);
+
+/// Why the relay stopped in the middle.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RelayError {
+    #[error("the client broke the protocol: {0}")]
+    Client(Violation),
+    #[error("the database broke the protocol: {0}")]
+    Server(Violation),
+    #[error("the client's connection failed: {0}")]
+    ClientGone(std::io::Error),
+    #[error("the database's connection failed: {0}")]
+    UpstreamGone(std::io::Error),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error("a statement was about to leave without its permit")]
+    Unpermitted,
+}
+
+/// How a session ended.
+#[derive(Debug)]
+pub(super) struct End {
+    pub(super) reason: CloseReason,
+    pub(super) detail: Option<String>,
+    pub(super) statements: u64,
+    pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
+    pub(super) server_version: Option<String>,
+}
+
+/// What both directions share.
+struct Shared {
+    exchange: Mutex<Exchange>,
+    /// The database answered something.
+    answered: Notify,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+    statements: AtomicU64,
+    /// Whether the client could be sent a frame of ours now: the last one ended.
+    at_boundary: std::sync::atomic::AtomicBool,
+    /// Set when the session is to end as soon as it is idle.
+    ending: std::sync::atomic::AtomicBool,
+}
+
+impl Shared {
+    fn exchange(&self) -> MutexGuard<'_, Exchange> {
+        self.exchange.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The way to the database.
+pub(super) struct Lane<'a> {
+    pub(super) site: &'a Site,
+    pub(super) session: SessionId,
+    shared: &'a Shared,
+    upstream: WriteHalf<Box<dyn Socket>>,
+}
+
+impl Lane<'_> {
+    pub(super) fn exchange(&self) -> MutexGuard<'_, Exchange> {
+        self.shared.exchange()
+    }
+
+    /// Sends what was released.
+    pub(super) async fn send(&mut self, frames: Vec<Bytes>) -> Result<(), RelayError> {
+        let total: usize = frames.iter().map(Bytes::len).sum();
+        match frames.as_slice() {
+            [one] => self.upstream.write_all(one).await,
+            many if total <= CHUNK => self.upstream.write_all(&many.concat()).await,
+            many => {
+                for frame in many {
+                    self.upstream.write_all(frame).await.map_err(RelayError::UpstreamGone)?;
+                }
+                Ok(())
+            }
+        }
+        .map_err(RelayError::UpstreamGone)?;
+        self.upstream.flush().await.map_err(RelayError::UpstreamGone)
+    }
+}
+
+/// The two ends, as the handshakes left them.
+pub(super) struct Ends {
+    pub(super) client: Box<dyn Socket>,
+    pub(super) client_buffer: BytesMut,
+    pub(super) upstream: Box<dyn Socket>,
+    pub(super) upstream_buffer: BytesMut,
+}
+
+/// Relays until the session ends, and says how it ended.
+pub(super) async fn run(
+    ends: Ends,
+    exchange: Exchange,
+    session: &Session,
+    site: &Site,
+    stop: &CancellationToken,
+) -> End {
+    let shared = Shared {
+        exchange: Mutex::new(exchange),
+        answered: Notify::new(),
+        bytes_in: AtomicU64::new(0),
+        bytes_out: AtomicU64::new(0),
+        statements: AtomicU64::new(0),
+        at_boundary: true.into(),
+        ending: false.into(),
+    };
+    let (client_read, mut client_write) = tokio::io::split(ends.client);
+    let (upstream_read, upstream_write) = tokio::io::split(ends.upstream);
+    let lane = Lane { site, session: session.id, shared: &shared, upstream: upstream_write };
+    let (reason, detail, refusal) = {
+        let up = Box::pin(from_client(client_read, ends.client_buffer, session, lane));
+        let down = Box::pin(from_database(upstream_read, ends.upstream_buffer, &mut client_write, site, &shared));
+        race(up, down, session, site, stop, &shared).await
+    };
+    if let Some(refusal) = refusal.filter(|_| shared.at_boundary.load(Ordering::Relaxed)) {
+        let farewell = async {
+            client_write.write_all(&refusal.frame()).await?;
+            client_write.flush().await
+        };
+        // A client that does not read its farewell loses only that.
+        tokio::time::timeout(FAREWELL_LIMIT, farewell).await.ok();
+    }
+    tokio::time::timeout(FAREWELL_LIMIT, client_write.shutdown()).await.ok();
+    let rest = shared.exchange().finish(site.clock.now());
+    for outcome in rest {
+        if let Err(error) = site.journal.note(Entry::Outcome(Box::new(outcome))).await {
+            tracing::error!(%error, session = %session.id, "an outcome could not be recorded");
+        }
+    }
+    let server_version = shared.exchange().server_version().map(str::to_owned);
+    End {
+        reason,
+        detail,
+        statements: shared.statements.load(Ordering::Relaxed),
+        bytes_in: shared.bytes_in.load(Ordering::Relaxed),
+        bytes_out: shared.bytes_out.load(Ordering::Relaxed),
+        server_version,
+    }
+}
+
+type Closing = (CloseReason, Option<String>, Option<Refusal>);
+
+/// Both directions until one ends for good, the token ends, or a stop is asked for.
+async fn race(
+    mut up: impl Future<Output = Result<CloseReason, RelayError>> + Unpin,
+    mut down: impl Future<Output = Result<(), RelayError>> + Unpin,
+    session: &Session,
+    site: &Site,
+    stop: &CancellationToken,
+    shared: &Shared,
+) -> Closing {
+    let expiry = expiry_of(session, site);
+    let mut said: Option<CloseReason> = None;
+    let mut ending: Option<(CloseReason, Refusal)> = None;
+    let mut deadline = Instant::now() + EXPIRY_GRACE;
+    loop {
+        tokio::select! {
+            ended = &mut up, if said.is_none() => match ended {
+                // The client has said all; the database may still answer what it was asked.
+                Ok(reason) => said = Some(reason),
+                Err(error) => return failed(&error, session.id),
+            },
+            ended = &mut down => return match (ended, said, ending) {
+                (Err(error), None, _) => failed(&error, session.id),
+                (_, Some(reason), _) => (reason, None, None),
+                (Ok(()), None, Some((reason, refusal))) => (reason, None, Some(refusal)),
+                (Ok(()), None, None) => (CloseReason::UpstreamGone, None, None),
+            },
+            () = wait_until(expiry), if ending.is_none() && expiry.is_some() => {
+                let text = format!("session closed: your sign-in expired (ref {})", session.id);
+                let refusal = Refusal::fatal("57P01", text).hint(Some("Sign in again and reconnect.".to_owned()));
+                let idle = shared.exchange().idle();
+                if idle || site.target.on_token_expiry == OnTokenExpiry::Close {
+                    return (CloseReason::TokenExpired, None, Some(refusal));
+                }
+                deadline = Instant::now() + EXPIRY_GRACE;
+                ending = Some((CloseReason::TokenExpired, refusal));
+                shared.ending.store(true, Ordering::Relaxed);
+            },
+            () = stop.cancelled(), if !matches!(ending, Some((CloseReason::Shutdown, _))) => {
+                let text = format!("session closed: the recorder is being stopped (ref {})", session.id);
+                let refusal = Refusal::fatal("57P01", text);
+                if shared.exchange().idle() {
+                    return (CloseReason::Shutdown, None, Some(refusal));
+                }
+                deadline = Instant::now() + DRAIN_LIMIT;
+                ending = Some((CloseReason::Shutdown, refusal));
+                shared.ending.store(true, Ordering::Relaxed);
+            },
+            () = tokio::time::sleep_until(deadline), if ending.is_some() => {
+                let (reason, refusal) = ending.unzip();
+                return (reason.unwrap_or(CloseReason::Shutdown), None, refusal);
+            },
+        }
+    }
+}
+
+/// When the session's token ends, if that matters.
+fn expiry_of(session: &Session, site: &Site) -> Option<Instant> {
+    if site.target.on_token_expiry == OnTokenExpiry::Keep {
+        return None;
+    }
+    let left = session.principal.token.expires.micros_since(site.clock.now());
+    Instant::now().checked_add(Duration::from_micros(left))
+}
+
+async fn wait_until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn failed(error: &RelayError, session: SessionId) -> Closing {
+    let (reason, refusal) = match error {
+        RelayError::Client(_) => {
+            let text = format!("the connection broke the PostgreSQL protocol and was closed (ref {session})");
+            (CloseReason::ProtocolViolation, Some(Refusal::fatal("08P01", text).detail(sentence_of(error))))
+        }
+        RelayError::Server(_) => (CloseReason::ProtocolViolation, Some(upstream_lost(session))),
+        RelayError::ClientGone(_) => (CloseReason::ClientGone, None),
+        RelayError::UpstreamGone(_) => (CloseReason::UpstreamGone, Some(upstream_lost(session))),
+        RelayError::Journal(_) | RelayError::Unpermitted => {
+            let text = format!("session closed: recording is not possible right now (ref {session})");
+            (CloseReason::RecordingImpossible, Some(Refusal::fatal("58030", text)))
+        }
+    };
+    tracing::info!(%session, %error, "a session ended early");
+    (reason, Some(error.to_string()), refusal)
+}
+
+fn sentence_of(error: &RelayError) -> String {
+    let text = error.to_string();
+    let mut letters = text.chars();
+    letters.next().map(|first| format!("{}{}.", first.to_uppercase(), letters.as_str())).unwrap_or_default()
+}
+
+fn upstream_lost(session: SessionId) -> Refusal {
+    Refusal::fatal("08006", format!("the connection to the database was lost (ref {session})"))
+}
+
+/// Client → database. Ends when the client has said all.
+async fn from_client(
+    mut client: ReadHalf<Box<dyn Socket>>,
+    mut buffer: BytesMut,
+    session: &Session,
+    mut lane: Lane<'_>,
+) -> Result<CloseReason, RelayError> {
+    let (site, shared) = (lane.site, lane.shared);
+    let mut framer = Framer::new(Side::Client, site.target.max_message);
+    let mut judge = Judge::new(site, session);
+    loop {
+        let wanted = loop {
+            let step = framer.step(&buffer).map_err(RelayError::Client)?;
+            match step {
+                Step::Frame { kind, len } => {
+                    let frame = buffer.split_to(len).freeze();
+                    shared.bytes_in.fetch_add(len as u64, Ordering::Relaxed);
+                    if take(kind, frame, &mut judge, &mut lane).await? {
+                        settle(&mut judge.batch, &mut lane).await?;
+                        return farewell(lane).await;
+                    }
+                    shared.statements.store(judge.statements(), Ordering::Relaxed);
+                }
+                Step::Start { len, .. } | Step::More { len } => {
+                    let data = buffer.split_to(len).freeze();
+                    shared.bytes_in.fetch_add(len as u64, Ordering::Relaxed);
+                    let mut exchange = shared.exchange();
+                    if !exchange.discards_copy() {
+                        exchange.copied_in(len);
+                        judge.batch.pass(data);
+                    }
+                }
+                Step::Wait { wanted } => break wanted,
+            }
+            if judge.batch.bytes() >= BATCH_BYTES {
+                settle(&mut judge.batch, &mut lane).await?;
+            }
+        };
+        settle(&mut judge.batch, &mut lane).await?;
+        while shared.exchange().crowded() {
+            let answered = shared.answered.notified();
+            if shared.exchange().crowded() {
+                answered.await;
+            }
+        }
+        buffer.reserve(CHUNK.max(wanted.saturating_sub(buffer.len()).min(BATCH_BYTES)));
+        match client.read_buf(&mut buffer).await {
+            Ok(0) => {
+                // Half-closed: what was asked is still answered, as by a server.
+                lane.upstream.shutdown().await.map_err(RelayError::UpstreamGone)?;
+                return Ok(CloseReason::ClientGone);
+            }
+            Ok(_) => {}
+            Err(error) => {
+                // The database sees the client go, and ends as it would have by itself.
+                lane.upstream.shutdown().await.map_err(RelayError::UpstreamGone)?;
+                tracing::debug!(%error, session = %session.id, "the client's connection failed");
+                return Ok(CloseReason::ClientGone);
+            }
+        }
+    }
+}
+
+/// Takes one frame; true when the client says goodbye.
+async fn take(kind: u8, frame: Bytes, judge: &mut Judge<'_>, lane: &mut Lane<'_>) -> Result<bool, RelayError> {
+    let shared = lane.shared;
+    let mut frame = frame;
+    loop {
+        let answered = shared.answered.notified();
+        tokio::pin!(answered);
+        answered.as_mut().enable();
+        let waiting = {
+            let mut exchange = shared.exchange();
+            match exchange.take(kind, frame).map_err(RelayError::Client)? {
+                Request::Terminate => return Ok(true),
+                Request::Wait(again) => again,
+                request => {
+                    judge.judge(request, kind, &mut exchange);
+                    return Ok(false);
+                }
+            }
+        };
+        frame = waiting;
+        if judge.batch.is_empty() {
+            answered.await;
+        } else {
+            settle(&mut judge.batch, lane).await?;
+        }
+    }
+}
+
+/// Says goodbye to the database as well.
+async fn farewell(mut lane: Lane<'_>) -> Result<CloseReason, RelayError> {
+    const TERMINATE: &[u8] = b"X\0\0\0\x04";
+    lane.send(vec![Bytes::from_static(TERMINATE)]).await?;
+    lane.upstream.shutdown().await.map_err(RelayError::UpstreamGone)?;
+    Ok(CloseReason::ClientTerminated)
+}
+
+/// Database → client. Ends when the database closes, or the session is to end and is idle.
+async fn from_database(
+    mut upstream: ReadHalf<Box<dyn Socket>>,
+    mut buffer: BytesMut,
+    client: &mut WriteHalf<Box<dyn Socket>>,
+    site: &Site,
+    shared: &Shared,
+) -> Result<(), RelayError> {
+    let mut framer = Framer::new(Side::Server, 0);
+    loop {
+        let (out, used, outcomes) = observe(&mut framer, &buffer, site, shared)?;
+        for outcome in outcomes {
+            site.journal.note(Entry::Outcome(Box::new(outcome))).await?;
+        }
+        if used > 0 {
+            shared.at_boundary.store(false, Ordering::Relaxed);
+            for piece in out {
+                let bytes = match &piece {
+                    Piece::Through(range) => buffer.get(range.clone()).unwrap_or_default(),
+                    Piece::Ours(frame) => frame,
+                };
+                client.write_all(bytes).await.map_err(RelayError::ClientGone)?;
+                shared.bytes_out.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            }
+            client.flush().await.map_err(RelayError::ClientGone)?;
+            shared.at_boundary.store(framer.at_boundary(), Ordering::Relaxed);
+            buffer.advance(used);
+            shared.answered.notify_waiters();
+        }
+        if shared.ending.load(Ordering::Relaxed) && shared.exchange().idle() {
+            return Ok(());
+        }
+        buffer.reserve(CHUNK);
+        if upstream.read_buf(&mut buffer).await.map_err(RelayError::UpstreamGone)? == 0 {
+            return Ok(());
+        }
+    }
+}
+
+/// What goes to the client, in order.
+enum Piece {
+    /// Bytes of the buffer, as they came.
+    Through(std::ops::Range<usize>),
+    /// A frame of ours in place of one.
+    Ours(Bytes),
+}
+
+type Observed = (Vec<Piece>, usize, Vec<crate::model::Outcome>);
+
+/// Looks at what came from the database: what to pass on, how many bytes that takes, and which statements ended.
+fn observe(framer: &mut Framer, buffer: &[u8], site: &Site, shared: &Shared) -> Result<Observed, RelayError> {
+    let now = site.clock.now();
+    let mut exchange = shared.exchange();
+    let (mut start, mut at) = (0, 0);
+    let mut out = Vec::new();
+    loop {
+        let rest = buffer.get(at..).unwrap_or_default();
+        match framer.step(rest).map_err(RelayError::Server)? {
+            Step::Start { kind, len } => {
+                exchange.stream(Some(kind), len, now);
+                at += len;
+            }
+            Step::More { len } => {
+                exchange.stream(None, len, now);
+                at += len;
+            }
+            Step::Frame { kind, len } => {
+                let frame = rest.get(..len).unwrap_or_default();
+                if let Reply::Replace(ours) = exchange.answer(kind, frame, now).map_err(RelayError::Server)? {
+                    out.push(Piece::Through(start..at));
+                    out.push(Piece::Ours(ours));
+                    start = at + len;
+                }
+                at += len;
+            }
+            Step::Wait { .. } => break,
+        }
+    }
+    out.push(Piece::Through(start..at));
+    Ok((out, at, exchange.outcomes()))
+}

@@ -1,0 +1,147 @@
+//! One session from start to end: the story.
+//!
+//! ```text
+//! greet (TLS, startup) → token → admit (verify, rules, journal: opened) → upstream login → relay → journal: closed
+//! ```
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+use super::admission::{Admitted, Door};
+use super::client::{Client, Greeted, greet};
+use super::relay::{End, Ends};
+use super::upstream::{Upstream, UpstreamError};
+use super::{Site, cancel, relay, upstream};
+use crate::model::{CloseReason, Entry, Session, SessionClosed};
+use crate::wire::postgres::exchange::Exchange;
+use crate::wire::postgres::message::{self, Refusal};
+
+/// How long a client may take from its first byte to its token, as PostgreSQL's `authentication_timeout`.
+const SIGN_IN_LIMIT: Duration = Duration::from_secs(60);
+
+/// Runs one client's connection. However it ends, the end is recorded.
+pub(super) async fn run(socket: TcpStream, address: SocketAddr, site: &Site, stop: &CancellationToken) {
+    let greeted = tokio::time::timeout(SIGN_IN_LIMIT, greet(socket, address, site)).await;
+    match greeted {
+        Ok(Ok(Greeted::Client(client))) => converse(*client, site, stop).await,
+        Ok(Ok(Greeted::Cancel(pid, secret))) => cancel::serve(pid, &secret, site).await,
+        Ok(Ok(Greeted::Plain(client))) => {
+            let refusal = door(&client, site).without_tls().await;
+            client.refuse(&refusal).await;
+        }
+        Ok(Ok(Greeted::Nobody)) => {}
+        Ok(Err(error)) => tracing::info!(client = %address, %error, "a connection ended before its startup packet"),
+        Err(_elapsed) => tracing::info!(client = %address, "a connection sent no startup packet in time"),
+    }
+}
+
+fn door<'a>(client: &'a Client, site: &'a Site) -> Door<'a> {
+    Door { site, id: site.ids.session(), peer: &client.peer, startup: &client.startup }
+}
+
+/// From the startup packet to the end: sign in, then statements until either side leaves.
+async fn converse(mut client: Client, site: &Site, stop: &CancellationToken) {
+    if let Err(error) = site.journal.room_for_session() {
+        tracing::error!(%error, "a session was refused: there is no room to record it");
+        let text = "recording is not possible right now, so no session can start";
+        return client.refuse(&Refusal::fatal("57P03", text)).await;
+    }
+    let credential = match tokio::time::timeout(SIGN_IN_LIMIT, client.credential()).await {
+        Ok(Ok(credential)) => credential,
+        Ok(Err(error)) => {
+            tracing::info!(client = %client.peer.address, %error, "a connection ended before its token");
+            return;
+        }
+        Err(_elapsed) => return client.refuse(&Refusal::fatal("28P01", "no token came in time")).await,
+    };
+    let admitted = door(&client, site).admit(credential).await;
+    let Admitted { session, parameters } = match admitted {
+        Ok(admitted) => admitted,
+        Err(refusal) => return client.refuse(&refusal).await,
+    };
+    tracing::info!(session = %session.id, target = session.target, client = %session.peer.address, "session opened");
+    let end = match upstream::connect(&site.target, &session.database, &parameters).await {
+        Ok(upstream) => attend(client, upstream, &session, site, stop).await,
+        Err(error) => {
+            client.refuse(&unreachable_database(&error, &session)).await;
+            never_began(&error)
+        }
+    };
+    close(&session, end, site).await;
+}
+
+/// Hands the database's greeting on and relays until the end.
+async fn attend(
+    mut client: Client,
+    upstream: Upstream,
+    session: &Session,
+    site: &Site,
+    stop: &CancellationToken,
+) -> End {
+    let Upstream { socket, greeting, buffer } = upstream;
+    let (pid, secret) = site.ids.cancel_key();
+    let _kept = site.memory.cancels.keep((pid, secret), session.id, greeting.key.clone());
+    let mut welcome = message::authentication_ok().to_vec();
+    for frame in &greeting.frames {
+        welcome.extend_from_slice(frame);
+    }
+    welcome.extend_from_slice(&message::backend_key(pid, secret));
+    welcome.extend_from_slice(&message::ready('I'));
+    let welcomed = async {
+        client.socket.write_all(&welcome).await?;
+        client.socket.flush().await
+    };
+    if let Err(error) = welcomed.await {
+        return End { reason: CloseReason::ClientGone, detail: Some(error.to_string()), ..nothing_happened() };
+    }
+    let exchange = Exchange::new(&greeting.parameters);
+    let ends = Ends { client: client.socket, client_buffer: client.buffer, upstream: socket, upstream_buffer: buffer };
+    relay::run(ends, exchange, session, site, stop).await
+}
+
+/// What the client reads when the database is not there: never its address, never our login.
+fn unreachable_database(error: &UpstreamError, session: &Session) -> Refusal {
+    tracing::error!(session = %session.id, target = session.target, %error, "the database did not take a session");
+    let what = match error {
+        UpstreamError::Login(_) => "did not take the session",
+        _ => "cannot be reached from hansard",
+    };
+    Refusal::fatal(error.sqlstate(), format!("{} {what} (ref {})", session.target, session.id))
+}
+
+fn nothing_happened() -> End {
+    End {
+        reason: CloseReason::UpstreamRefused,
+        detail: None,
+        statements: 0,
+        bytes_in: 0,
+        bytes_out: 0,
+        server_version: None,
+    }
+}
+
+fn never_began(error: &UpstreamError) -> End {
+    End { detail: Some(error.to_string()), ..nothing_happened() }
+}
+
+async fn close(session: &Session, end: End, site: &Site) {
+    let End { reason, detail, statements, bytes_in, bytes_out, server_version } = end;
+    tracing::info!(session = %session.id, reason = reason.as_str(), statements, "session closed");
+    let closed = SessionClosed {
+        session: session.id,
+        closed: site.clock.now(),
+        reason,
+        detail,
+        statements,
+        bytes_in,
+        bytes_out,
+        server_version,
+    };
+    if let Err(error) = site.journal.append(vec![Entry::SessionClosed(closed)]).await {
+        tracing::error!(%error, session = %session.id, "a session's end could not be recorded; the next start will");
+    }
+}

@@ -1,0 +1,331 @@
+//! Judging and recording: what a client's frames ask for becomes intents, and bytes leave against permits only.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Site;
+use super::admission::moment;
+use super::relay::{Lane, RelayError};
+use crate::journal::Permit;
+use crate::model::{
+    Asked, Decision, Entry, Facts, Intent, Kind, Outcome, Prepared, Reference, Request as How, RuleId, Session,
+    SqlText, Statement,
+};
+use crate::wire::Held;
+use crate::wire::postgres::exchange::{Exchange, Executed, Request};
+use crate::wire::postgres::message::{self, Refusal};
+
+/// Frames that leave together after one flush, and what must be on disk before.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    entries: Vec<Entry>,
+    items: Vec<Item>,
+    bytes: usize,
+}
+
+/// One frame, or what takes its place.
+#[derive(Debug)]
+enum Item {
+    /// Asks for nothing, or is ours.
+    Pass(Bytes),
+    /// Ends the discarding after an error.
+    Sync(Bytes),
+    /// Leaves against its permit only.
+    Held { held: Held, reference: Reference, simple: bool },
+    /// Stands for a denied statement.
+    Denied(Bytes, Reference),
+}
+
+impl Batch {
+    pub(super) fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Bytes that it holds.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn pass(&mut self, frame: Bytes) {
+        self.bytes += frame.len();
+        self.items.push(Item::Pass(frame));
+    }
+
+    fn push(&mut self, size: usize, item: Item) {
+        self.bytes += size;
+        self.items.push(item);
+    }
+}
+
+/// Judges one session's statements, in order.
+#[derive(Debug)]
+pub(super) struct Judge<'a> {
+    site: &'a Site,
+    session: &'a Session,
+    statements: u64,
+    preparations: u64,
+    /// What was judged and not sent yet.
+    pub(super) batch: Batch,
+}
+
+/// What a statement was found to be.
+struct Judged {
+    facts: Arc<Facts>,
+    decision: Decision,
+    transaction: char,
+}
+
+impl<'a> Judge<'a> {
+    pub(super) fn new(site: &'a Site, session: &'a Session) -> Self {
+        Self { site, session, statements: 0, preparations: 0, batch: Batch::default() }
+    }
+
+    /// How many statements the session has had.
+    pub(super) fn statements(&self) -> u64 {
+        self.statements
+    }
+
+    fn next(&mut self) -> Reference {
+        self.statements += 1;
+        Reference { session: self.session.id, statement: self.statements }
+    }
+
+    /// Judges what a frame asks for and adds it to the batch.
+    pub(super) fn judge(&mut self, request: Request, kind: u8, exchange: &mut Exchange) {
+        match request {
+            Request::Pass(frame) if kind == b'S' => self.batch.push(frame.len(), Item::Sync(frame)),
+            Request::Pass(frame) => self.batch.pass(frame),
+            Request::Query(text, frame) => {
+                let statement = bare(How::Query, text);
+                let judged = self.decide(None, &statement.text, exchange);
+                self.execution(statement, judged, &frame, exchange);
+            }
+            Request::Parse(parse, frame) => self.preparation(parse, &frame, exchange),
+            Request::Execute(executed, frame) => {
+                let facts = executed.statement.as_ref().map(|prepared| Arc::clone(&prepared.facts));
+                let statement = executed_statement(executed);
+                let facts = facts.unwrap_or_else(|| Arc::new(Facts::unparsed(UNSEEN)));
+                let judged = self.decide(Some(facts), &statement.text, exchange);
+                self.execution(statement, judged, &frame, exchange);
+            }
+            Request::FunctionCall => {
+                let refusal = |reference| {
+                    let text = format!("the function call message is not available through hansard (ref {reference})");
+                    Refusal::error("0A000", text).detail(NOTHING_SENT)
+                };
+                let statement = bare(How::Query, SqlText::from(""));
+                let facts = Arc::new(Facts::unparsed("a function call message, which is not supported"));
+                let judged = Judged { facts, decision: self.unsupported(), transaction: exchange.transaction() };
+                let reference = self.next();
+                self.refuse(statement, judged, (reference, true), &refusal(reference), exchange);
+            }
+            Request::Discard | Request::Wait(_) | Request::Terminate => {}
+        }
+    }
+
+    fn unsupported(&self) -> Decision {
+        Decision {
+            verdict: crate::model::Verdict::Deny,
+            rules: Vec::<RuleId>::new(),
+            policy_version: self.site.policy.version().to_owned(),
+            message: Some("not supported".to_owned()),
+            hint: None,
+        }
+    }
+
+    /// Facts of the text, unless they are known already, and what the rules say.
+    fn decide(&self, known: Option<Arc<Facts>>, text: &SqlText, exchange: &Exchange) -> Judged {
+        let facts = match exchange.unreadable() {
+            Some(problem) => Arc::new(Facts::unparsed(problem)),
+            None => known.unwrap_or_else(|| self.site.memory.facts.read(text)),
+        };
+        let transaction = exchange.transaction();
+        let principal = &self.session.principal;
+        let moment = moment(principal, &self.session.peer, self.site.clock.now(), transaction);
+        let place = self.site.place(&self.session.database);
+        let decision = self.site.policy.decide(principal, &place, &moment, &facts);
+        Judged { facts, decision, transaction }
+    }
+
+    /// A `Query` or an `Execute`.
+    fn execution(&mut self, statement: Statement, judged: Judged, frame: &Bytes, exchange: &mut Exchange) {
+        let reference = self.next();
+        let simple = statement.request == How::Query;
+        if !judged.decision.allows() {
+            let refusal = denial(&judged, reference);
+            return self.refuse(statement, judged, (reference, simple), &refusal, exchange);
+        }
+        if simple {
+            exchange.allow_query(reference, frame.len());
+        } else {
+            exchange.allow_execute(reference, frame.len());
+        }
+        self.batch.entries.push(self.intent(statement, judged, reference, exchange));
+        let held = Held::new(Asked::Execution(reference), frame.clone());
+        self.batch.push(frame.len(), Item::Held { held, reference, simple });
+    }
+
+    /// A `Parse`: its text goes upstream before anything is executed, so it is judged and recorded by itself.
+    fn preparation(&mut self, parse: message::Parse, frame: &Bytes, exchange: &mut Exchange) {
+        let text = SqlText::new(parse.text.clone());
+        let judged = self.decide(None, &text, exchange);
+        let prepared_name = Some(shown(&parse.name));
+        if !judged.decision.allows() {
+            let reference = self.next();
+            let refusal = denial(&judged, reference);
+            if parse.name.is_empty() {
+                exchange.forget_unnamed();
+            }
+            let statement = Statement { prepared: prepared_name, ..bare(How::Parse, text) };
+            return self.refuse(statement, judged, (reference, false), &refusal, exchange);
+        }
+        self.preparations += 1;
+        let number = self.preparations;
+        exchange.allow_parse(parse, Arc::clone(&judged.facts), number);
+        self.batch.entries.push(Entry::Prepared(Box::new(Prepared {
+            session: self.session.id,
+            number,
+            time: self.site.clock.now(),
+            statement: Statement { prepared: prepared_name, ..bare(How::Parse, text) },
+            facts: Facts::clone(&judged.facts),
+            decision: judged.decision,
+        })));
+        let held = Held::new(Asked::Preparation(self.session.id, number), frame.clone());
+        // Should it be impossible to record, the refusal names the statement that would have come next.
+        let reference = Reference { session: self.session.id, statement: self.statements + 1 };
+        self.batch.push(frame.len(), Item::Held { held, reference, simple: false });
+    }
+
+    fn refuse(
+        &mut self,
+        statement: Statement,
+        judged: Judged,
+        (reference, simple): (Reference, bool),
+        refusal: &Refusal,
+        exchange: &mut Exchange,
+    ) {
+        let poison = exchange.deny(simple, reference, refusal);
+        self.batch.entries.push(self.intent(statement, judged, reference, exchange));
+        let outcome = Outcome::denied(reference, self.site.clock.now(), refusal.sqlstate);
+        self.batch.entries.push(Entry::Outcome(Box::new(outcome)));
+        self.batch.push(poison.len(), Item::Denied(poison, reference));
+    }
+
+    fn intent(&self, statement: Statement, judged: Judged, reference: Reference, exchange: &Exchange) -> Entry {
+        Entry::Intent(Box::new(Intent {
+            reference,
+            time: self.site.clock.now(),
+            statement,
+            facts: Facts::clone(&judged.facts),
+            decision: judged.decision,
+            transaction: judged.transaction,
+            server_version: exchange.server_version().map(str::to_owned),
+        }))
+    }
+}
+
+const NOTHING_SENT: &str = "Nothing was sent to the database.";
+const UNSEEN: &str = "the text of this prepared statement or cursor was not seen by hansard";
+
+fn bare(request: How, text: SqlText) -> Statement {
+    Statement { request, text, params: Vec::new(), prepared: None, portal: None }
+}
+
+fn executed_statement(executed: Executed) -> Statement {
+    let prepared = executed.statement.as_ref().map(|prepared| shown(&prepared.name));
+    let text = executed.statement.map_or_else(|| SqlText::from(""), |prepared| prepared.text.clone());
+    Statement { params: executed.params, prepared, portal: Some(shown(&executed.portal)), ..bare(How::Execute, text) }
+}
+
+/// A name for the record: bytes that are not UTF-8 are shown by number, so that two names stay two.
+fn shown(name: &message::Name) -> String {
+    match std::str::from_utf8(name) {
+        Ok(name) => name.to_owned(),
+        Err(_not_utf8) => name.escape_ascii().to_string(),
+    }
+}
+
+/// What a client reads when a statement is denied.
+fn denial(judged: &Judged, reference: Reference) -> Refusal {
+    let decision = &judged.decision;
+    let first = if judged.facts.kind == Kind::Unparsed && decision.rules.is_empty() {
+        format!("denied: this statement could not be understood (ref {reference})")
+    } else if let Some(rule) = decision.rules.first() {
+        format!("denied by rule \"{}\" (ref {reference})", rule.0)
+    } else {
+        format!("denied: no rule allows this (ref {reference})")
+    };
+    let said = decision.message.as_deref().or(judged.facts.problem.as_deref());
+    let detail = match said {
+        Some(said) => format!("{} {NOTHING_SENT}", sentence(said)),
+        None => NOTHING_SENT.to_owned(),
+    };
+    Refusal::error("42501", first).detail(detail).hint(decision.hint.clone())
+}
+
+/// With a full stop, if it has no end of its own.
+fn sentence(text: &str) -> String {
+    let text = text.trim();
+    if text.ends_with(['.', '!', '?']) { text.to_owned() } else { format!("{text}.") }
+}
+
+/// Records the batch, and sends what may be sent.
+pub(super) async fn settle(batch: &mut Batch, lane: &mut Lane<'_>) -> Result<(), RelayError> {
+    let Batch { entries, items, .. } = std::mem::take(batch);
+    if items.is_empty() {
+        return Ok(());
+    }
+    let mut permits = match lane.site.journal.record(entries).await {
+        Ok(permits) => permits.into_iter(),
+        Err(error) => {
+            tracing::error!(%error, session = %lane.session, "statements were refused: they could not be recorded");
+            let sent = withdraw(items, lane);
+            return lane.send(sent).await;
+        }
+    };
+    lane.exchange().sent(lane.site.clock.now());
+    let mut out = Vec::with_capacity(items.len());
+    for item in items {
+        out.push(match item {
+            Item::Pass(bytes) | Item::Sync(bytes) | Item::Denied(bytes, _) => bytes,
+            Item::Held { held, .. } => {
+                let permit: Permit = permits.next().ok_or(RelayError::Unpermitted)?;
+                held.release(permit).or(Err(RelayError::Unpermitted))?
+            }
+        });
+    }
+    lane.send(out).await
+}
+
+/// Nothing of the batch was recorded, so nothing of it is sent: each statement is answered with an error in its turn.
+fn withdraw(items: Vec<Item>, lane: &Lane<'_>) -> Vec<Bytes> {
+    let mut exchange = lane.exchange();
+    let mut out = Vec::new();
+    let mut failed = false;
+    for item in items {
+        match item {
+            Item::Pass(bytes) => out.push(bytes),
+            Item::Sync(bytes) => {
+                failed = false;
+                out.push(bytes);
+            }
+            Item::Denied(poison, reference) => {
+                exchange.answer_instead(reference, &impossible(reference));
+                failed = true;
+                out.push(poison);
+            }
+            Item::Held { held, reference, simple } => {
+                let answer = (simple || !failed).then(|| impossible(reference));
+                failed |= !simple;
+                out.extend(exchange.withdraw(held.asked(), reference, answer.as_ref()));
+            }
+        }
+    }
+    out
+}
+
+fn impossible(reference: Reference) -> Refusal {
+    Refusal::error("58030", format!("not sent: recording is not possible right now (ref {reference})"))
+        .detail(NOTHING_SENT)
+}

@@ -1,0 +1,113 @@
+//! What every session of a listener shares.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use tokio_rustls::rustls::{ClientConfig, ServerConfig};
+
+use super::cancel::Cancels;
+use super::facts::FactsCache;
+use crate::identity::Verifier;
+use crate::journal::Journal;
+use crate::model::{Clock, Ids, NodeName};
+use crate::policy::{Place, Policy};
+
+/// Our own login at a target.
+#[derive(Clone)]
+pub struct Credentials {
+    /// The database user.
+    pub user: String,
+    /// Its password.
+    pub password: String,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Credentials({}, …)", self.user)
+    }
+}
+
+/// How the way to a target is protected.
+#[derive(Debug, Clone)]
+pub enum UpstreamTls {
+    /// TLS; authority and name are verified.
+    VerifyFull(Arc<ClientConfig>),
+    /// None; for a server on loopback.
+    Disable,
+}
+
+/// What happens to a session whose token ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnTokenExpiry {
+    /// It is closed when no transaction is open.
+    FinishTransactionThenClose,
+    /// It is closed at once.
+    Close,
+    /// It goes on.
+    Keep,
+}
+
+/// A named database server behind us.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// Its name.
+    pub name: String,
+    /// Its host.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// How the way to it is protected.
+    pub tls: UpstreamTls,
+    /// Our own login there.
+    pub credentials: Credentials,
+    /// What clients may call a database, and what it is called there.
+    pub databases: BTreeMap<String, String>,
+    /// What happens to a session whose token ends.
+    pub on_token_expiry: OnTokenExpiry,
+    /// The longest message of a client, in bytes.
+    pub max_message: usize,
+}
+
+/// What every session of a listener shares.
+#[derive(Debug)]
+pub struct Site {
+    /// The recorder's name.
+    pub node: NodeName,
+    /// Where everything is recorded.
+    pub journal: Journal,
+    /// Who is let in.
+    pub verifier: Arc<Verifier>,
+    /// What they may do.
+    pub policy: Arc<Policy>,
+    /// What is behind.
+    pub target: Target,
+    /// Our side of TLS.
+    pub tls: Arc<ServerConfig>,
+    /// Whether a client on loopback may do without TLS.
+    pub plain_on_loopback: bool,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Identifiers.
+    pub ids: Arc<dyn Ids>,
+    /// What its sessions share while they live.
+    pub memory: Memory,
+}
+
+/// What the sessions of a listener share while they live: cancel keys, and the facts of texts.
+#[derive(Debug, Default)]
+pub struct Memory {
+    pub(super) cancels: Cancels,
+    pub(super) facts: FactsCache,
+}
+
+impl Site {
+    /// Where a session to `database` goes, in the words of the rules.
+    pub(super) fn place(&self, database: &str) -> Place {
+        Place {
+            target: self.target.name.clone(),
+            database: database.to_owned(),
+            database_user: self.target.credentials.user.clone(),
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! Asking the issuer: its discovery document, then its keys, over HTTPS and with limits on everything.
+
+use std::error::Error;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use reqwest::header::CACHE_CONTROL;
+use reqwest::{Client, StatusCode, Url};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::IdentityError;
+use super::claims::marks_development;
+use super::keys::KeySet;
+use super::refusal::quoted;
+use super::settings::IssuerSettings;
+
+/// OpenID Connect Discovery §4: where an issuer describes itself.
+const WELL_KNOWN: &str = "/.well-known/openid-configuration";
+/// A client waits for its sign-in meanwhile, and most give up after 10 to 30 s.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const TOTAL_TIMEOUT: Duration = Duration::from_secs(10);
+/// The largest key sets in use are some 30 KiB.
+const MAX_BODY_BYTES: usize = 1024 * 1024;
+
+/// Where an issuer publishes its keys, and how we ask.
+#[derive(Debug)]
+pub(super) struct Source {
+    name: String,
+    issuer: String,
+    discovery: Url,
+    client: Client,
+}
+
+/// What an issuer published.
+#[derive(Debug)]
+pub(super) struct Published {
+    pub(super) keys: KeySet,
+    /// The issuer calls itself a development issuer.
+    pub(super) development: bool,
+    /// How long it wants the keys to be kept.
+    pub(super) keep: Option<Duration>,
+}
+
+#[derive(Deserialize)]
+struct Document {
+    issuer: String,
+    jwks_uri: String,
+    #[serde(rename = "hansard_dev")]
+    development: Option<Value>,
+}
+
+impl Source {
+    pub(super) fn new(settings: &IssuerSettings) -> Result<Self, IdentityError> {
+        let name = settings.name.clone();
+        let (issuer, discovery) = discovery_url(&settings.discovery)
+            .map_err(|reason| IdentityError::Client { issuer: name.clone(), reason })?;
+        let mut builder = Client::builder()
+            .user_agent(concat!("hansard/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(TOTAL_TIMEOUT);
+        if is_loopback(&discovery) {
+            // What is on this machine is never asked for through somebody else's.
+            builder = builder.no_proxy();
+        }
+        if let Some(path) = &settings.ca_file {
+            let blame = |reason| IdentityError::CaFile { issuer: name.clone(), path: path.clone(), reason };
+            let pem = std::fs::read(path).map_err(|error| blame(error.to_string()))?;
+            let roots = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| blame(chain(&error)))?;
+            if roots.is_empty() {
+                return Err(blame("no certificate in it".to_owned()));
+            }
+            builder = roots.into_iter().fold(builder, reqwest::ClientBuilder::add_root_certificate);
+        }
+        let client =
+            builder.build().map_err(|error| IdentityError::Client { issuer: name.clone(), reason: chain(&error) })?;
+        Ok(Self { name, issuer, discovery, client })
+    }
+
+    /// The `iss` of this issuer's tokens.
+    pub(super) fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// Asks the issuer for its keys.
+    pub(super) async fn fetch(&self) -> Result<Published, IdentityError> {
+        let (body, _) = self.get(&self.discovery).await?;
+        let wrong = |reason| self.wrong(&self.discovery, reason);
+        let document: Document =
+            serde_json::from_slice(&body).map_err(|error| wrong(format!("no discovery document: {error}")))?;
+        if document.issuer != self.issuer {
+            return Err(wrong(format!(
+                "it names the issuer {}, config names {}; they must be the same to the letter",
+                quoted(&document.issuer),
+                quoted(&self.issuer)
+            )));
+        }
+        let keys_at = self.keys_url(&document.jwks_uri).map_err(wrong)?;
+        let (body, keep) = self.get(&keys_at).await?;
+        let keys = KeySet::parse(&body).map_err(|reason| self.wrong(&keys_at, reason))?;
+        Ok(Published { keys, development: marks_development(document.development.as_ref()), keep })
+    }
+
+    /// Plain HTTP is for an issuer on this machine only; one that is asked over HTTPS cannot lead us away from it.
+    fn keys_url(&self, jwks_uri: &str) -> Result<Url, String> {
+        let url = Url::parse(jwks_uri).map_err(|error| format!("its jwks_uri is no URL: {error}"))?;
+        let plain_here = url.scheme() == "http" && is_loopback(&url) && self.discovery.scheme() == "http";
+        if url.scheme() == "https" || plain_here {
+            Ok(url)
+        } else {
+            Err(format!("its jwks_uri {} is not https", quoted(jwks_uri)))
+        }
+    }
+
+    async fn get(&self, url: &Url) -> Result<(Vec<u8>, Option<Duration>), IdentityError> {
+        let away = |error: reqwest::Error| IdentityError::Away {
+            issuer: self.name.clone(),
+            url: url.to_string(),
+            reason: chain(&error.without_url()),
+        };
+        let mut response = self.client.get(url.clone()).send().await.map_err(away)?;
+        match response.status() {
+            StatusCode::OK => {}
+            status if status.is_redirection() => {
+                return Err(self.wrong(url, format!("it answers {status}; redirects are not followed")));
+            }
+            status => {
+                let reason = format!("it answers {status}");
+                return Err(IdentityError::Away { issuer: self.name.clone(), url: url.to_string(), reason });
+            }
+        }
+        let keep = response.headers().get(CACHE_CONTROL).and_then(|value| max_age(value.to_str().ok()?));
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(away)? {
+            if body.len() + chunk.len() > MAX_BODY_BYTES {
+                return Err(self.wrong(url, format!("it is larger than {MAX_BODY_BYTES} bytes")));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok((body, keep))
+    }
+
+    fn wrong(&self, url: &Url, reason: String) -> IdentityError {
+        IdentityError::Document { issuer: self.name.clone(), url: url.to_string(), reason }
+    }
+}
+
+/// The issuer's name and the address of its discovery document, from either of them.
+pub(super) fn discovery_url(setting: &str) -> Result<(String, Url), String> {
+    let issuer = setting.strip_suffix(WELL_KNOWN).unwrap_or(setting);
+    let address = format!("{}{WELL_KNOWN}", issuer.strip_suffix('/').unwrap_or(issuer));
+    let url = Url::parse(&address).map_err(|error| format!("{} is no URL: {error}", quoted(setting)))?;
+    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
+        return Err("an issuer's URL has no user, query or fragment".to_owned());
+    }
+    match url.scheme() {
+        "https" => Ok((issuer.to_owned(), url)),
+        "http" if is_loopback(&url) => Ok((issuer.to_owned(), url)),
+        _ => Err(format!("{} must start with https:// (http:// is for an issuer on this machine)", quoted(setting))),
+    }
+}
+
+/// Whether the URL leads to this machine. `localhost` never leaves it (RFC 6761).
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or("");
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
+/// The `max-age` of a Cache-Control header.
+fn max_age(header: &str) -> Option<Duration> {
+    let seconds = header.split(',').find_map(|directive| {
+        let (name, value) = directive.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("max-age").then(|| value.trim().trim_matches('"').parse().ok())?
+    })?;
+    Some(Duration::from_secs(seconds))
+}
+
+/// An error with its causes: reqwest's own text leaves out what went wrong.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::claims::DEVELOPMENT;
+    use super::*;
+
+    #[test]
+    fn the_issuer_and_its_document_are_found_from_either() {
+        for (setting, issuer, url) in [
+            ("https://a.example", "https://a.example", "https://a.example/.well-known/openid-configuration"),
+            ("https://a.example/", "https://a.example/", "https://a.example/.well-known/openid-configuration"),
+            (
+                "https://a.example/t/v2.0",
+                "https://a.example/t/v2.0",
+                "https://a.example/t/v2.0/.well-known/openid-configuration",
+            ),
+            (
+                "https://a.example/t/.well-known/openid-configuration",
+                "https://a.example/t",
+                "https://a.example/t/.well-known/openid-configuration",
+            ),
+        ] {
+            assert_eq!(discovery_url(setting), Ok((issuer.to_owned(), Url::parse(url).unwrap())));
+        }
+    }
+
+    #[test]
+    fn plain_http_is_for_this_machine_only() {
+        for good in ["http://127.0.0.1:8911", "http://localhost:1/x", "http://[::1]:80", "http://127.9.9.9"] {
+            assert!(discovery_url(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "http://issuer.example",
+            "http://127.0.0.1.issuer.example",
+            "http://localhost.issuer.example",
+            "http://10.0.0.1",
+            "http://0.0.0.0",
+            "ftp://127.0.0.1",
+            "https://user@issuer.example",
+            "https://issuer.example?tenant=1",
+            "https://issuer.example#x",
+            "issuer.example",
+            "",
+        ] {
+            assert!(discovery_url(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_issuer_asked_over_https_cannot_lead_to_plain_http() {
+        let source = |discovery: &str| {
+            Source::new(&IssuerSettings { discovery: discovery.to_owned(), ..super::super::fixtures::settings() })
+                .unwrap()
+        };
+        let far = source("https://issuer.example");
+        assert!(far.keys_url("https://keys.example/jwks").is_ok());
+        for bad in ["http://keys.example/jwks", "http://127.0.0.1/jwks", "file:///etc/passwd", "", "jwks"] {
+            assert!(far.keys_url(bad).is_err(), "{bad}");
+        }
+        let near = source("http://127.0.0.1:1");
+        assert!(near.keys_url("http://127.0.0.1:2/jwks").is_ok());
+        assert!(near.keys_url("http://keys.example/jwks").is_err());
+    }
+
+    #[test]
+    fn max_age_is_read_from_cache_control() {
+        let seconds = |header| max_age(header).map(|age| age.as_secs());
+        assert_eq!(seconds("public, max-age=3600, must-revalidate"), Some(3600));
+        assert_eq!(seconds("Max-Age = \"60\""), Some(60));
+        for none in ["no-store", "max-age", "max-age=", "max-age=-1", "s-maxage=5", "max-age=99999999999999999999"] {
+            assert_eq!(seconds(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn the_development_mark_has_one_name() {
+        let document = format!(r#"{{"issuer":"i","jwks_uri":"j","{DEVELOPMENT}":true}}"#);
+        let document: Document = serde_json::from_str(&document).unwrap();
+        assert!(marks_development(document.development.as_ref()));
+    }
+}

@@ -1,0 +1,132 @@
+//! For the tests of this room: an issuer's settings, its keys, and tokens of any shape.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::EncodingKey;
+use jsonwebtoken::jwk::Jwk;
+use serde_json::{Value, json};
+
+use super::settings::{Algorithm, ClaimMap, IssuerSettings};
+use crate::model::{Clock, Timestamp};
+
+pub(super) const ISSUER: &str = "https://issuer.example/tenant";
+pub(super) const NOW: i64 = 1_795_512_766;
+
+#[derive(Debug)]
+pub(super) struct FixedClock(pub(super) i64);
+
+impl Clock for FixedClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_seconds(self.0)
+    }
+}
+
+/// The keys in `fixtures/tokens/`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Signer {
+    Rsa,
+    Stranger,
+    Es256,
+    Es384,
+    Ed25519,
+}
+
+impl Signer {
+    pub(super) fn kid(self) -> &'static str {
+        match self {
+            Self::Rsa => "rsa",
+            Self::Stranger => "stranger",
+            Self::Es256 => "es256",
+            Self::Es384 => "es384",
+            Self::Ed25519 => "ed25519",
+        }
+    }
+
+    pub(super) fn algorithm(self) -> Algorithm {
+        match self {
+            Self::Rsa | Self::Stranger => Algorithm::Rs256,
+            Self::Es256 => Algorithm::Es256,
+            Self::Es384 => Algorithm::Es384,
+            Self::Ed25519 => Algorithm::EdDsa,
+        }
+    }
+
+    pub(super) fn key(self) -> EncodingKey {
+        super::install_crypto();
+        match self {
+            Self::Rsa => EncodingKey::from_rsa_pem(include_bytes!("../../fixtures/tokens/rs256.pem")),
+            Self::Stranger => EncodingKey::from_rsa_pem(include_bytes!("../../fixtures/tokens/rs256-stranger.pem")),
+            Self::Es256 => EncodingKey::from_ec_pem(include_bytes!("../../fixtures/tokens/es256.pem")),
+            Self::Es384 => EncodingKey::from_ec_pem(include_bytes!("../../fixtures/tokens/es384.pem")),
+            Self::Ed25519 => EncodingKey::from_ed_pem(include_bytes!("../../fixtures/tokens/ed25519.pem")),
+        }
+        .unwrap_or_else(|error| unreachable!("a key in fixtures/tokens cannot be read: {error}"))
+    }
+}
+
+/// The public half, as an issuer publishes it, without `use` and `alg`.
+pub(super) fn jwk(signer: Signer) -> Value {
+    let jwk = Jwk::from_encoding_key(&signer.key(), signer.algorithm().in_jsonwebtoken());
+    let jwk = serde_json::to_value(jwk.unwrap_or_else(|error| unreachable!("{error}"))).unwrap_or_default();
+    merged(jwk, &json!({ "kid": signer.kid(), "alg": null }))
+}
+
+/// `base` with the members of `changes`; a null takes the member away.
+pub(super) fn merged(mut base: Value, changes: &Value) -> Value {
+    if let (Some(base), Some(changes)) = (base.as_object_mut(), changes.as_object()) {
+        base.extend(changes.clone());
+        base.retain(|_, value| !value.is_null());
+    }
+    base
+}
+
+pub(super) fn settings() -> IssuerSettings {
+    IssuerSettings {
+        name: "test".to_owned(),
+        discovery: ISSUER.to_owned(),
+        audience: vec!["api://hansard".to_owned()],
+        algorithms: vec![Algorithm::Rs256, Algorithm::Ps256, Algorithm::Es256, Algorithm::Es384, Algorithm::EdDsa],
+        clock_skew: Duration::from_secs(30),
+        max_token_age: None,
+        claims: ClaimMap::default(),
+        require_claims: BTreeMap::new(),
+        ca_file: None,
+        allow_development: false,
+    }
+}
+
+/// The claims of a good token.
+pub(super) fn claims() -> Value {
+    json!({
+        "iss": ISSUER, "aud": "api://hansard", "sub": "9f2", "exp": NOW + 600, "nbf": NOW - 60, "iat": NOW - 60,
+        "jti": "t-1", "email": "ana@contoso.example", "name": "Ana", "roles": ["analyst"], "groups": "staff",
+    })
+}
+
+/// A token whose claims are the good ones with `changes`.
+pub(super) fn token(signer: Signer, changes: &Value) -> String {
+    let header = json!({ "typ": "at+jwt", "alg": signer.algorithm().as_str(), "kid": signer.kid() });
+    signed(signer, &header, &merged(claims(), changes))
+}
+
+/// A good token whose header has `changes`.
+pub(super) fn token_with_header(signer: Signer, changes: &Value) -> String {
+    let header = json!({ "typ": "at+jwt", "alg": signer.algorithm().as_str(), "kid": signer.kid() });
+    signed(signer, &merged(header, changes), &claims())
+}
+
+/// A token with exactly this header and these claims.
+pub(super) fn signed(signer: Signer, header: &Value, claims: &Value) -> String {
+    let message = format!("{}.{}", part(header), part(claims));
+    let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &signer.key(), signer.algorithm().in_jsonwebtoken())
+        .unwrap_or_else(|error| unreachable!("{error}"));
+    format!("{message}.{signature}")
+}
+
+/// A part of a token.
+pub(super) fn part(value: &Value) -> String {
+    URL_SAFE_NO_PAD.encode(value.to_string())
+}

@@ -1,0 +1,407 @@
+//! Every row exactly once, wherever it is cut off.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::pin::pin;
+use std::task::Poll;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::journal;
+use crate::model::{
+    CloseReason, Entry, Intent, Outcome, OutcomeStatus, Record, RecorderEvent, RecorderEventKind, Reference,
+    SessionClosed, SessionId, Timestamp,
+};
+use crate::segment::Manifest;
+use crate::segment::tests::{node, record, session, texts};
+
+#[derive(Debug)]
+struct At(i64);
+
+impl Clock for At {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.0)
+    }
+}
+
+const NOW: i64 = 1_000_000;
+
+fn journal_in(dir: &Path) -> Journal {
+    let dir = dir.join("journal");
+    let settings = journal::Settings { dir, max_bytes: 1 << 30, refuse_new_sessions_at: 1 << 29, file_bytes: 4_000 };
+    Journal::open(settings).unwrap().journal
+}
+
+fn store_in(dir: &Path) -> Store {
+    let url = format!("file://{}/archive", dir.display());
+    Store::open(&crate::store::StoreSettings { url, azure: crate::store::AzureSettings::default() }).unwrap()
+}
+
+fn settings(max_bytes: usize) -> ShipSettings {
+    let pause = Duration::from_millis(5);
+    ShipSettings { max_age: Duration::from_secs(3_600), max_bytes, first_pause: pause, longest_pause: pause }
+}
+
+fn shipper(journal: &Journal, store: &Store, max_bytes: usize) -> Shipper {
+    Shipper::new(journal.clone(), store.clone(), node(), settings(max_bytes), Arc::new(At(NOW)))
+}
+
+/// Runs a shipper until all that is flushed is shipped.
+async fn finish(journal: &Journal, store: &Store, max_bytes: usize) {
+    let shipper = shipper(journal, store, max_bytes);
+    let handle = shipper.handle();
+    tokio::select! {
+        ended = shipper.run(CancellationToken::new()) => panic!("{ended:?}"),
+        finished = handle.finish() => finished.unwrap(),
+    }
+}
+
+fn opened(number: u64) -> Entry {
+    Entry::SessionOpened(Box::new(session(number).as_ref().clone()))
+}
+
+fn closed(number: u64) -> Entry {
+    Entry::SessionClosed(SessionClosed {
+        session: SessionId::from_bits(number),
+        closed: Timestamp(9),
+        reason: CloseReason::ClientGone,
+        detail: None,
+        statements: 1,
+        bytes_in: 1,
+        bytes_out: 1,
+        server_version: None,
+    })
+}
+
+fn intent(session: u64, number: u64) -> Entry {
+    let Record { intent, .. } = record(number, 7, "select 1".into());
+    let reference = Reference { session: SessionId::from_bits(session), statement: number };
+    Entry::Intent(Box::new(Intent { reference, ..intent.as_ref().clone() }))
+}
+
+fn outcome(session: u64, number: u64) -> Entry {
+    let reference = Reference { session: SessionId::from_bits(session), statement: number };
+    Entry::Outcome(Box::new(Outcome::bare(reference, Timestamp(8), OutcomeStatus::Ok)))
+}
+
+fn event(kind: RecorderEventKind) -> Entry {
+    let version = "0.1.0".to_owned();
+    Entry::Event(RecorderEvent { time: Timestamp(1), node: node(), kind, detail: String::new(), version })
+}
+
+/// A run with one statement (session 1) open from the start to the end, and twenty that end.
+fn story() -> Vec<Entry> {
+    let mut story = vec![event(RecorderEventKind::Started), opened(1), intent(1, 1), opened(2)];
+    for number in 1..=20 {
+        story.extend([intent(2, number), outcome(2, number)]);
+    }
+    story.extend([closed(2), outcome(1, 1), closed(1)]);
+    story
+}
+
+fn references(session: u64, numbers: impl Iterator<Item = u64>) -> Vec<String> {
+    numbers.map(|statement| Reference { session: SessionId::from_bits(session), statement }.to_string()).collect()
+}
+
+#[derive(Debug, PartialEq)]
+struct Archive {
+    parquet: BTreeMap<String, Bytes>,
+    manifests: Vec<Manifest>,
+}
+
+impl Archive {
+    /// Reads all; checks that the manifests are a gapless chain that names exactly the files that are there.
+    async fn of(store: &Store) -> Self {
+        let mut archive = Self { parquet: BTreeMap::new(), manifests: Vec::new() };
+        let (mut previous, mut upto) = (None, 0);
+        for object in store.list("").await.unwrap() {
+            let bytes = store.get(&object.name).await.unwrap();
+            if object.name.starts_with("log/") {
+                let manifest = Manifest::read(&bytes).unwrap();
+                assert_eq!(manifest.segment.0, archive.manifests.len() as u64 + 1);
+                assert_eq!(manifest.previous_manifest_sha256, previous);
+                assert_eq!(manifest.first_entry.0, upto + 1);
+                previous = Some(crate::model::Sha256::of(&bytes).to_string());
+                upto = manifest.last_entry.0;
+                archive.manifests.push(manifest);
+            } else {
+                archive.parquet.insert(object.name, bytes);
+            }
+        }
+        let mut named: Vec<_> = archive.manifests.iter().flat_map(|manifest| &manifest.files).collect();
+        named.sort_by(|a, b| a.name.cmp(&b.name));
+        let named: Vec<_> = named.iter().map(|file| (file.name.as_str(), file.sha256.clone())).collect();
+        let there: Vec<_> = archive
+            .parquet
+            .iter()
+            .map(|(name, bytes)| (name.as_str(), crate::model::Sha256::of(bytes).to_string()))
+            .collect();
+        assert_eq!(named, there);
+        archive
+    }
+
+    fn column(&self, dataset: &str, column: &str) -> Vec<String> {
+        let files = self.parquet.iter().filter(|(name, _)| name.starts_with(dataset));
+        let mut values: Vec<String> = files.flat_map(|(_, bytes)| texts(bytes, column)).collect();
+        values.sort();
+        values
+    }
+
+    fn assert_tells_the_story(&self) {
+        let mut wanted = references(2, 1..=20);
+        wanted.extend(references(1, 1..=1));
+        wanted.sort();
+        assert_eq!(self.column("statements", "reference"), wanted);
+        let sessions = [SessionId::from_bits(1).to_string(), SessionId::from_bits(2).to_string()];
+        assert_eq!(self.column("sessions", "session_id"), sessions);
+        assert_eq!(self.column("events", "kind"), ["started"]);
+    }
+}
+
+#[tokio::test]
+async fn every_row_is_shipped_once_and_the_manifests_are_a_chain() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, store) = (journal_in(dir.path()), store_in(dir.path()));
+    for entry in story() {
+        journal.append(vec![entry]).await.unwrap();
+    }
+    finish(&journal, &store, 6_000).await;
+    let archive = Archive::of(&store).await;
+    archive.assert_tells_the_story();
+    assert!(archive.manifests.len() > 2, "{} segments", archive.manifests.len());
+    finish(&journal, &store, 6_000).await;
+    assert_eq!(Archive::of(&store).await, archive, "a second run ships nothing");
+    assert!(journal.oldest_file_ends_before().is_none_or(|next| next > EntrySeq(10)), "files were freed");
+}
+
+/// Polls a future `steps` times more than once and drops it: a crash between two steps.
+async fn crash_after<F: Future>(steps: usize, future: F) -> bool {
+    let mut future = pin!(future);
+    let mut left = steps;
+    std::future::poll_fn(|context| match future.as_mut().poll(context) {
+        Poll::Ready(_) => Poll::Ready(true),
+        Poll::Pending if left == 0 => Poll::Ready(false),
+        Poll::Pending => {
+            left -= 1;
+            Poll::Pending
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_crash_between_any_two_steps_changes_nothing_in_the_archive() {
+    let mut reference: Option<Archive> = None;
+    let mut steps = 0;
+    loop {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store_in(dir.path());
+        let journal = journal_in(dir.path());
+        for entry in story() {
+            journal.append(vec![entry]).await.unwrap();
+        }
+        let done = crash_after(steps, finish(&journal, &store, 6_000)).await;
+        journal.close().await;
+        let journal = journal_in(dir.path());
+        finish(&journal, &store, 6_000).await;
+        let archive = Archive::of(&store).await;
+        archive.assert_tells_the_story();
+        let first = reference.get_or_insert_with(|| Archive { parquet: archive.parquet.clone(), manifests: vec![] });
+        assert_eq!(first.parquet.keys().collect::<Vec<_>>(), archive.parquet.keys().collect::<Vec<_>>());
+        assert_eq!(first.parquet, archive.parquet, "same names and bytes after a crash at step {steps}");
+        journal.close().await;
+        if done {
+            break;
+        }
+        steps += 1;
+    }
+    assert!(steps > 20, "{steps} steps only");
+}
+
+#[tokio::test]
+async fn crashes_without_end_still_ship_each_row_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store_in(dir.path());
+    for (at, entry) in story().into_iter().enumerate() {
+        let journal = journal_in(dir.path());
+        journal.append(vec![entry]).await.unwrap();
+        crash_after(at % 17, finish(&journal, &store, 3_000)).await;
+        journal.close().await;
+    }
+    let journal = journal_in(dir.path());
+    finish(&journal, &store, 3_000).await;
+    Archive::of(&store).await.assert_tells_the_story();
+    let open = tokio::task::spawn_blocking(move || open_at_crash(&journal)).await.unwrap().unwrap();
+    assert_eq!((open.sessions, open.statements), (vec![], vec![]));
+}
+
+#[tokio::test]
+async fn what_is_open_survives_the_freeing_of_its_file_and_what_ended_does_not_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store_in(dir.path());
+    let mut journal = journal_in(dir.path());
+    journal.append(vec![opened(1), intent(1, 1), opened(2), intent(2, 1)]).await.unwrap();
+    for number in 2..30 {
+        journal.append(vec![intent(1, number), outcome(1, number)]).await.unwrap();
+        if number == 15 {
+            // Session 2 ends after it was carried, and its end is freed before what was carried is.
+            journal.append(vec![outcome(2, 1), closed(2)]).await.unwrap();
+        }
+        finish(&journal, &store, 1 << 20).await;
+        if number % 4 == 0 {
+            journal.close().await;
+            journal = journal_in(dir.path());
+        }
+        let asked = journal.clone();
+        let open = tokio::task::spawn_blocking(move || open_at_crash(&asked)).await.unwrap().unwrap();
+        let mut wanted = vec![session(1)];
+        wanted.extend((number < 15).then(|| session(2)));
+        let sessions: Vec<_> = open.sessions.iter().map(|open| Arc::clone(&open.session)).collect();
+        assert_eq!(sessions, wanted, "after statement {number}");
+        assert_eq!(open.statements.len(), wanted.len());
+        assert!(!open.clean);
+    }
+    assert!(
+        journal.reader().next(journal_end(&journal)).unwrap().unwrap().seq > EntrySeq(4),
+        "the first file was freed"
+    );
+    journal.append(vec![outcome(1, 1), closed(1)]).await.unwrap();
+    finish(&journal, &store, 1 << 20).await;
+    let archive = Archive::of(&store).await;
+    let mut wanted = references(1, 1..30);
+    wanted.extend(references(2, 1..=1));
+    wanted.sort();
+    assert_eq!(archive.column("statements", "reference"), wanted);
+    assert_eq!(archive.column("sessions", "subject"), ["maria", "maria"]);
+    assert_eq!(archive.column("events", "kind"), Vec::<String>::new());
+}
+
+fn journal_end(journal: &Journal) -> EntrySeq {
+    *journal.flushed().borrow()
+}
+
+#[tokio::test]
+async fn an_archive_that_is_away_is_waited_for_and_nothing_is_freed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, store) = (journal_in(dir.path()), store_in(dir.path()));
+    journal.append(story()).await.unwrap();
+    journal.append(vec![event(RecorderEventKind::CancelRequested)]).await.unwrap();
+    let in_the_way = dir.path().join("archive/log");
+    std::fs::write(&in_the_way, b"x").unwrap();
+    let shipper = shipper(&journal, &store, 1 << 20);
+    let handle = shipper.handle();
+    let mut status = handle.status();
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(shipper.run(stop.clone()));
+    let finishing = tokio::spawn(async move { handle.finish().await });
+    let failing = status.wait_for(|status| status.failing.is_some()).await.unwrap().clone();
+    assert!(failing.failing.unwrap().contains("manifest-000000000001.json"));
+    assert_eq!(failing.shipped, None);
+    assert_eq!(journal.reader().next(EntrySeq(1)).unwrap().unwrap().seq, EntrySeq(1));
+    assert!(!finishing.is_finished());
+    std::fs::remove_file(&in_the_way).unwrap();
+    finishing.await.unwrap().unwrap();
+    assert_eq!(status.borrow().shipped, Some(SegmentNo(1)));
+    assert_eq!(status.borrow().failing, None);
+    stop.cancel();
+    running.await.unwrap().unwrap();
+    assert_eq!(Archive::of(&store).await.column("statements", "reference").len(), 21);
+}
+
+#[tokio::test]
+async fn another_content_under_our_name_stops_shipping_and_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, store) = (journal_in(dir.path()), store_in(dir.path()));
+    journal.append(story()).await.unwrap();
+    let name = "statements/date=1970-01-01/node-1-000000000001.parquet";
+    store.put_once(name, Bytes::from_static(b"another recorder's")).await.unwrap();
+    let shipper = shipper(&journal, &store, 1 << 20);
+    let handle = shipper.handle();
+    let (ended, finished) = tokio::join!(shipper.run(CancellationToken::new()), handle.finish());
+    assert!(matches!(ended, Err(ShipError::Store(StoreError::Conflict { .. }))), "{ended:?}");
+    assert!(matches!(finished, Err(ShipError::Gone)));
+    assert!(handle.status().borrow().stopped.as_ref().unwrap().contains("another content"));
+    assert_eq!(store.list("log").await.unwrap(), []);
+    assert_eq!(journal.reader().next(EntrySeq(1)).unwrap().unwrap().seq, EntrySeq(1));
+}
+
+#[tokio::test]
+async fn rows_that_waited_long_enough_are_shipped_without_being_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, store) = (journal_in(dir.path()), store_in(dir.path()));
+    journal.append(vec![event(RecorderEventKind::Started)]).await.unwrap();
+    for (max_age, shipped) in [(Duration::from_secs(2), None), (Duration::from_millis(900), Some(SegmentNo(1)))] {
+        let settings = ShipSettings { max_age, ..settings(1 << 20) };
+        let shipper = Shipper::new(journal.clone(), store.clone(), node(), settings, Arc::new(At(NOW)));
+        let status = shipper.handle().status();
+        let ran = tokio::time::timeout(Duration::from_millis(500), shipper.run(CancellationToken::new())).await;
+        assert!(ran.is_err(), "it runs on");
+        assert_eq!(status.borrow().shipped, shipped);
+    }
+}
+
+#[tokio::test]
+async fn what_a_crash_left_open_is_ended_as_unknown() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, store) = (journal_in(dir.path()), store_in(dir.path()));
+    let find = |journal: &Journal| {
+        let journal = journal.clone();
+        async move { tokio::task::spawn_blocking(move || open_at_crash(&journal)).await.unwrap().unwrap() }
+    };
+    assert_eq!(find(&journal).await, OpenAtCrash { clean: true, ..OpenAtCrash::default() });
+    let run = vec![event(RecorderEventKind::Started), opened(1), intent(1, 1), outcome(1, 1), intent(1, 2)];
+    journal.append(run).await.unwrap();
+    let open = find(&journal).await;
+    assert!(!open.clean);
+    assert_eq!(open.statements, [Reference { session: SessionId::from_bits(1), statement: 2 }]);
+    assert_eq!(open.sessions[0].statements, 2);
+    assert_eq!(open.sessions[0].server_version.as_deref(), Some("15.18"));
+    let endings = open.endings(Timestamp(99));
+    assert!(matches!(endings[..], [Entry::Outcome(_), Entry::SessionClosed(_)]), "outcomes before their session's end");
+    journal.append(endings).await.unwrap();
+    journal.append(vec![event(RecorderEventKind::Stopped)]).await.unwrap();
+    finish(&journal, &store, 1 << 20).await;
+    assert_eq!(find(&journal).await, OpenAtCrash { clean: true, ..OpenAtCrash::default() });
+    let archive = Archive::of(&store).await;
+    assert_eq!(archive.column("statements", "status"), ["ok", "unknown"]);
+    assert_eq!(archive.column("sessions", "reason"), ["recorder_died"]);
+}
+
+#[tokio::test]
+async fn an_end_without_a_beginning_is_kept_as_an_event() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, store) = (journal_in(dir.path()), store_in(dir.path()));
+    journal.append(vec![outcome(1, 1), closed(1), intent(3, 1), outcome(3, 1)]).await.unwrap();
+    finish(&journal, &store, 1 << 20).await;
+    let archive = Archive::of(&store).await;
+    assert_eq!(archive.column("events", "kind"), ["unmatched_close", "unmatched_outcome", "unmatched_outcome"]);
+}
+
+#[tokio::test]
+async fn the_word_that_the_recorder_stopped_is_not_freed_before_the_next_start_has_seen_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, store) = (journal_in(dir.path()), store_in(dir.path()));
+    for entry in story() {
+        journal.append(vec![entry]).await.unwrap();
+    }
+    // The last file ends with the word, so that all of it could go.
+    while journal.oldest_file_ends_before().is_none_or(|_| !journal_just_rolled(dir.path())) {
+        journal.append(vec![event(RecorderEventKind::Stopped)]).await.unwrap();
+    }
+    finish(&journal, &store, 1 << 20).await;
+    journal.close().await;
+    let journal = journal_in(dir.path());
+    let asked = journal.clone();
+    assert!(tokio::task::spawn_blocking(move || open_at_crash(&asked)).await.unwrap().unwrap().clean);
+    journal.append(vec![event(RecorderEventKind::Started)]).await.unwrap();
+    finish(&journal, &store, 1 << 20).await;
+    assert!(journal.reader().next(journal_end(&journal)).unwrap().unwrap().seq > EntrySeq(40), "then it is freed");
+}
+
+/// Whether the newest journal file is as long as a file may be, so that the next entry starts another.
+fn journal_just_rolled(dir: &Path) -> bool {
+    let files = std::fs::read_dir(dir.join("journal")).unwrap().map(|file| file.unwrap().path());
+    let newest = files.filter(|path| path.extension().is_some_and(|kind| kind == "hj")).max().unwrap();
+    std::fs::metadata(newest).unwrap().len() >= 4_000
+}

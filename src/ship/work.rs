@@ -1,0 +1,317 @@
+//! The steps of shipping, in the only order that is safe.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::collect::Collector;
+use super::recovery::Survey;
+use super::{ShipError, ShipSettings, ShipStatus};
+use crate::journal::Journal;
+use crate::journal::JournalError;
+use crate::journal::Reader;
+use crate::model::{Clock, Entry, EntrySeq, NodeName, SegmentCut, SegmentNo, SegmentShipped};
+use crate::segment::{File, Manifest, Rows, Segment};
+use crate::store::Store;
+
+/// A reader and what it has collected; shared with the thread that may block.
+#[derive(Debug)]
+struct Reading {
+    reader: Reader,
+    collector: Collector,
+}
+
+impl Reading {
+    /// Reads on to `upto`, or until the rows take `max_bytes`.
+    fn read_on(&mut self, upto: EntrySeq, max_bytes: usize) -> Result<(), JournalError> {
+        while self.collector.bytes() < max_bytes {
+            match self.reader.next(upto)? {
+                Some(numbered) => self.collector.take(numbered),
+                None => break,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where shipping stands.
+#[derive(Debug)]
+pub(super) struct Work {
+    journal: Journal,
+    store: Store,
+    node: NodeName,
+    settings: ShipSettings,
+    clock: Arc<dyn Clock>,
+    status: watch::Sender<ShipStatus>,
+    reading: Arc<Mutex<Reading>>,
+    /// Cuts of the last run that were not confirmed.
+    cuts: VecDeque<SegmentCut>,
+    shipped: Option<SegmentShipped>,
+    /// Since when a row waits, by a clock that cannot be set back.
+    waiting: Option<Instant>,
+}
+
+impl Work {
+    pub(super) fn new(
+        journal: Journal,
+        store: Store,
+        node: NodeName,
+        settings: ShipSettings,
+        clock: Arc<dyn Clock>,
+        status: watch::Sender<ShipStatus>,
+    ) -> Self {
+        let reading = Reading { reader: journal.reader(), collector: Collector::default() };
+        let reading = Arc::new(Mutex::new(reading));
+        Self {
+            journal,
+            store,
+            node,
+            settings,
+            clock,
+            status,
+            reading,
+            cuts: VecDeque::new(),
+            shipped: None,
+            waiting: None,
+        }
+    }
+
+    /// Finds out how far the last run had come.
+    pub(super) async fn start(&mut self) -> Result<(), ShipError> {
+        let upto = self.flushed();
+        let journal = self.journal.clone();
+        let mut survey = self.patiently("read the journal", move || Survey::of(&journal, upto)).await?;
+        let collector = survey.collector();
+        *self.reading() = Reading { reader: self.journal.reader(), collector };
+        self.cuts = survey.cuts.into();
+        self.shipped = survey.shipped;
+        self.report(|status| {
+            status.shipped = survey.shipped.map(|shipped| shipped.segment);
+            status.shipped_upto = survey.shipped.map_or(EntrySeq(0), |shipped| shipped.upto);
+        });
+        Ok(())
+    }
+
+    /// The last entry on stable storage.
+    pub(super) fn flushed(&self) -> EntrySeq {
+        *self.journal.flushed().borrow()
+    }
+
+    /// Ships what is due, and in any case all rows up to the entry `force`.
+    pub(super) async fn advance(&mut self, force: EntrySeq) -> Result<(), ShipError> {
+        loop {
+            let cut = match self.cuts.front() {
+                Some(cut) => {
+                    let cut = *cut;
+                    self.read_on(cut.upto, usize::MAX).await?;
+                    cut
+                }
+                None => {
+                    self.read_on(self.flushed(), self.settings.max_bytes).await?;
+                    if !self.due(force) {
+                        return Ok(());
+                    }
+                    self.cut().await?
+                }
+            };
+            self.ship(cut).await?;
+            self.cuts.pop_front();
+        }
+    }
+
+    /// Says why shipping ended.
+    pub(super) fn stopped(&self, error: &ShipError) {
+        self.report(|status| status.stopped = Some(error.to_string()));
+    }
+
+    fn due(&mut self, force: EntrySeq) -> bool {
+        let (first, bytes) = {
+            let reading = self.reading();
+            (reading.collector.first_row(), reading.collector.bytes())
+        };
+        let Some((entry, time)) = first else {
+            self.waiting = None;
+            return false;
+        };
+        let waited = self.waiting.get_or_insert_with(Instant::now).elapsed();
+        // Rows that waited through a restart are as old as they say.
+        let age = Duration::from_micros(self.clock.now().micros_since(time)).max(waited);
+        entry <= force || bytes >= self.settings.max_bytes || age >= self.settings.max_age
+    }
+
+    /// Fixes the end of the segment at what was read.
+    async fn cut(&self) -> Result<SegmentCut, ShipError> {
+        let segment = SegmentNo(self.shipped.map_or(0, |shipped| shipped.segment.0) + 1);
+        let upto = self.reading().collector.position();
+        let cut = SegmentCut { segment, upto, time: self.clock.now() };
+        self.append(|| vec![Entry::SegmentCut(cut)]).await?;
+        Ok(cut)
+    }
+
+    /// Builds, puts, confirms and frees.
+    async fn ship(&mut self, cut: SegmentCut) -> Result<(), ShipError> {
+        let rows = self.reading().collector.seal();
+        self.waiting = None;
+        let count = rows.len();
+        let (files, manifest) = self.build(cut, rows).await?;
+        for file in files {
+            self.put(file).await?;
+        }
+        let manifest_sha256 = manifest.sha256;
+        self.put(manifest).await?;
+        let carried = self.to_carry(cut.upto);
+        let freeing = carried.is_some();
+        let shipped = SegmentShipped {
+            segment: cut.segment,
+            upto: cut.upto,
+            manifest_sha256,
+            carried: carried.as_ref().map(|entries| entries.len() as u64),
+        };
+        let carried = carried.unwrap_or_default();
+        // One append, so that what is carried stands directly before the entry that counts it.
+        self.append(|| carried.iter().cloned().chain([Entry::SegmentShipped(shipped)]).collect()).await?;
+        self.shipped = Some(shipped);
+        self.report(|status| {
+            status.shipped = Some(shipped.segment);
+            status.shipped_upto = shipped.upto;
+        });
+        tracing::info!(segment = cut.segment.0, rows = count, upto = cut.upto.0, "segment shipped");
+        if freeing {
+            self.free(cut.upto).await?;
+        }
+        Ok(())
+    }
+
+    async fn build(&self, cut: SegmentCut, rows: Rows) -> Result<(Vec<File>, File), ShipError> {
+        let node = self.node.clone();
+        let previous = self.shipped;
+        let built = tokio::task::spawn_blocking(move || {
+            let files = Segment::build(&node, cut.segment, cut.time, &rows)?;
+            let first = EntrySeq(previous.map_or(0, |shipped| shipped.upto.0) + 1);
+            let previous = previous.map(|shipped| shipped.manifest_sha256);
+            let manifest = Manifest::new(&node, &cut, first, previous, &files).file()?;
+            Ok((files, manifest))
+        });
+        // A build that was cancelled is a runtime that ends.
+        built.await.unwrap_or(Err(ShipError::Gone))
+    }
+
+    /// Puts a file, for as long as it takes.
+    async fn put(&self, file: File) -> Result<(), ShipError> {
+        let mut pause = Pause::new(&self.settings);
+        loop {
+            match self.store.put_once(&file.name, file.bytes.clone()).await {
+                Ok(_) => {
+                    self.goes_on();
+                    return Ok(());
+                }
+                Err(error) if error.retryable() => {
+                    tracing::warn!(%error, again_in = ?pause.0, "the archive did not take a file");
+                    self.report(|status| status.failing = Some(error.to_string()));
+                    pause.wait().await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// What must be said again before the files up to `upto` can go; nothing if none can, or if the recorder has said
+    /// that it stops: the next start looks for that.
+    fn to_carry(&self, upto: EntrySeq) -> Option<Vec<Entry>> {
+        let freeable = self.journal.oldest_file_ends_before().is_some_and(|next| next.0 <= upto.0 + 1);
+        let reading = self.reading();
+        (freeable && !reading.collector.stopping()).then(|| reading.collector.carry())
+    }
+
+    async fn free(&self, upto: EntrySeq) -> Result<(), ShipError> {
+        match self.journal.free_before(EntrySeq(upto.0 + 1)).await {
+            Ok(files) => tracing::debug!(files, "journal files freed"),
+            Err(JournalError::Closed) => return Err(JournalError::Closed.into()),
+            // They stay readable, and the next segment tries again.
+            Err(error) => tracing::warn!(%error, "journal files were not freed"),
+        }
+        Ok(())
+    }
+
+    async fn append(&self, entries: impl Fn() -> Vec<Entry>) -> Result<(), ShipError> {
+        let mut pause = Pause::new(&self.settings);
+        loop {
+            match self.journal.append(entries()).await {
+                Ok(_) => {
+                    self.goes_on();
+                    return Ok(());
+                }
+                Err(error @ (JournalError::Closed | JournalError::TooLong)) => return Err(error.into()),
+                Err(error) => {
+                    tracing::warn!(%error, again_in = ?pause.0, "shipping could not be journaled");
+                    self.report(|status| status.failing = Some(error.to_string()));
+                    pause.wait().await;
+                }
+            }
+        }
+    }
+
+    async fn read_on(&self, upto: EntrySeq, max_bytes: usize) -> Result<(), ShipError> {
+        let reading = Arc::clone(&self.reading);
+        self.patiently("read the journal", move || lock(&reading).read_on(upto, max_bytes)).await
+    }
+
+    /// Runs blocking work until the journal lets it.
+    async fn patiently<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        work: impl Fn() -> Result<T, JournalError> + Clone + Send + 'static,
+    ) -> Result<T, ShipError> {
+        let mut pause = Pause::new(&self.settings);
+        loop {
+            match tokio::task::spawn_blocking(work.clone()).await {
+                Ok(Ok(done)) => {
+                    self.goes_on();
+                    return Ok(done);
+                }
+                Ok(Err(error)) => {
+                    tracing::error!(%error, again_in = ?pause.0, "shipping could not {doing}");
+                    self.report(|status| status.failing = Some(error.to_string()));
+                    pause.wait().await;
+                }
+                // A panic, or the runtime ends.
+                Err(_) => return Err(ShipError::Gone),
+            }
+        }
+    }
+
+    /// What failed before has succeeded. Nobody is woken up if nothing had failed.
+    fn goes_on(&self) {
+        self.status.send_if_modified(|status| status.failing.take().is_some());
+    }
+
+    fn report(&self, change: impl FnOnce(&mut ShipStatus)) {
+        self.status.send_modify(change);
+    }
+
+    fn reading(&self) -> MutexGuard<'_, Reading> {
+        lock(&self.reading)
+    }
+}
+
+/// A panic while reading ends shipping (see `patiently`), so what it left behind the lock is not used again.
+fn lock(reading: &Mutex<Reading>) -> MutexGuard<'_, Reading> {
+    reading.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Pauses that grow.
+struct Pause(Duration, Duration);
+
+impl Pause {
+    fn new(settings: &ShipSettings) -> Self {
+        Self(settings.first_pause, settings.longest_pause)
+    }
+
+    async fn wait(&mut self) {
+        tokio::time::sleep(self.0).await;
+        self.0 = self.0.saturating_mul(2).min(self.1);
+    }
+}

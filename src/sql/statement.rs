@@ -1,0 +1,167 @@
+//! One parsed statement: its kind, and the way to the walk of its kind.
+
+use sqlparser::ast::{CopySource, CopyTarget, CreateTableOptions, Declare, DeclareType, Query, SetExpr, Statement};
+
+use super::names;
+use super::walk::{NotUnderstood, Result, Walk};
+use crate::model::{Action, Effect, Kind, ObjectKind};
+
+/// What the outermost node says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Read {
+    /// The kind.
+    pub(super) kind: Kind,
+    /// Whether a WHERE is there, for kinds that can have one.
+    pub(super) has_where: Option<bool>,
+}
+
+/// Walks a statement. Statements that are not listed are not understood.
+pub(super) fn walk(walk: &mut Walk, statement: &Statement) -> Result<Read> {
+    let kind = match statement {
+        Statement::Query(query) => {
+            walk.query(query)?;
+            return Ok(Read { kind: kind_of(&query.body), has_where: has_where(&query.body) });
+        }
+        Statement::Insert(insert) => walk.insert(insert).map(|()| Kind::Insert)?,
+        Statement::Update(update) => {
+            walk.update(update)?;
+            return Ok(Read { kind: Kind::Update, has_where: Some(update.selection.is_some()) });
+        }
+        Statement::Delete(delete) => {
+            walk.delete(delete)?;
+            return Ok(Read { kind: Kind::Delete, has_where: Some(delete.selection.is_some()) });
+        }
+        Statement::Merge(merge) => walk.merge(merge).map(|()| Kind::Merge)?,
+        Statement::Truncate(truncate) => walk.truncate(truncate).map(|()| Kind::Truncate)?,
+        Statement::Copy { source, to, target, options: _, legacy_options: _, payload } => {
+            if payload.is_some() {
+                return Err(NotUnderstood("data inside of a COPY statement"));
+            }
+            walk.copy(source, *to, target).map(|()| Kind::Copy)?
+        }
+        Statement::Call(function) => walk.procedure(function).map(|()| Kind::Call)?,
+        Statement::Explain { statement, options, .. } => {
+            for argument in options.iter().flatten().filter_map(|option| option.arg.as_ref()) {
+                walk.expr(argument)?;
+            }
+            let inner = self::walk(walk, statement)?;
+            return Ok(Read { kind: Kind::Explain, has_where: inner.has_where });
+        }
+        Statement::Prepare { statement, .. } => {
+            self::walk(walk, statement)?;
+            Kind::Prepare
+        }
+        Statement::Execute { .. } => return Err(NotUnderstood("EXECUTE: what was prepared is not in this text")),
+        Statement::Deallocate { .. } => walk.session(Kind::Prepare),
+        Statement::Declare { stmts, .. } => walk.declare(stmts).map(|()| Kind::Cursor)?,
+        Statement::Fetch { into: None, .. } | Statement::Close { .. } => walk.session(Kind::Cursor),
+        _ => return other(walk, statement).map(|kind| Read { kind, has_where: None }),
+    };
+    Ok(Read { kind, has_where: None })
+}
+
+fn other(walk: &mut Walk, statement: &Statement) -> Result<Kind> {
+    if let Some(kind) = walk.command(statement)? {
+        return Ok(kind);
+    }
+    walk.definition(statement)
+}
+
+fn kind_of(body: &SetExpr) -> Kind {
+    match body {
+        SetExpr::Insert(_) => Kind::Insert,
+        SetExpr::Update(_) => Kind::Update,
+        SetExpr::Delete(_) => Kind::Delete,
+        SetExpr::Merge(_) => Kind::Merge,
+        SetExpr::Select(_) | SetExpr::Query(_) | SetExpr::SetOperation { .. } | SetExpr::Values(_) => Kind::Select,
+        SetExpr::Table(_) => Kind::Select,
+    }
+}
+
+/// Whether every branch of a query has a WHERE.
+fn has_where(body: &SetExpr) -> Option<bool> {
+    let mut all = true;
+    let mut rest = vec![body];
+    while let Some(body) = rest.pop() {
+        all &= match body {
+            SetExpr::Select(select) => select.selection.is_some(),
+            SetExpr::Query(query) => {
+                rest.push(&query.body);
+                true
+            }
+            SetExpr::SetOperation { left, right, .. } => {
+                rest.extend([&**left, &**right]);
+                true
+            }
+            SetExpr::Update(Statement::Update(update)) => update.selection.is_some(),
+            SetExpr::Delete(Statement::Delete(delete)) => delete.selection.is_some(),
+            SetExpr::Insert(_) | SetExpr::Merge(_) => return None,
+            SetExpr::Values(_) | SetExpr::Table(_) | SetExpr::Update(_) | SetExpr::Delete(_) => false,
+        };
+    }
+    Some(all)
+}
+
+impl Walk {
+    /// Notes an effect on the session and hands the kind back.
+    pub(super) fn session(&mut self, kind: Kind) -> Kind {
+        self.note_plain(Action::Session);
+        kind
+    }
+
+    /// `COPY`: rows out are also read, rows in are also added; files and programs are the server's own.
+    fn copy(&mut self, source: &CopySource, to: bool, target: &CopyTarget) -> Result {
+        match source {
+            CopySource::Table { table_name, columns: _ } => {
+                let (first, second) =
+                    if to { (Action::Select, Action::CopyOut) } else { (Action::Insert, Action::CopyIn) };
+                self.table(first, table_name, false)?;
+                self.table(second, table_name, false)?;
+            }
+            CopySource::Query(query) => {
+                self.query(query)?;
+                let read = self.effects.iter().filter(|effect| effect.action == Action::Select);
+                let out: Vec<Effect> = read.map(|read| Effect { action: Action::CopyOut, ..read.clone() }).collect();
+                self.effects.extend(out);
+            }
+        }
+        match target {
+            CopyTarget::Stdin | CopyTarget::Stdout => {}
+            CopyTarget::File { .. } | CopyTarget::Program { .. } => self.note_plain(Action::Admin),
+        }
+        Ok(())
+    }
+
+    /// `DECLARE c CURSOR FOR query`.
+    fn declare(&mut self, declared: &[Declare]) -> Result {
+        for cursor in declared {
+            let query: &Query = match cursor {
+                Declare {
+                    declare_type: Some(DeclareType::Cursor), for_query: Some(query), assignment: None, ..
+                } => query,
+                _ => return Err(NotUnderstood("a declaration that is no cursor")),
+            };
+            self.query(query)?;
+        }
+        self.note_plain(Action::Session);
+        Ok(())
+    }
+
+    /// Options of a definition: values may be expressions.
+    pub(super) fn options(&mut self, options: &CreateTableOptions) -> Result {
+        let options = match options {
+            CreateTableOptions::None => return Ok(()),
+            CreateTableOptions::With(options) | CreateTableOptions::Options(options) => options,
+            CreateTableOptions::Plain(_) | CreateTableOptions::TableProperties(_) => {
+                return Err(NotUnderstood("table options of another database"));
+            }
+        };
+        self.sql_options(options)
+    }
+
+    /// An object that is defined, altered or dropped.
+    pub(super) fn ddl(&mut self, kind: ObjectKind, name: &sqlparser::ast::ObjectName) -> Result {
+        self.note(Action::Ddl, names::object(kind, name)?, false);
+        Ok(())
+    }
+}

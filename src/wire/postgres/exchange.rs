@@ -1,0 +1,436 @@
+//! Which reply answers which statement.
+//!
+//! The database answers in order, so a queue of what was asked is enough: each frame from the client that will be
+//! answered is queued when it is taken, each answer settles the front. After an error the database discards what it gets
+//! until the next `Sync`; so does the queue. A denied statement's place is taken by one that fails without doing anything
+//! ([`message::poison`]), so order, transaction state and discarding stay the database's own.
+//!
+//! ```text
+//! client frame ─ take ─► Pass ───────────────────────────► queued, forwarded
+//!                      ► Query · Parse · Execute ─ judged ─ allowed ─► queued, forwarded against a permit
+//!                                                         └ denied ──► Poison queued; until Sync all is dropped
+//! ```
+
+mod answer;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::message::{self, Name, Refusal, Target};
+use super::names::{Change, MAX_NAMES, Names, Portal, Prepared};
+use super::running::Running;
+use crate::model::{Asked, Facts, Outcome, OutcomeStatus, Param, Reference, SqlText, Timestamp};
+use crate::wire::Violation;
+
+/// Requests that may wait for an answer: a client that pipelines more is made to wait.
+pub const MAX_PENDING: usize = 100_000;
+
+/// What a client's frame asks for.
+#[derive(Debug)]
+pub enum Request {
+    /// Nothing to judge: forward it.
+    Pass(Bytes),
+    /// `Query`: judge the text, then [`Exchange::allow_query`] or [`Exchange::deny`].
+    Query(SqlText, Bytes),
+    /// `Parse`: judge the text, then [`Exchange::allow_parse`] or [`Exchange::deny`].
+    Parse(message::Parse, Bytes),
+    /// `Execute`: judge it again with its values, then [`Exchange::allow_execute`] or [`Exchange::deny`].
+    Execute(Executed, Bytes),
+    /// `FunctionCall`: not supported; [`Exchange::deny`].
+    FunctionCall,
+    /// Discarded, as the database would after an error.
+    Discard,
+    /// What the frame names hangs on an answer that is still to come: take it again after the next answer.
+    Wait(Bytes),
+    /// The client says goodbye.
+    Terminate,
+}
+
+/// What an `Execute` executes.
+#[derive(Debug)]
+pub struct Executed {
+    /// The portal's name.
+    pub portal: Name,
+    /// The statement; nothing if neither was made through the protocol.
+    pub statement: Option<Arc<Prepared>>,
+    /// The values.
+    pub params: Vec<Param>,
+}
+
+/// What to do with a frame of the database.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// Forward it as it came.
+    Pass,
+    /// Forward this instead.
+    Replace(Bytes),
+}
+
+#[derive(Debug)]
+enum Pending {
+    Query(u64, Running),
+    Execute(Running),
+    Parse(Change<Prepared>, u64),
+    Bind(Change<Portal>),
+    Describe(Option<Arc<Prepared>>),
+    CloseStatement(Name, Option<Arc<Prepared>>),
+    ClosePortal(Name, Option<Arc<Portal>>),
+    Sync(u64),
+    /// The client ended its COPY data; nothing answers it.
+    CopyEnd,
+    /// A poisoned statement stands for a denied one; `Some` until its error was answered.
+    Poison {
+        batch: u64,
+        simple: bool,
+        stands_for: Reference,
+        answer: Option<Bytes>,
+    },
+    /// Was not sent after all; stands before a `Sync` that ends the discarding.
+    Dropped,
+}
+
+/// One session's state between client and database.
+#[derive(Debug)]
+pub struct Exchange {
+    statements: Names<Prepared>,
+    portals: Names<Portal>,
+    pending: VecDeque<Pending>,
+    /// Counts `Sync` and `Query`: what shares a number is answered or discarded together.
+    batch: u64,
+    /// After a denial: the client's frames are dropped until `Sync`.
+    discarding: bool,
+    /// After an error: the database discards until a `Sync` that is still to come.
+    skipping: bool,
+    /// The database reads COPY data and ignores `Sync` until the client ends them.
+    copying_in: bool,
+    transaction: char,
+    /// The denied statement that failed the transaction.
+    stopped_by: Option<Reference>,
+    parameters: Parameters,
+    done: Vec<Outcome>,
+    /// The last moment that was told.
+    now: Timestamp,
+}
+
+/// What the database reported of the session.
+#[derive(Debug, Default)]
+struct Parameters {
+    client_encoding: Option<String>,
+    standard_conforming_strings: Option<String>,
+    server_version: Option<String>,
+}
+
+impl Exchange {
+    /// A session that is ready, with the parameters that the database reported.
+    pub fn new(parameters: &[(String, String)]) -> Self {
+        let mut exchange = Self {
+            statements: Names::default(),
+            portals: Names::default(),
+            pending: VecDeque::new(),
+            batch: 0,
+            discarding: false,
+            skipping: false,
+            copying_in: false,
+            transaction: 'I',
+            stopped_by: None,
+            parameters: Parameters::default(),
+            done: Vec::new(),
+            now: Timestamp(0),
+        };
+        for (name, value) in parameters {
+            exchange.parameter(name, value);
+        }
+        exchange
+    }
+
+    /// The transaction state that the database last reported: `I`, `T` or `E`.
+    pub fn transaction(&self) -> char {
+        self.transaction
+    }
+
+    /// Whether nothing is asked and no transaction is open.
+    pub fn idle(&self) -> bool {
+        self.transaction == 'I' && self.pending.iter().all(|pending| matches!(pending, Pending::CopyEnd))
+    }
+
+    /// Whether so much waits for an answer that no more should be taken.
+    pub fn crowded(&self) -> bool {
+        self.pending.len() >= MAX_PENDING
+    }
+
+    /// `server_version`, as the database reported it.
+    pub fn server_version(&self) -> Option<&str> {
+        self.parameters.server_version.as_deref()
+    }
+
+    /// Why no text of this session can be understood at present, if so: the database reads quotes or bytes differently.
+    pub fn unreadable(&self) -> Option<&'static str> {
+        /// Encodings in which a byte that looks like ASCII can be the second half of a character.
+        const TWO_FACED: &[&str] = &["SJIS", "SHIFT_JIS_2004", "BIG5", "GBK", "UHC", "GB18030", "JOHAB"];
+        if self.parameters.standard_conforming_strings.as_deref() == Some("off") {
+            return Some("the session has standard_conforming_strings off");
+        }
+        let encoding = self.parameters.client_encoding.as_deref()?;
+        TWO_FACED.contains(&encoding).then_some("the session's client_encoding can hide quotes")
+    }
+
+    /// Takes a whole frame of the client.
+    ///
+    /// # Errors
+    ///
+    /// The frame is malformed: the session must end.
+    pub fn take(&mut self, kind: u8, frame: Bytes) -> Result<Request, Violation> {
+        if kind == b'X' {
+            return Ok(Request::Terminate);
+        }
+        if self.discarding && kind != b'S' {
+            return Ok(Request::Discard);
+        }
+        match kind {
+            b'Q' => Ok(Request::Query(SqlText::new(message::query(&frame)?), frame)),
+            b'P' => {
+                if self.statements.len() >= MAX_NAMES {
+                    return Err(Violation("more prepared statements than a session may hold"));
+                }
+                Ok(Request::Parse(message::parse(&frame)?, frame))
+            }
+            b'B' => self.take_bind(frame),
+            b'E' => self.take_execute(frame),
+            b'D' => {
+                let statement = match message::target(&frame)? {
+                    Target::Statement(name) => self.statements.get(&name).map(|slot| Arc::clone(&slot.value)),
+                    Target::Portal(_) => None,
+                };
+                self.push(Pending::Describe(statement));
+                Ok(Request::Pass(frame))
+            }
+            b'C' => {
+                let pending = match message::target(&frame)? {
+                    Target::Statement(name) => {
+                        let value = self.statements.get(&name).map(|slot| Arc::clone(&slot.value));
+                        Pending::CloseStatement(name, value)
+                    }
+                    Target::Portal(name) => {
+                        let value = self.portals.get(&name).map(|slot| Arc::clone(&slot.value));
+                        Pending::ClosePortal(name, value)
+                    }
+                };
+                self.push(pending);
+                Ok(Request::Pass(frame))
+            }
+            b'S' => {
+                self.discarding = false;
+                if !self.copying_in {
+                    self.skipping = false;
+                    self.push(Pending::Sync(self.batch));
+                    self.batch += 1;
+                }
+                Ok(Request::Pass(frame))
+            }
+            b'c' | b'f' => {
+                self.copying_in = false;
+                self.push(Pending::CopyEnd);
+                Ok(Request::Pass(frame))
+            }
+            b'H' => Ok(Request::Pass(frame)),
+            b'F' => Ok(Request::FunctionCall),
+            _ => Err(Violation("a message that no client sends here")),
+        }
+    }
+
+    fn take_bind(&mut self, frame: Bytes) -> Result<Request, Violation> {
+        let bind = message::bind(&frame)?;
+        if self.statements.unsettled(&bind.statement, self.batch) {
+            return Ok(Request::Wait(frame));
+        }
+        if self.portals.len() >= MAX_NAMES {
+            return Err(Violation("more portals than a session may hold"));
+        }
+        match self.statements.get(&bind.statement).map(|slot| Arc::clone(&slot.value)) {
+            Some(statement) => {
+                let portal = Portal { statement, values: bind.values };
+                let change = self.portals.put(bind.portal, portal, self.batch);
+                self.push(Pending::Bind(change));
+            }
+            None => {
+                // Whatever the portal will stand for was not seen: an Execute of it is not understood.
+                self.portals.remove(&bind.portal);
+                self.push(Pending::ClosePortal(bind.portal, None));
+            }
+        }
+        Ok(Request::Pass(frame))
+    }
+
+    fn take_execute(&mut self, frame: Bytes) -> Result<Request, Violation> {
+        let name = message::execute(&frame)?;
+        if self.portals.unsettled(&name, self.batch) {
+            return Ok(Request::Wait(frame));
+        }
+        let portal = self.portals.get(&name).map(|slot| Arc::clone(&slot.value));
+        let params = portal.as_deref().map(Portal::params).unwrap_or_default();
+        let statement = portal.map(|portal| Arc::clone(&portal.statement));
+        Ok(Request::Execute(Executed { portal: name, statement, params }, frame))
+    }
+
+    /// A `Query` was allowed: queued, to be answered.
+    pub fn allow_query(&mut self, reference: Reference, bytes_in: usize) {
+        self.push(Pending::Query(self.batch, Running::new(reference, bytes_in)));
+        self.batch += 1;
+    }
+
+    /// A `Parse` was allowed: its name stands for it from now on.
+    pub fn allow_parse(&mut self, parse: message::Parse, facts: Arc<Facts>, number: u64) {
+        let message::Parse { name, text, types } = parse;
+        let prepared = Prepared {
+            name: name.clone(),
+            text: SqlText::new(text),
+            facts,
+            types,
+            described: std::sync::OnceLock::new(),
+        };
+        if !self.skipping {
+            let change = self.statements.put(name, prepared, self.batch);
+            self.push(Pending::Parse(change, number));
+        }
+    }
+
+    /// An `Execute` was allowed: queued, to be answered.
+    pub fn allow_execute(&mut self, reference: Reference, bytes_in: usize) {
+        self.push(Pending::Execute(Running::new(reference, bytes_in)));
+    }
+
+    /// A statement was denied: gives the bytes to send in its place. `stops` is its reference.
+    pub fn deny(&mut self, simple: bool, stops: Reference, refusal: &Refusal) -> Bytes {
+        let answer = Some(refusal.frame());
+        self.push(Pending::Poison { batch: self.batch, simple, stands_for: stops, answer });
+        self.stopped_by = Some(stops);
+        if simple {
+            self.batch += 1;
+        } else {
+            self.discarding = true;
+        }
+        message::poison(simple, &stops.to_string())
+    }
+
+    /// A denied `Parse` of the unnamed statement: the one before is gone, as after any `Parse`.
+    pub fn forget_unnamed(&mut self) {
+        self.statements.remove(&Name::new());
+    }
+
+    /// A denial could not be recorded: it is answered with `refusal` instead.
+    pub fn answer_instead(&mut self, denied: Reference, refusal: &Refusal) {
+        let poison = self.pending.iter_mut().rev().find_map(|pending| match pending {
+            Pending::Poison { stands_for, answer, .. } if *stands_for == denied => Some(answer),
+            _ => None,
+        });
+        if let Some(answer) = poison {
+            *answer = Some(refusal.frame());
+        }
+    }
+
+    /// What was allowed could not be recorded and is not sent. `answer` answers the first of a batch, and a poison takes
+    /// its place; those behind it in the same batch are dropped. Gives the bytes to send instead, if any.
+    pub fn withdraw(&mut self, asked: Asked, stops: Reference, answer: Option<&Refusal>) -> Option<Bytes> {
+        let found = self.pending.iter_mut().rev().find(|pending| match (pending, asked) {
+            (Pending::Query(_, run) | Pending::Execute(run), Asked::Execution(reference)) => run.is(reference),
+            (Pending::Parse(_, number), Asked::Preparation(_, wanted)) => *number == wanted,
+            _ => false,
+        })?;
+        let (batch, simple) = match found {
+            Pending::Query(batch, _) => (*batch, true),
+            _ => (self.batch, false),
+        };
+        let answer = answer.map(Refusal::frame);
+        let replacement = match answer {
+            Some(_) => Pending::Poison { batch, simple, stands_for: stops, answer },
+            None => Pending::Dropped,
+        };
+        let poisoned = matches!(replacement, Pending::Poison { .. });
+        if let Pending::Parse(change, _) = std::mem::replace(found, replacement) {
+            self.undo_parse(change);
+        }
+        self.stopped_by = Some(stops);
+        poisoned.then(|| message::poison(simple, &stops.to_string()))
+    }
+
+    /// The bytes of what was queued are about to leave.
+    pub fn sent(&mut self, now: Timestamp) {
+        self.now = now;
+        for pending in self.pending.iter_mut().rev() {
+            if let Pending::Query(_, run) | Pending::Execute(run) = pending
+                && !run.start(now)
+            {
+                break;
+            }
+        }
+    }
+
+    /// COPY data of the client passed through: `len` bytes of the running statement.
+    pub fn copied_in(&mut self, len: usize) {
+        if let Some(Pending::Query(_, run) | Pending::Execute(run)) = self.front() {
+            run.bytes_in += len as u64;
+        }
+    }
+
+    /// Whether COPY data of the client would only be discarded.
+    pub fn discards_copy(&self) -> bool {
+        self.discarding
+    }
+
+    /// The outcomes that became known since the last call.
+    pub fn outcomes(&mut self) -> Vec<Outcome> {
+        std::mem::take(&mut self.done)
+    }
+
+    /// The session is over: what was still running has an unknown end.
+    pub fn finish(&mut self, now: Timestamp) -> Vec<Outcome> {
+        for pending in std::mem::take(&mut self.pending) {
+            if let Pending::Query(_, run) | Pending::Execute(run) = pending {
+                let status = if run.failed() { run.failure() } else { OutcomeStatus::Unknown };
+                self.done.push(run.end(status, now));
+            }
+        }
+        self.outcomes()
+    }
+
+    fn parameter(&mut self, name: &str, value: &str) {
+        let slot = match name {
+            "client_encoding" => &mut self.parameters.client_encoding,
+            "standard_conforming_strings" => &mut self.parameters.standard_conforming_strings,
+            "server_version" => &mut self.parameters.server_version,
+            _ => return,
+        };
+        *slot = Some(value.to_owned());
+    }
+
+    fn push(&mut self, pending: Pending) {
+        let discarded = self.skipping && !matches!(pending, Pending::Sync(_));
+        if !discarded {
+            self.pending.push_back(pending);
+            return;
+        }
+        // The database has failed the batch already and will not look at this.
+        match pending {
+            Pending::Execute(run) | Pending::Query(_, run) => self.done.push(run.end(OutcomeStatus::Skipped, self.now)),
+            Pending::Bind(change) => drop(self.portals.undo(change)),
+            _ => {}
+        }
+    }
+
+    fn front(&mut self) -> Option<&mut Pending> {
+        while matches!(self.pending.front(), Some(Pending::CopyEnd)) {
+            self.pending.pop_front();
+        }
+        self.pending.front_mut()
+    }
+
+    fn pop(&mut self, fits: impl Fn(&Pending) -> bool) -> Option<Pending> {
+        let fits = self.front().is_some_and(|front| fits(front));
+        if fits { self.pending.pop_front() } else { None }
+    }
+}
+
+#[cfg(test)]
+mod tests;

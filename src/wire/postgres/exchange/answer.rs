@@ -1,0 +1,240 @@
+//! The database's half: what each of its frames settles.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::super::message::{self, Refusal};
+use super::super::names::{Change, Prepared};
+use super::{Exchange, Pending, Reply};
+use crate::model::{OutcomeStatus, Timestamp};
+use crate::wire::Violation;
+
+impl Exchange {
+    /// Takes a piece of a frame that the database streams: rows and COPY data.
+    pub fn stream(&mut self, kind: Option<u8>, len: usize, now: Timestamp) {
+        self.now = now;
+        if let Some(Pending::Query(_, run) | Pending::Execute(run)) = self.front() {
+            run.bytes_out += len as u64;
+            if matches!(kind, Some(b'D' | b'd')) {
+                run.row(kind == Some(b'D'), now);
+            }
+        }
+        if kind == Some(b'T') && matches!(self.pending.front(), Some(Pending::Describe(_))) {
+            self.pending.pop_front();
+        }
+    }
+
+    /// Takes a whole frame of the database.
+    ///
+    /// # Errors
+    ///
+    /// It answers nothing that was asked: the session must end.
+    pub fn answer(&mut self, kind: u8, frame: &[u8], now: Timestamp) -> Result<Reply, Violation> {
+        self.now = now;
+        if let Some(Pending::Query(_, run) | Pending::Execute(run)) = self.front() {
+            run.bytes_out += frame.len() as u64;
+        }
+        match kind {
+            b'E' => return Ok(self.error(&Bytes::copy_from_slice(frame), now)),
+            b'Z' => self.ready(frame.last().map_or('I', |status| char::from(*status)), now),
+            b'1' => {
+                if let Some(Pending::Parse(change, _)) = self.pop(|front| matches!(front, Pending::Parse(..))) {
+                    self.statements.confirm(&change);
+                }
+            }
+            b'2' => match self.pop(|front| matches!(front, Pending::Bind(_) | Pending::ClosePortal(..))) {
+                Some(Pending::Bind(change)) => self.portals.confirm(&change),
+                Some(_) => {}
+                None => return Err(Violation(UNASKED)),
+            },
+            b'3' => match self.pop(|f| matches!(f, Pending::CloseStatement(..) | Pending::ClosePortal(..))) {
+                Some(Pending::CloseStatement(name, Some(value))) => self.statements.forget(&name, &value),
+                Some(Pending::ClosePortal(name, Some(value))) => self.portals.forget(&name, &value),
+                _ => {}
+            },
+            b't' => {
+                if let Some(Pending::Describe(Some(statement))) = self.front() {
+                    let types = described_types(&Bytes::copy_from_slice(frame))?;
+                    // A second description of the same statement says the same.
+                    statement.described.set(types).ok();
+                }
+            }
+            b'n' => drop(self.pop(|front| matches!(front, Pending::Describe(_)))),
+            b'C' => self.complete(frame, now),
+            b'I' => self.end_execute(OutcomeStatus::Ok, now),
+            b's' => self.end_execute(OutcomeStatus::Ok, now),
+            b'G' => self.begin_copy_in(),
+            b'S' => {
+                let mut body = message::Body::of(&Bytes::copy_from_slice(frame));
+                let (name, value) = (body.string()?, body.string()?);
+                if let (Ok(name), Ok(value)) = (std::str::from_utf8(&name), std::str::from_utf8(&value)) {
+                    self.parameter(name, value);
+                }
+            }
+            b'H' | b'c' | b'N' | b'A' | b'K' => {}
+            _ => return Err(Violation(UNASKED)),
+        }
+        Ok(Reply::Pass)
+    }
+
+    fn complete(&mut self, frame: &[u8], now: Timestamp) {
+        let tag = message::Body::of(&Bytes::copy_from_slice(frame)).string().unwrap_or_default();
+        let tag = std::str::from_utf8(&tag).unwrap_or_default();
+        if let Some(Pending::Query(_, run) | Pending::Execute(run)) = self.front() {
+            run.tag(tag);
+        }
+        self.copying_in = false;
+        self.end_execute(OutcomeStatus::Ok, now);
+    }
+
+    /// Ends an `Execute` at the front; a `Query` ends with `ReadyForQuery` only.
+    fn end_execute(&mut self, status: OutcomeStatus, now: Timestamp) {
+        if let Some(Pending::Execute(run)) = self.pop(|front| matches!(front, Pending::Execute(_))) {
+            self.done.push(run.end(status, now));
+        }
+    }
+
+    fn begin_copy_in(&mut self) {
+        self.front();
+        // What the client sent before the end of its data is ignored by the database, `Sync` included.
+        let ended = self.pending.iter().position(|pending| matches!(pending, Pending::CopyEnd));
+        let upto = ended.unwrap_or(self.pending.len());
+        let mut at = 0;
+        self.pending.retain(|pending| {
+            let ignored = at < upto && matches!(pending, Pending::Sync(_));
+            at += 1;
+            !ignored
+        });
+        self.copying_in = ended.is_none();
+    }
+
+    fn ready(&mut self, status: char, now: Timestamp) {
+        self.transaction = status;
+        self.copying_in = false;
+        if status != 'E' {
+            self.stopped_by = None;
+        }
+        self.front();
+        // Anything before a Sync or Query that is still queued got no answer of its own.
+        while let Some(pending) = self.pending.pop_front() {
+            let batch = match pending {
+                Pending::Sync(batch) | Pending::Poison { batch, simple: true, .. } => batch,
+                Pending::Query(batch, run) => {
+                    let status = if run.failed() { run.failure() } else { OutcomeStatus::Ok };
+                    self.done.push(run.end(status, now));
+                    batch
+                }
+                other => {
+                    self.discard(other);
+                    continue;
+                }
+            };
+            if status == 'I' {
+                self.portals.forget_upto(batch);
+            }
+            return;
+        }
+    }
+
+    fn error(&mut self, frame: &Bytes, now: Timestamp) -> Reply {
+        let (sqlstate, fatal) = message::error_fields(frame);
+        let mut reply = Reply::Pass;
+        match self.front() {
+            Some(Pending::Query(_, run)) => run.fail(sqlstate.clone()),
+            Some(Pending::Poison { simple: true, answer, .. }) => {
+                if let Some(answer) = answer.take().filter(|_| !fatal) {
+                    return Reply::Replace(answer);
+                }
+            }
+            None | Some(Pending::Sync(_)) => {}
+            Some(_) => {
+                match self.pending.pop_front() {
+                    Some(Pending::Execute(mut run)) => {
+                        run.fail(sqlstate.clone());
+                        let status = run.failure();
+                        self.done.push(run.end(status, now));
+                    }
+                    Some(Pending::Poison { answer: Some(answer), .. }) if !fatal => reply = Reply::Replace(answer),
+                    Some(other) => self.discard(other),
+                    None => {}
+                }
+                self.copying_in = false;
+                self.skip();
+            }
+        }
+        match self.stopped_by {
+            Some(reference) if sqlstate.as_deref() == Some("25P02") && reply == Reply::Pass => {
+                let text = format!(
+                    "this transaction was stopped by a denied statement (ref {reference}); ROLLBACK to continue"
+                );
+                Reply::Replace(Refusal::error("25P02", text).frame())
+            }
+            _ => reply,
+        }
+    }
+
+    /// Discards what the database discards: everything up to the next `Sync`.
+    fn skip(&mut self) {
+        let upto = self.pending.iter().position(|pending| matches!(pending, Pending::Sync(_)));
+        self.skipping = upto.is_none();
+        // From the back, so that each name goes back to what it stood for before.
+        let mut skipped: Vec<Pending> = self.pending.drain(..upto.unwrap_or(self.pending.len())).collect();
+        let first = self.done.len();
+        while let Some(pending) = skipped.pop() {
+            self.discard(pending);
+        }
+        if let Some(new) = self.done.get_mut(first..) {
+            new.reverse();
+        }
+    }
+
+    fn discard(&mut self, pending: Pending) {
+        match pending {
+            Pending::Execute(run) | Pending::Query(_, run) => self.done.push(run.end(OutcomeStatus::Skipped, self.now)),
+            Pending::Parse(change, _) => self.undo_parse(change),
+            Pending::Bind(change) => {
+                if let Some(stale) = self.portals.undo(change) {
+                    rebase(&mut self.pending, stale, |pending| match pending {
+                        Pending::Bind(later) => Some(later),
+                        _ => None,
+                    });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn undo_parse(&mut self, change: Change<Prepared>) {
+        if let Some(stale) = self.statements.undo(change) {
+            rebase(&mut self.pending, stale, |pending| match pending {
+                Pending::Parse(later, _) => Some(later),
+                _ => None,
+            });
+        }
+    }
+}
+
+/// A change was taken back that a later one was built upon: the later one's `before` becomes the earlier one's.
+fn rebase<T>(
+    pending: &mut VecDeque<Pending>,
+    stale: Change<T>,
+    change_of: impl Fn(&mut Pending) -> Option<&mut Change<T>>,
+) {
+    let later = pending.iter_mut().filter_map(change_of).find(|later| {
+        later.name == stale.name && later.before.as_ref().is_some_and(|before| Arc::ptr_eq(&before.value, &stale.value))
+    });
+    if let Some(later) = later {
+        later.before = stale.before;
+    }
+}
+
+const UNASKED: &str = "an answer to nothing that was asked";
+
+fn described_types(frame: &Bytes) -> Result<Vec<u32>, Violation> {
+    let mut body = message::Body::of(frame);
+    let count = body.u16()?;
+    let types = (0..count).map(|_| body.i32().map(i32::cast_unsigned)).collect::<Result<_, _>>()?;
+    body.end().map(|()| types)
+}

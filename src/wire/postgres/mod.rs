@@ -1,0 +1,25 @@
+//! PostgreSQL's protocol 3.0 (PostgreSQL 15 to 18, chapter "Frontend/Backend Protocol").
+//!
+//! * [`frame`] cuts frames by type and length and nothing else; frames are forwarded as the bytes that came.
+//! * [`message`] decodes what a client may send, strictly and inside its frame, and builds what we say ourselves.
+//! * [`handshake`] is everything before the first statement, towards the client and towards the database.
+//! * [`exchange`] knows which reply answers which statement.
+//!
+//! `pgwire` builds our messages, reads what the database says during login, and is the SCRAM client. It does not decode
+//! what clients send: its decoders read beyond their frame, replace bytes that are not UTF-8, and panic on some malformed
+//! frames (0.42.1); a test holds our decoders against it on well-formed input. Its sockets and TLS are not used.
+//!
+//! Deviations from the chapter: the fast-path function call and replication are refused with `0A000`; a protocol minor
+//! version over 0 is negotiated down; a malformed frame ends the session with `08P01`, where a server would go on after
+//! some of them.
+
+pub mod exchange;
+pub mod frame;
+pub mod handshake;
+pub mod message;
+mod names;
+pub mod parameters;
+mod running;
+
+/// The protocol's name in config and records.
+pub const NAME: &str = "postgresql";

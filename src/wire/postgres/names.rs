@@ -1,0 +1,137 @@
+//! What a session's names stand for: prepared statements and portals.
+//!
+//! A name is given when a client sends `Parse` or `Bind`, before the database agreed. Should the database refuse, the
+//! name stands for what it stood for before: each change is kept with the request that made it and taken back with it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+
+use super::message::Name;
+use crate::model::{Facts, ParamFormat, SqlText};
+
+/// Names that one session may hold at a time. PostgreSQL has no limit; each of ours keeps a statement's text in memory.
+pub(super) const MAX_NAMES: usize = 65_536;
+
+/// A prepared statement.
+#[derive(Debug)]
+pub struct Prepared {
+    /// Its name; empty for the unnamed one.
+    pub name: Name,
+    /// Its text; nothing if it was not prepared through the protocol.
+    pub text: SqlText,
+    /// What was understood of it.
+    pub facts: Arc<Facts>,
+    /// The types that the client gave.
+    pub(super) types: Vec<u32>,
+    /// The types that the database described.
+    pub(super) described: OnceLock<Vec<u32>>,
+}
+
+impl Prepared {
+    /// The type of a parameter: what the database described, else what the client gave, else 0.
+    pub(super) fn type_of(&self, at: usize) -> u32 {
+        let described = self.described.get().and_then(|types| types.get(at));
+        described.or(self.types.get(at)).copied().unwrap_or(0)
+    }
+}
+
+/// A bound portal.
+#[derive(Debug)]
+pub(super) struct Portal {
+    /// What it executes.
+    pub(super) statement: Arc<Prepared>,
+    /// The values: format and bytes, or NULL.
+    pub(super) values: Vec<(ParamFormat, Option<Bytes>)>,
+}
+
+/// What a name stands for, and since which batch.
+#[derive(Debug)]
+pub(super) struct Slot<T> {
+    pub(super) value: Arc<T>,
+    pub(super) batch: u64,
+    pub(super) confirmed: bool,
+}
+
+/// A change that can be taken back.
+#[derive(Debug)]
+pub(super) struct Change<T> {
+    pub(super) name: Name,
+    pub(super) value: Arc<T>,
+    pub(super) before: Option<Slot<T>>,
+}
+
+/// The names of one kind.
+#[derive(Debug)]
+pub(super) struct Names<T> {
+    slots: HashMap<Name, Slot<T>>,
+}
+
+impl<T> Default for Names<T> {
+    fn default() -> Self {
+        Self { slots: HashMap::new() }
+    }
+}
+
+impl<T> Names<T> {
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(super) fn get(&self, name: &Name) -> Option<&Slot<T>> {
+        self.slots.get(name)
+    }
+
+    /// Lets a name stand for something from now on.
+    pub(super) fn put(&mut self, name: Name, value: T, batch: u64) -> Change<T> {
+        let value = Arc::new(value);
+        let slot = Slot { value: Arc::clone(&value), batch, confirmed: false };
+        let before = self.slots.insert(name.clone(), slot);
+        Change { name, value, before }
+    }
+
+    /// The database agreed.
+    pub(super) fn confirm(&mut self, change: &Change<T>) {
+        if let Some(slot) = self.slots.get_mut(&change.name).filter(|slot| Arc::ptr_eq(&slot.value, &change.value)) {
+            slot.confirmed = true;
+        }
+    }
+
+    /// The database refused. Gives the change back if a later request has built upon it, whose own `before` must then
+    /// become this change's.
+    pub(super) fn undo(&mut self, change: Change<T>) -> Option<Change<T>> {
+        match self.slots.get(&change.name) {
+            Some(slot) if Arc::ptr_eq(&slot.value, &change.value) => {
+                match change.before {
+                    Some(before) => self.slots.insert(change.name, before),
+                    None => self.slots.remove(&change.name),
+                };
+                None
+            }
+            _ => Some(change),
+        }
+    }
+
+    /// Forgets a name if it still stands for `value`.
+    pub(super) fn forget(&mut self, name: &Name, value: &Arc<T>) {
+        if self.slots.get(name).is_some_and(|slot| Arc::ptr_eq(&slot.value, value)) {
+            self.slots.remove(name);
+        }
+    }
+
+    /// Forgets the names given up to a batch: portals end with their transaction.
+    pub(super) fn forget_upto(&mut self, batch: u64) {
+        self.slots.retain(|_, slot| slot.batch > batch);
+    }
+
+    /// Whether what the name stands for hangs on an answer to an earlier batch.
+    pub(super) fn unsettled(&self, name: &Name, batch: u64) -> bool {
+        self.slots.get(name).is_some_and(|slot| !slot.confirmed && slot.batch != batch)
+    }
+
+    /// Removes a name that the client gives up for good.
+    pub(super) fn remove(&mut self, name: &Name) {
+        self.slots.remove(name);
+    }
+}

@@ -1,0 +1,103 @@
+//! Which of a client's startup parameters go upstream.
+//!
+//! They are settings of the session, set before any statement could be judged. What a client may not set by a statement
+//! without a rule that says so, it may not set here at all: who it is at the database, and how text is read.
+
+/// Settings that change who the session is, or how the database reads text.
+const UNSAFE: &[&str] = &[
+    "role",
+    "session_authorization",
+    "standard_conforming_strings",
+    "backslash_quote",
+    "escape_string_warning",
+    "session_preload_libraries",
+    "local_preload_libraries",
+];
+
+/// A startup parameter that is not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// `replication`.
+    #[error("replication is not available through hansard")]
+    Replication,
+    /// One of the unsafe settings.
+    #[error("the startup parameter \"{0}\" is not available through hansard")]
+    Unsafe(String),
+    /// `options` in a form that we do not read.
+    #[error("the startup parameter \"options\" may hold -c name=value only")]
+    Options,
+}
+
+/// The parameters to send upstream: all but those of the connection itself.
+///
+/// # Errors
+///
+/// One of them may not be set.
+pub fn for_upstream(parameters: &[(String, String)]) -> Result<Vec<(String, String)>, Refused> {
+    let mut kept = Vec::new();
+    for (name, value) in parameters {
+        match name.as_str() {
+            "user" | "database" => continue,
+            "replication" if matches!(value.as_str(), "" | "false" | "off" | "no" | "0") => continue,
+            "replication" => return Err(Refused::Replication),
+            "options" => check_options(value)?,
+            name if name.starts_with("_pq_.") => continue,
+            name => check_setting(name)?,
+        }
+        kept.push((name.clone(), value.clone()));
+    }
+    Ok(kept)
+}
+
+fn check_setting(name: &str) -> Result<(), Refused> {
+    // The server folds names, and takes `-` for `_` in options.
+    let folded = name.to_ascii_lowercase().replace('-', "_");
+    if UNSAFE.contains(&folded.as_str()) { Err(Refused::Unsafe(folded)) } else { Ok(()) }
+}
+
+/// `options` is a command line: words apart by blanks, `-c name=value`, `-cname=value` or `--name=value`.
+fn check_options(options: &str) -> Result<(), Refused> {
+    if options.contains('\\') {
+        return Err(Refused::Options);
+    }
+    let mut words = options.split_ascii_whitespace();
+    while let Some(word) = words.next() {
+        let setting = match word.strip_prefix("--").or_else(|| word.strip_prefix("-c")) {
+            Some("") if word == "-c" => words.next().ok_or(Refused::Options)?,
+            Some(setting) if !setting.is_empty() => setting,
+            _ => return Err(Refused::Options),
+        };
+        let (name, _) = setting.split_once('=').ok_or(Refused::Options)?;
+        check_setting(name)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given(name: &str, value: &str) -> Result<Vec<(String, String)>, Refused> {
+        for_upstream(&[(name.to_owned(), value.to_owned())])
+    }
+
+    #[test]
+    fn usual_settings_go_upstream_and_the_connection_s_own_do_not() {
+        assert_eq!(given("application_name", "psql").unwrap().len(), 1);
+        assert_eq!(given("options", "-c search_path=clinic --statement_timeout=5s -cgeqo=off").unwrap().len(), 1);
+        for own in ["user", "database", "_pq_.x"] {
+            assert_eq!(given(own, "x").unwrap(), Vec::new());
+        }
+    }
+
+    #[test]
+    fn nobody_becomes_another_or_changes_how_text_is_read_at_startup() {
+        for name in ["role", "Role", "session_authorization", "STANDARD_CONFORMING_STRINGS"] {
+            assert!(given(name, "x").is_err(), "{name}");
+        }
+        for options in ["-c role=x", "-crole=x", "--session-authorization=x", "-c", "-r x", "-c\\ role=x", "role=x"] {
+            assert!(given("options", options).is_err(), "{options}");
+        }
+        assert_eq!(given("replication", "database"), Err(Refused::Replication));
+    }
+}
