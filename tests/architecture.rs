@@ -52,6 +52,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("jsonwebtoken", &["identity", "cli"]),
     ("sqlparser", &["sql"]),
     ("cedar_policy", &["policy"]),
+    ("miette", &["policy"]),
     ("pgwire", &["wire"]),
     ("cbor4ii", &["journal"]),
     ("crc32c", &["journal"]),

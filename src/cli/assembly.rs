@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::certificate::{SelfSigned, self_signed};
 use super::system::{RandomIds, SystemClock};
 use crate::config::{self, Config, Place, Plain};
+use crate::gateway::tls::ServerConfig;
 use crate::gateway::{self, Memory, Site};
 use crate::identity::{ClaimMap, IssuerSettings, Verifier};
 use crate::journal::{self, Journal};
@@ -30,11 +31,12 @@ pub(super) struct Door {
 
 #[derive(Debug)]
 enum DoorTls {
-    Given { certificate: Vec<u8>, key: Vec<u8> },
+    Given(Arc<ServerConfig>),
     SelfSigned,
 }
 
 /// Everything that the configuration describes.
+#[derive(Debug)]
 pub(super) struct Parts {
     pub(super) doors: Vec<Door>,
     pub(super) verifier: Arc<Verifier>,
@@ -105,7 +107,7 @@ impl Door {
     ) -> Result<Opened, String> {
         let Self { address, target, tls, plain_on_loopback, .. } = self;
         let (tls, made) = match tls {
-            DoorTls::Given { certificate, key } => (gateway::tls::acceptor(&certificate, &key), None),
+            DoorTls::Given(tls) => (Ok(tls), None),
             DoorTls::SelfSigned => {
                 let names = [node.as_str().to_owned(), address.ip().to_string()];
                 let made = self_signed(&parts.journal.dir.join(CERTIFICATES), &names).map_err(|e| e.to_string())?;
@@ -155,9 +157,8 @@ fn open_door(listener: &config::Listener, config: &Config, problems: &mut Proble
 fn given_tls(key: &str, tls: &config::ListenerTls, problems: &mut Problems) -> Option<DoorTls> {
     let certificate = problems.take(&format!("{key}.tls.cert"), fs::read(&tls.cert));
     let secret = problems.take(&format!("{key}.tls.key"), tls.key.reveal());
-    let given = (certificate?, secret?.into_string().into_bytes());
-    problems.take(&format!("{key}.tls"), gateway::tls::acceptor(&given.0, &given.1))?;
-    Some(DoorTls::Given { certificate: given.0, key: given.1 })
+    let acceptor = gateway::tls::acceptor(&certificate?, secret?.as_str().as_bytes());
+    problems.take(&format!("{key}.tls"), acceptor).map(DoorTls::Given)
 }
 
 fn target(described: &config::Target, problems: &mut Problems) -> Option<gateway::Target> {

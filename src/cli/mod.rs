@@ -91,6 +91,7 @@ impl Globals {
 
 /// Runs the command that the arguments name and returns its exit code.
 pub fn main() -> ExitCode {
+    say_only_where_on_panic();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -103,6 +104,14 @@ pub fn main() -> ExitCode {
     match &arguments.command {
         Command::Serve(args) => serve::run(args, globals).into(),
     }
+}
+
+/// A panic's own words may quote what was being read, so only its place is said.
+fn say_only_where_on_panic() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
+        tracing::error!(place, "a part failed where it should not; please report this");
+    }));
 }
 
 #[cfg(test)]

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
+pub use tokio_rustls::rustls::{ClientConfig, ServerConfig};
+
+use tokio_rustls::rustls::RootCertStore;
 
 /// What is wrong with a certificate, a key or an authority.
 #[derive(Debug, thiserror::Error)]

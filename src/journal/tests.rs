@@ -70,6 +70,15 @@ async fn what_was_recorded_is_read_back_after_a_restart() {
 }
 
 #[tokio::test]
+async fn nothing_to_record_is_recorded_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(settings(dir.path())).unwrap().journal;
+    assert_eq!(journal.record(Vec::new()).await.unwrap().len(), 0);
+    let last = journal.append(vec![outcome(1)]).await.unwrap();
+    assert_eq!(journal.append(Vec::new()).await.unwrap(), last);
+}
+
+#[tokio::test]
 async fn a_note_is_flushed_by_itself_when_nobody_else_pays() {
     let dir = tempfile::tempdir().unwrap();
     let journal = Journal::open(settings(dir.path())).unwrap().journal;

@@ -69,7 +69,7 @@ pub struct Policy {
     rules: PolicySet,
     schema: Schema,
     authorizer: Authorizer,
-    spoken_of: BTreeSet<String>,
+    spoken_of: schemas::SpokenOf,
     version: String,
 }
 
@@ -87,7 +87,7 @@ impl Policy {
     pub fn load(files: &[(String, String)]) -> Result<Self, Vec<PolicyProblem>> {
         let schema = load::schema().map_err(|problem| vec![problem])?;
         let rules = load::rules(files, &schema)?;
-        let spoken_of = schemas::spoken_of(&rules);
+        let spoken_of = schemas::SpokenOf::by(&rules);
         let mut hash = Sha256::new();
         for (_, text) in files {
             // With the length before it, so that moving a rule to the next file is another version.
@@ -157,18 +157,21 @@ impl Policy {
         let mut known = vec![principal];
         known.extend(entities::database(place)?);
         let mut questions = Vec::new();
+        let candidates = self.spoken_of.candidates(who, place);
         for effect in &facts.effects {
-            for resource in self.resources(place, effect)? {
+            for resource in Self::resources(place, effect, &candidates)? {
                 let uid = resource.first().map_or_else(|| entities::database_uid(place), |object| Ok(object.uid()))?;
                 known.extend(resource);
                 questions.push((effect, uid));
             }
         }
         let known = self.entities(known)?;
+        let with_where = entities::effect_context(place, moment, facts, true)?;
+        let without_where = entities::effect_context(place, moment, facts, false)?;
         for (effect, resource) in questions {
             let request = (user.clone(), entities::action(effect.action)?, resource);
-            let context = entities::effect_context(place, moment, facts, effect.has_where)?;
-            if !self.put(request, context, &known, ruling)? {
+            let context = if effect.has_where { &with_where } else { &without_where };
+            if !self.put(request, context.clone(), &known, ruling)? {
                 ruling.refused.get_or_insert_with(|| effect.clone());
             }
         }
@@ -177,13 +180,12 @@ impl Policy {
 
     /// What an effect is done to: one resource, or one for each schema that its object may be in. No entities: the
     /// database.
-    fn resources(&self, place: &Place, effect: &Effect) -> Result<Vec<Vec<Entity>>, Unaskable> {
+    fn resources(place: &Place, effect: &Effect, candidates: &BTreeSet<String>) -> Result<Vec<Vec<Entity>>, Unaskable> {
         let Some(object) = &effect.object else { return Ok(vec![Vec::new()]) };
         let schemas = match &object.schema {
             Some(schema) => vec![schema.as_str()],
-            None if entities::has_schema(object.kind) => {
-                schemas::candidates(&self.spoken_of, object.kind == ObjectKind::Table, &object.name)
-            }
+            None if object.kind == ObjectKind::Table && schemas::is_catalog(&object.name) => vec!["pg_catalog"],
+            None if entities::has_schema(object.kind) => candidates.iter().map(String::as_str).collect(),
             None => vec![""],
         };
         schemas.into_iter().map(|schema| entities::object(place, object, schema)).collect()

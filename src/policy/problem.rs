@@ -60,6 +60,10 @@ impl File<'_> {
     /// A problem that the rule engine found.
     pub(super) fn found(&self, problem: &(impl Diagnostic + ?Sized)) -> PolicyProblem {
         let at = problem.labels().and_then(|mut labels| labels.next()).map_or(0, |label| label.offset());
-        self.problem(at, problem.to_string(), problem.help().map(|help| help.to_string()))
+        let sentence = problem.to_string();
+        // The engine numbers rules; where the rule stands says it better.
+        let plain = sentence.strip_prefix("for policy `").and_then(|rest| rest.split_once("`, "));
+        let sentence = plain.map_or(sentence.as_str(), |(_, plain)| plain).to_owned();
+        self.problem(at, sentence, problem.help().map(|help| help.to_string()))
     }
 }

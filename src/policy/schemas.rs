@@ -6,6 +6,9 @@ use std::sync::LazyLock;
 use cedar_policy::PolicySet;
 use serde_json::Value;
 
+use super::Place;
+use crate::model::Principal;
+
 /// Stands for every schema that no rule speaks of. Begins as no schema of PostgreSQL may, so that it is none of them.
 const ANY_OTHER: &str = "pg_?";
 
@@ -14,24 +17,73 @@ static CATALOG: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
     lines.flat_map(str::split_whitespace).collect()
 });
 
-/// Every schema that the rules tell apart.
-pub(super) fn spoken_of(rules: &PolicySet) -> BTreeSet<String> {
-    let mut schemas: BTreeSet<String> = ["public".to_owned(), ANY_OTHER.to_owned()].into();
-    for rule in rules.policies() {
-        if let Ok(tree) = rule.to_json() {
-            let by_attribute = speaks_of_schema(&tree);
-            gather(&tree, by_attribute, &mut schemas);
-        }
-    }
-    schemas
+/// The schemas that the rules tell apart.
+#[derive(Debug)]
+pub(super) struct SpokenOf {
+    /// Those that a rule names.
+    named: BTreeSet<String>,
+    /// Whether a rule compares the schema with something of the request: `resource.schema == context.database_user`.
+    by_request: bool,
 }
 
-/// The schemas that a name without one must be permitted in, all of them.
-pub(super) fn candidates<'a>(spoken_of: &'a BTreeSet<String>, is_table: bool, name: &str) -> Vec<&'a str> {
-    if is_table && CATALOG.contains(name) {
-        return vec!["pg_catalog"];
+impl SpokenOf {
+    /// Gathers them from the rules.
+    pub(super) fn by(rules: &PolicySet) -> Self {
+        let mut named: BTreeSet<String> = ["public".to_owned(), ANY_OTHER.to_owned()].into();
+        let mut by_request = false;
+        for rule in rules.policies() {
+            // A rule that has no tree was checked and so is simple; nothing of it is known, so everything is asked.
+            let Ok(tree) = rule.to_json() else {
+                by_request = true;
+                continue;
+            };
+            gather(&tree, speaks_of_schema(&tree), &mut named);
+            by_request |= compares_with_request(&tree);
+        }
+        Self { named, by_request }
     }
-    spoken_of.iter().map(String::as_str).collect()
+
+    /// The schemas that a name without one must be permitted in, all of them.
+    pub(super) fn candidates(&self, who: &Principal, place: &Place) -> BTreeSet<String> {
+        let mut all = self.named.clone();
+        if self.by_request {
+            let claims = who.claims.values().filter_map(|claim| claim.as_str());
+            let own = who.roles.iter().chain(&who.groups).chain(&who.email).chain(&who.display).map(String::as_str);
+            let place = [who.subject.as_str(), &place.database_user, &place.database, &place.target];
+            all.extend(claims.chain(own).chain(place).map(str::to_owned));
+        }
+        all
+    }
+}
+
+/// Whether the schema is compared with anything but written text.
+fn compares_with_request(tree: &Value) -> bool {
+    let is_schema = |side: &Value| side.pointer("/./attr").is_some_and(|attr| attr == "schema");
+    match tree {
+        Value::Object(fields) => {
+            let compared = match (fields.get("left"), fields.get("right")) {
+                (Some(left), Some(right)) => {
+                    is_schema(left) && !is_written(right) || is_schema(right) && !is_written(left)
+                }
+                _ => false,
+            };
+            compared || fields.values().any(compares_with_request)
+        }
+        Value::Array(items) => items.iter().any(compares_with_request),
+        _ => false,
+    }
+}
+
+fn is_written(side: &Value) -> bool {
+    match side.get("Set") {
+        Some(Value::Array(items)) => items.iter().all(is_written),
+        _ => side.get("Value").is_some(),
+    }
+}
+
+/// Whether the server takes a table's name, without a schema, for one of its catalog.
+pub(super) fn is_catalog(table: &str) -> bool {
+    CATALOG.contains(table)
 }
 
 /// Whether a rule reads the attribute `schema`, or the name of a schema or a table.

