@@ -354,6 +354,37 @@ mod tests {
     }
 
     #[test]
+    fn rows_that_come_one_after_another_are_written_as_all_at_once() {
+        for rows in [hostile().rows, Vec::new()] {
+            for format in [Format::Table, Format::Json, Format::Ndjson, Format::Csv] {
+                let table = Table { columns: hostile().columns, rows: rows.clone() };
+                let (mut at_once, mut one_by_one) = (Vec::new(), Vec::new());
+                table.write(format, true, &mut at_once).unwrap();
+                let mut parts = Parts::new(table.columns.clone(), format, true, &mut one_by_one);
+                for row in table.rows {
+                    parts.row(row).unwrap();
+                }
+                assert_eq!(parts.rows(), rows.len() as u64);
+                parts.finish().unwrap();
+                assert_eq!(at_once, one_by_one, "{format:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_table_is_aligned_page_by_page() {
+        let mut out = Vec::new();
+        let mut parts = Parts::new(vec!["n".to_owned()], Format::Table, true, &mut out);
+        for number in 0..=PAGE_ROWS {
+            parts.row(vec![json!(number)]).unwrap();
+        }
+        parts.finish().unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(text.lines().count(), PAGE_ROWS + 3, "two heads");
+        assert!(text.ends_with("\n    n\n10000\n"), "{:?}", text.get(text.len() - 20..));
+    }
+
+    #[test]
     fn json_escapes_characters_beyond_the_basic_plane_as_pairs() {
         let text = escaped_in_json("\"\u{e0041}\"").into_owned();
         assert_eq!(text, "\"\\udb40\\udc41\"");
