@@ -313,7 +313,7 @@ fn credential(auth: &config::AzureAuth, problems: &mut Problems) -> Option<Azure
 }
 
 /// A path as it stands in a URL.
-fn encoded(path: &Path) -> String {
+pub(super) fn encoded(path: &Path) -> String {
     use std::os::unix::ffi::OsStrExt;
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'/');
     let bytes = path.as_os_str().as_bytes().iter();

@@ -7,10 +7,14 @@ mod assembly;
 pub mod certificate;
 pub mod demo;
 pub mod exit;
+mod query;
+mod reading;
 mod recorder;
 pub mod render;
+mod replay;
 mod serve;
 pub mod system;
+mod why;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -37,6 +41,9 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::ServeArgs),
+    Query(query::QueryArgs),
+    Replay(replay::ReplayArgs),
+    Why(why::WhyArgs),
 }
 
 /// What every command takes.
@@ -103,6 +110,9 @@ pub fn main() -> ExitCode {
     let globals = &arguments.globals;
     match &arguments.command {
         Command::Serve(args) => serve::run(args, globals).into(),
+        Command::Query(args) => query::run(args, globals).into(),
+        Command::Replay(args) => replay::run(args, globals).into(),
+        Command::Why(args) => why::run(args, globals).into(),
     }
 }
 
