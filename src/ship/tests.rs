@@ -86,8 +86,12 @@ fn outcome(session: u64, number: u64) -> Entry {
 }
 
 fn event(kind: RecorderEventKind) -> Entry {
+    event_saying(kind, String::new())
+}
+
+fn event_saying(kind: RecorderEventKind, detail: String) -> Entry {
     let version = "0.1.0".to_owned();
-    Entry::Event(RecorderEvent { time: Timestamp(1), node: node(), kind, detail: String::new(), version })
+    Entry::Event(RecorderEvent { time: Timestamp(1), node: node(), kind, detail, version })
 }
 
 /// A run with one statement (session 1) open from the start to the end, and twenty that end.
@@ -380,13 +384,15 @@ async fn an_end_without_a_beginning_is_kept_as_an_event() {
 
 #[tokio::test]
 async fn the_word_that_the_recorder_stopped_is_not_freed_before_the_next_start_has_seen_it() {
-    // Over two files' worth of words, so that in some runs the last one ends its file and all of that file could go.
+    // So many words and paddings that in some runs the last word ends its file, and all of that file could go.
     for words in 1..40 {
         let dir = tempfile::tempdir().unwrap();
         let (journal, store) = (journal_in(dir.path()), store_in(dir.path()));
         for entry in story() {
             journal.append(vec![entry]).await.unwrap();
         }
+        let padding = event_saying(RecorderEventKind::Started, "x".repeat(words * 11));
+        journal.append(vec![padding]).await.unwrap();
         for _ in 0..words {
             journal.append(vec![event(RecorderEventKind::Stopped)]).await.unwrap();
         }
