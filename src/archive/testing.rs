@@ -1,0 +1,211 @@
+//! Small archives for tests, made by the code that makes the large ones.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Archive;
+use crate::model::{
+    Action, CloseReason, Decision, Effect, EntrySeq, Facts, Intent, Kind, LoginRefused, NodeName, Object, ObjectKind,
+    Outcome, OutcomeStatus, Param, ParamFormat, Peer, Principal, Record, Reference, Request, RuleId, SegmentCut,
+    SegmentNo, Session, SessionClosed, SessionId, Sha256, SqlText, Statement, Timestamp, TokenFacts, Verdict,
+};
+use crate::segment::{Manifest, Rows, Segment, SessionRow};
+use crate::store::{AzureSettings, Store, StoreSettings};
+
+pub(crate) const DAY: i64 = 86_400_000_000;
+/// 2026-11-24T14:10:52.117Z
+pub(crate) const START: i64 = 1_795_529_452_117_000;
+
+/// An archive in a folder of its own.
+pub(crate) struct Shelf {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) store: Store,
+    segments: u64,
+}
+
+impl Shelf {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let url = format!("file://{}", dir.path().display());
+        let store = Store::open(&StoreSettings { url, azure: AzureSettings::default() }).unwrap();
+        Self { dir, store, segments: 0 }
+    }
+
+    pub(crate) fn archive(&self) -> Archive {
+        Archive::open(&self.store).unwrap()
+    }
+
+    /// Stores one segment as `ship` does: files, then the manifest.
+    pub(crate) async fn seal(&mut self, rows: Rows) -> Vec<String> {
+        self.segments += 1;
+        let no = SegmentNo(self.segments);
+        let latest = rows.records.iter().map(|record| record.outcome.time).max().unwrap_or(Timestamp(START));
+        let files = Segment::build(&node(), no, latest, &rows).unwrap();
+        let cut = SegmentCut { segment: no, upto: EntrySeq(1), time: latest };
+        let manifest = Manifest::new(&node(), &cut, EntrySeq(1), None, &files).file().unwrap();
+        let mut names = Vec::new();
+        for file in files.into_iter().chain([manifest]) {
+            self.store.put_once(&file.name, file.bytes).await.unwrap();
+            names.push(file.name);
+        }
+        names
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+}
+
+pub(crate) fn node() -> NodeName {
+    NodeName::new("node-1").unwrap()
+}
+
+pub(crate) fn session(number: u64) -> Session {
+    Session {
+        id: SessionId::from_bits(number),
+        node: node(),
+        opened: Timestamp(START - 1_000_000),
+        principal: Principal {
+            issuer: "https://issuer".to_owned(),
+            subject: "ana".to_owned(),
+            display: None,
+            email: Some("ana@contoso.com".to_owned()),
+            roles: vec!["analyst".to_owned()],
+            groups: vec![],
+            token: TokenFacts {
+                sha256: Sha256::of(b"token"),
+                kid: None,
+                jti: None,
+                issued: None,
+                expires: Timestamp(START + DAY),
+            },
+            claims: BTreeMap::new(),
+        },
+        peer: Peer {
+            address: "10.4.0.17:5544".parse().unwrap(),
+            tls_version: Some("TLSv1.3".to_owned()),
+            application: Some("psql".to_owned()),
+        },
+        target: "clinic".to_owned(),
+        protocol: "postgresql".to_owned(),
+        database: "clinical".to_owned(),
+        database_user: "app".to_owned(),
+        rules: vec!["may-connect".to_owned()],
+        policy_version: "3f9c1a2".to_owned(),
+    }
+}
+
+/// An allowed statement of session `number`, `at` microseconds after [`START`], which took 3 ms and returned one row.
+pub(crate) fn record(number: u64, statement: u64, at: i64, text: &str) -> Record {
+    let reference = Reference { session: SessionId::from_bits(number), statement };
+    let object = Object { kind: ObjectKind::Table, schema: Some("clinical".to_owned()), name: "patients".to_owned() };
+    Record {
+        entry: EntrySeq(number * 1_000 + statement),
+        session: Arc::new(session(number)),
+        intent: Arc::new(Intent {
+            reference,
+            time: Timestamp(START + at),
+            statement: Statement {
+                request: Request::Query,
+                text: SqlText::from(text),
+                params: vec![],
+                prepared: None,
+                portal: None,
+            },
+            facts: Facts {
+                kind: Kind::Select,
+                statement_count: 1,
+                effects: vec![Effect { action: Action::Select, object: Some(object), has_where: true }],
+                functions: vec![],
+                has_where: Some(true),
+                fingerprint: Some("ab".to_owned()),
+                problem: None,
+            },
+            decision: Decision {
+                verdict: Verdict::Allow,
+                rules: vec![RuleId("analysts-read".to_owned())],
+                policy_version: "3f9c1a2".to_owned(),
+                message: None,
+                hint: None,
+            },
+            transaction: 'I',
+            server_version: Some("15.18".to_owned()),
+        }),
+        outcome: Outcome {
+            rows_returned: 1,
+            bytes_in: text.len() as u64,
+            total_us: Some(3_000),
+            ..Outcome::bare(reference, Timestamp(START + at + 3_000), OutcomeStatus::Ok)
+        },
+    }
+}
+
+/// The same, refused.
+pub(crate) fn denied(mut record: Record) -> Record {
+    let intent = Arc::make_mut(&mut record.intent);
+    intent.decision = Decision {
+        verdict: Verdict::Deny,
+        rules: vec![RuleId("no-bulk-pii-export".to_owned())],
+        policy_version: "3f9c1a2".to_owned(),
+        message: Some("Analysts may read patients only one at a time.".to_owned()),
+        hint: Some("Add WHERE patient_id = …".to_owned()),
+    };
+    record.outcome = Outcome::denied(record.outcome.reference, record.intent.time, "42501");
+    record
+}
+
+/// The same with bound values: an int4, a NULL, and bytes of an unknown type.
+pub(crate) fn with_values(mut record: Record) -> Record {
+    let param = |type_oid, format, value: Option<&'static [u8]>| Param {
+        type_oid,
+        format,
+        value: value.map(Bytes::from_static),
+    };
+    Arc::make_mut(&mut record.intent).statement.params = vec![
+        param(23, ParamFormat::Binary, Some(&[0, 1, 88, 59])),
+        param(25, ParamFormat::Text, None),
+        param(16_500, ParamFormat::Binary, Some(&[1, 255])),
+        param(25, ParamFormat::Text, Some(b"it's \x1b[2J")),
+    ];
+    record
+}
+
+pub(crate) fn closed(number: u64, at: i64, statements: u64) -> SessionRow {
+    let closed = SessionClosed {
+        session: SessionId::from_bits(number),
+        closed: Timestamp(START + at),
+        reason: CloseReason::ClientTerminated,
+        detail: None,
+        statements,
+        bytes_in: 10,
+        bytes_out: 20,
+        server_version: Some("15.18".to_owned()),
+    };
+    SessionRow::Closed { entry: EntrySeq(number), session: Arc::new(session(number)), closed }
+}
+
+pub(crate) fn refused(number: u64) -> SessionRow {
+    let refused = LoginRefused {
+        session: SessionId::from_bits(number),
+        node: node(),
+        time: Timestamp(START),
+        peer: session(number).peer,
+        principal: None,
+        target: "clinic".to_owned(),
+        protocol: "postgresql".to_owned(),
+        database: Some("clinical".to_owned()),
+        database_user: None,
+        sqlstate: "28P01".to_owned(),
+        cause: "expired".to_owned(),
+        rules: vec![],
+        policy_version: None,
+    };
+    SessionRow::Refused { entry: EntrySeq(number), refused: Box::new(refused) }
+}
+
+pub(crate) fn records(records: Vec<Record>) -> Rows {
+    Rows { records, ..Rows::default() }
+}
