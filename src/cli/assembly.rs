@@ -194,6 +194,11 @@ fn verify_full(key: &str, ca_file: Option<&Path>, problems: &mut Problems) -> Op
     problems.take(&key, gateway::tls::connector(given)).map(gateway::UpstreamTls::VerifyFull)
 }
 
+/// The configured issuer, trusted though it is a development issuer: for the demo, whose own it is, and for nobody else.
+pub(super) fn trusting_development(config: &Config) -> IssuerSettings {
+    IssuerSettings { allow_development: true, ..issuer_settings(config) }
+}
+
 fn issuer_settings(config: &Config) -> IssuerSettings {
     let (issuer, identity) = (&config.issuer, &config.identity);
     IssuerSettings {
@@ -312,7 +317,7 @@ fn credential(auth: &config::AzureAuth, problems: &mut Problems) -> Option<Azure
 }
 
 /// A path as it stands in a URL.
-fn encoded(path: &Path) -> String {
+pub(super) fn encoded(path: &Path) -> String {
     use std::os::unix::ffi::OsStrExt;
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'/');
     let bytes = path.as_os_str().as_bytes().iter();

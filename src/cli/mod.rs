@@ -36,6 +36,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::DemoArgs),
     Serve(serve::ServeArgs),
 }
 
@@ -102,6 +103,7 @@ pub fn main() -> ExitCode {
     };
     let globals = &arguments.globals;
     match &arguments.command {
+        Command::Demo(args) => demo::run(args, globals).into(),
         Command::Serve(args) => serve::run(args, globals).into(),
     }
 }
