@@ -19,7 +19,8 @@ use hansard::model::{
 const ROUNDS: usize = 7;
 const ROUND: Duration = Duration::from_millis(700);
 const SESSIONS: [u64; 4] = [1, 8, 32, 128];
-const TEXT: &str = "SELECT id, name, born FROM clinic.patients WHERE id = $1 AND ward = $2 ORDER BY admitted DESC LIMIT 50";
+const TEXT: &str =
+    "SELECT id, name, born FROM clinic.patients WHERE id = $1 AND ward = $2 ORDER BY admitted DESC LIMIT 50";
 
 fn intent(session: u64, number: u64) -> Entry {
     Entry::Intent(Box::new(Intent {

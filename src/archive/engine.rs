@@ -43,8 +43,8 @@ impl Engine {
             .with_memory_pool(Arc::new(GreedyMemoryPool::new(memory)))
             .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
             .build_arc()
-            .map_err(unexpected)?;
-        let url = ObjectStoreUrl::parse(BASE_URL).map_err(unexpected)?;
+            .map_err(|error| unexpected(&error))?;
+        let url = ObjectStoreUrl::parse(BASE_URL).map_err(|error| unexpected(&error))?;
         runtime.register_object_store(url.as_ref(), store.object_store());
         Ok(Self { store: store.clone(), runtime })
     }
@@ -189,6 +189,6 @@ fn one_line(message: &str) -> String {
     text.lines().next().unwrap_or("").to_owned()
 }
 
-fn unexpected(error: DataFusionError) -> ArchiveError {
+fn unexpected(error: &DataFusionError) -> ArchiveError {
     ArchiveError::Unexpected(one_line(&error.strip_backtrace()))
 }

@@ -83,7 +83,7 @@ fn time(array: &dyn Array, row: usize, unit: TimeUnit, zoned: bool) -> Option<St
         }
     };
     let moment: DateTime<Utc> = moment?;
-    let fine = moment.timestamp_subsec_nanos() % 1_000 != 0;
+    let fine = !moment.timestamp_subsec_nanos().is_multiple_of(1_000);
     let text = moment.format(if fine { "%Y-%m-%dT%H:%M:%S%.9f" } else { "%Y-%m-%dT%H:%M:%S%.6f" });
     Some(format!("{text}{}", if zoned { "Z" } else { "" }))
 }

@@ -126,9 +126,11 @@ impl Replay {
         let (Some(first), Some(last)) = (part.first(), part.last()) else { return Ok(None) };
         let numbers: Vec<String> = part.iter().map(|place| place.seq.to_string()).collect();
         let (least, most) = part.iter().fold((i64::MAX, 0), |(a, b), place| (a.min(place.seq), b.max(place.seq)));
+        // One alone may be larger than what sorting may hold.
+        let order = if part.len() > 1 { "ORDER BY time, statement_seq" } else { "" };
         let sql = format!(
             "SELECT * FROM statements WHERE session_id = '{}' AND time BETWEEN '{}' AND '{}' \
-             AND statement_seq BETWEEN {least} AND {most} AND statement_seq IN ({}) ORDER BY time, statement_seq",
+             AND statement_seq BETWEEN {least} AND {most} AND statement_seq IN ({}) {order}",
             self.id,
             first.time,
             last.time,

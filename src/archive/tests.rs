@@ -296,6 +296,28 @@ async fn a_large_session_comes_in_parts_and_each_statement_whole() {
 }
 
 #[tokio::test]
+async fn a_statement_larger_than_the_memory_for_sorting_is_replayed_and_explained() {
+    let mut shelf = Shelf::new();
+    let text = format!("select '{}'", "x".repeat(40 << 20));
+    shelf.seal(records(vec![record(7, 1, 0, "select 1"), record(7, 2, 1, &text)])).await;
+    let archive = Archive::within(&shelf.store, 24 << 20).unwrap();
+    let mut replay = archive.replay(Which::Latest).await.unwrap();
+    assert!(texts(&mut replay).await.pop().unwrap().1 == text);
+    let What::Statement(row) = archive.why(reference(7, 2)).await.unwrap().what else { panic!("no statement") };
+    assert!(row.sql() == text);
+}
+
+#[tokio::test]
+async fn statements_outside_of_their_session_s_times_are_found() {
+    let mut shelf = Shelf::new();
+    let rows =
+        Rows { records: vec![record(7, 1, -2 * DAY, "one")], sessions: vec![closed(7, 9, 1)], ..Rows::default() };
+    shelf.seal(rows).await;
+    let mut replay = shelf.archive().replay(Which::Session(id(7))).await.unwrap();
+    assert_eq!((texts(&mut replay).await.len(), replay.missing()), (1, vec![]));
+}
+
+#[tokio::test]
 async fn statements_that_are_not_there_are_counted() {
     let mut shelf = Shelf::new();
     let some = Rows {

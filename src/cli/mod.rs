@@ -7,10 +7,14 @@ mod assembly;
 pub mod certificate;
 pub mod demo;
 pub mod exit;
+mod query;
+mod reading;
 mod recorder;
 pub mod render;
+mod replay;
 mod serve;
 pub mod system;
+mod why;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -38,6 +42,9 @@ struct Arguments {
 enum Command {
     Demo(demo::DemoArgs),
     Serve(serve::ServeArgs),
+    Query(query::QueryArgs),
+    Replay(replay::ReplayArgs),
+    Why(why::WhyArgs),
 }
 
 /// What every command takes.
@@ -105,6 +112,9 @@ pub fn main() -> ExitCode {
     match &arguments.command {
         Command::Demo(args) => demo::run(args, globals).into(),
         Command::Serve(args) => serve::run(args, globals).into(),
+        Command::Query(args) => query::run(args, globals).into(),
+        Command::Replay(args) => replay::run(args, globals).into(),
+        Command::Why(args) => why::run(args, globals).into(),
     }
 }
 
@@ -112,7 +122,11 @@ pub fn main() -> ExitCode {
 fn say_only_where_on_panic() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
-        tracing::error!(place, "a part failed where it should not; please report this");
+        if tracing::dispatcher::has_been_set() {
+            tracing::error!(place, "a part failed where it should not; please report this");
+        } else {
+            render::say(format_args!("hansard failed where it should not, at {place}; please report this"));
+        }
     }));
 }
 

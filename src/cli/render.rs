@@ -9,6 +9,11 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 
 use serde_json::Value;
 
+/// Rows that are aligned together: more than anybody reads, few enough to hold.
+const PAGE_ROWS: usize = 10_000;
+/// Bytes of text that are aligned together.
+const PAGE_BYTES: usize = 16 << 20;
+
 /// The form of data on standard output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
@@ -56,79 +61,154 @@ impl Table {
     ///
     /// `out` fails.
     pub fn write(&self, format: Format, terminal: bool, out: &mut dyn Write) -> io::Result<()> {
-        match format {
-            Format::Table => self.write_table(out)?,
-            Format::Json => self.write_json(out)?,
-            Format::Ndjson => {
-                for row in &self.rows {
-                    writeln!(out, "{}", self.object(row)?)?;
+        let mut parts = Parts::new(self.columns.clone(), format, terminal, out);
+        if format == Format::Table {
+            write_table(&self.columns, &self.rows, parts.out)?;
+            return parts.out.flush();
+        }
+        for row in &self.rows {
+            parts.write(row)?;
+        }
+        parts.finish()
+    }
+}
+
+/// Rows that come one after another, written as they come. A table is aligned page by page.
+pub struct Parts<'a> {
+    columns: Vec<String>,
+    format: Format,
+    terminal: bool,
+    out: &'a mut dyn Write,
+    rows: u64,
+    page: Vec<Vec<Value>>,
+    page_bytes: usize,
+}
+
+impl fmt::Debug for Parts<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts").field("format", &self.format).field("rows", &self.rows).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Parts<'a> {
+    /// Rows with these columns, to be written to `out`, which is or is not a terminal.
+    pub fn new(columns: Vec<String>, format: Format, terminal: bool, out: &'a mut dyn Write) -> Self {
+        Self { columns, format, terminal, out, rows: 0, page: Vec::new(), page_bytes: 0 }
+    }
+
+    /// How many rows were given.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Writes one row; of a table, with the page that it belongs to.
+    ///
+    /// # Errors
+    ///
+    /// The output fails.
+    pub fn row(&mut self, row: Vec<Value>) -> io::Result<()> {
+        if self.format != Format::Table {
+            return self.write(&row);
+        }
+        self.rows += 1;
+        self.page_bytes += row.iter().map(|value| text_of(value).len()).sum::<usize>();
+        self.page.push(row);
+        if self.page.len() >= PAGE_ROWS || self.page_bytes >= PAGE_BYTES { self.end_page() } else { Ok(()) }
+    }
+
+    /// Writes what is left and what follows the last row, and flushes.
+    ///
+    /// # Errors
+    ///
+    /// The output fails.
+    pub fn finish(mut self) -> io::Result<()> {
+        match self.format {
+            Format::Table if self.rows == 0 || !self.page.is_empty() => self.end_page()?,
+            Format::Json if self.rows == 0 => writeln!(self.out, "[]")?,
+            Format::Json => writeln!(self.out, "\n]")?,
+            Format::Csv if self.rows == 0 => self.header()?,
+            _ => {}
+        }
+        self.out.flush()
+    }
+
+    fn write(&mut self, row: &[Value]) -> io::Result<()> {
+        match self.format {
+            Format::Table => {}
+            Format::Json => {
+                let before = if self.rows == 0 { "[" } else { "," };
+                write!(self.out, "{before}\n  {}", object(&self.columns, row)?)?;
+            }
+            Format::Ndjson => writeln!(self.out, "{}", object(&self.columns, row)?)?,
+            Format::Csv => {
+                if self.rows == 0 {
+                    self.header()?;
                 }
-            }
-            Format::Csv => self.write_csv(terminal, out)?,
-        }
-        out.flush()
-    }
-
-    fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
-        let mut table = comfy_table::Table::new();
-        table.load_preset(comfy_table::presets::NOTHING);
-        table.set_header(self.columns.iter().map(|name| shown(name, Lines::Shown)));
-        for row in &self.rows {
-            table.add_row(row.iter().map(|value| match value {
-                Value::Null => "NULL".to_owned(),
-                value => shown(&text_of(value), Lines::Shown).into_owned(),
-            }));
-        }
-        for (number, column) in table.column_iter_mut().enumerate() {
-            column.set_padding((0, 2));
-            let mut values =
-                self.rows.iter().filter_map(|row| row.get(number)).filter(|value| !value.is_null()).peekable();
-            if values.peek().is_some() && values.all(Value::is_number) {
-                column.set_cell_alignment(comfy_table::CellAlignment::Right);
+                let cells: Vec<String> = row
+                    .iter()
+                    .map(|value| match value {
+                        Value::Null => String::new(),
+                        value => self.cell(&text_of(value), !value.is_string()),
+                    })
+                    .collect();
+                writeln!(self.out, "{}", cells.join(","))?;
             }
         }
-        writeln!(out, "{}", table.trim_fmt())
-    }
-
-    fn write_json(&self, out: &mut dyn Write) -> io::Result<()> {
-        write!(out, "[")?;
-        for (number, row) in self.rows.iter().enumerate() {
-            write!(out, "{}\n  {}", if number > 0 { "," } else { "" }, self.object(row)?)?;
-        }
-        writeln!(out, "{}]", if self.rows.is_empty() { "" } else { "\n" })
-    }
-
-    /// One row as an object, its keys in the order of the columns.
-    fn object(&self, row: &[Value]) -> io::Result<String> {
-        let mut text = String::from("{");
-        for (number, (name, value)) in self.columns.iter().zip(row).enumerate() {
-            let comma = if number > 0 { "," } else { "" };
-            let (name, value) = (serde_json::to_string(name)?, serde_json::to_string(value)?);
-            text.extend([comma, &name, ":", &value]);
-        }
-        text.push('}');
-        Ok(escaped_in_json(&text).into_owned())
-    }
-
-    fn write_csv(&self, terminal: bool, out: &mut dyn Write) -> io::Result<()> {
-        let cell = |text: &str, typed: bool| {
-            let text = if terminal { shown(text, Lines::Kept) } else { Cow::Borrowed(text) };
-            csv_cell(&text, typed)
-        };
-        let header: Vec<String> = self.columns.iter().map(|name| cell(name, false)).collect();
-        writeln!(out, "{}", header.join(","))?;
-        for row in &self.rows {
-            let cells: Vec<String> = row
-                .iter()
-                .map(|value| match value {
-                    Value::Null => String::new(),
-                    value => cell(&text_of(value), !value.is_string()),
-                })
-                .collect();
-            writeln!(out, "{}", cells.join(","))?;
-        }
+        self.rows += 1;
         Ok(())
     }
+
+    fn end_page(&mut self) -> io::Result<()> {
+        let page = std::mem::take(&mut self.page);
+        self.page_bytes = 0;
+        write_table(&self.columns, &page, self.out)
+    }
+
+    fn header(&mut self) -> io::Result<()> {
+        let header: Vec<String> = self.columns.iter().map(|name| self.cell(name, false)).collect();
+        writeln!(self.out, "{}", header.join(","))
+    }
+
+    fn cell(&self, text: &str, typed: bool) -> String {
+        let text = if self.terminal { shown(text, Lines::Kept) } else { Cow::Borrowed(text) };
+        csv_cell(&text, typed)
+    }
+}
+
+fn write_table(columns: &[String], rows: &[Vec<Value>], out: &mut dyn Write) -> io::Result<()> {
+    let mut table = comfy_table::Table::new();
+    table.load_preset(comfy_table::presets::NOTHING);
+    table.set_header(columns.iter().map(|name| shown(name, Lines::Shown)));
+    for row in rows {
+        table.add_row(row.iter().map(|value| match value {
+            Value::Null => "NULL".to_owned(),
+            value => shown(&text_of(value), Lines::Shown).into_owned(),
+        }));
+    }
+    for (number, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 2));
+        let mut values = rows.iter().filter_map(|row| row.get(number)).filter(|value| !value.is_null()).peekable();
+        if values.peek().is_some() && values.all(Value::is_number) {
+            column.set_cell_alignment(comfy_table::CellAlignment::Right);
+        }
+    }
+    writeln!(out, "{}", table.trim_fmt())
+}
+
+/// One row as an object, its keys in the order of the columns.
+///
+/// # Errors
+///
+/// A value has no JSON form.
+pub fn object(columns: &[String], row: &[Value]) -> io::Result<String> {
+    let mut text = String::from("{");
+    for (number, (name, value)) in columns.iter().zip(row).enumerate() {
+        let comma = if number > 0 { "," } else { "" };
+        let (name, value) = (serde_json::to_string(name)?, serde_json::to_string(value)?);
+        text.extend([comma, &name, ":", &value]);
+    }
+    text.push('}');
+    Ok(escaped_in_json(&text).into_owned())
 }
 
 /// A value as a cell's text: strings as they are, the rest as JSON.
@@ -271,6 +351,37 @@ mod tests {
         let mut empty = Vec::new();
         Table::default().write(Format::Json, false, &mut empty).unwrap();
         assert_eq!(empty, b"[]\n");
+    }
+
+    #[test]
+    fn rows_that_come_one_after_another_are_written_as_all_at_once() {
+        for rows in [hostile().rows, Vec::new()] {
+            for format in [Format::Table, Format::Json, Format::Ndjson, Format::Csv] {
+                let table = Table { columns: hostile().columns, rows: rows.clone() };
+                let (mut at_once, mut one_by_one) = (Vec::new(), Vec::new());
+                table.write(format, true, &mut at_once).unwrap();
+                let mut parts = Parts::new(table.columns.clone(), format, true, &mut one_by_one);
+                for row in table.rows {
+                    parts.row(row).unwrap();
+                }
+                assert_eq!(parts.rows(), rows.len() as u64);
+                parts.finish().unwrap();
+                assert_eq!(at_once, one_by_one, "{format:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_table_is_aligned_page_by_page() {
+        let mut out = Vec::new();
+        let mut parts = Parts::new(vec!["n".to_owned()], Format::Table, true, &mut out);
+        for number in 0..=PAGE_ROWS {
+            parts.row(vec![json!(number)]).unwrap();
+        }
+        parts.finish().unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(text.lines().count(), PAGE_ROWS + 3, "two heads");
+        assert!(text.ends_with("\n    n\n10000\n"), "{:?}", text.get(text.len() - 20..));
     }
 
     #[test]

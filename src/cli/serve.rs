@@ -190,6 +190,13 @@ mod tests {
         assert_eq!(problems, expected);
         std::fs::write(dir.path().join("pw"), "hunter2\n").unwrap();
         std::fs::create_dir(dir.path().join("rules")).unwrap();
+        let expected = [format!("policy: {}: no *.cedar file is in this folder", place("rules"))];
+        assert_eq!(check(&path).unwrap_err(), expected);
+        let rule = dir.path().join("rules/all.cedar");
+        std::fs::write(&rule, "permit (principal, action == Action::\"selct\", resource);\n").unwrap();
+        let problems = check(&path).unwrap_err();
+        assert!(problems.len() == 1 && problems[0].starts_with(&place("rules/all.cedar:1:")), "{problems:?}");
+        std::fs::write(&rule, "permit (principal, action, resource);\n").unwrap();
         assert!(check(&path).is_ok());
     }
 }

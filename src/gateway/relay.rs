@@ -317,6 +317,7 @@ async fn from_client(
                 answered.await;
             }
         }
+        give_back(&mut buffer);
         buffer.reserve(CHUNK.max(wanted.saturating_sub(buffer.len()).min(BATCH_BYTES)));
         match client.read_buf(&mut buffer).await {
             Ok(0) => {
@@ -332,6 +333,13 @@ async fn from_client(
                 return Ok(CloseReason::ClientGone);
             }
         }
+    }
+}
+
+/// A session that once held a large message does not keep its memory.
+fn give_back(buffer: &mut BytesMut) {
+    if buffer.is_empty() && buffer.capacity() > 4 * CHUNK {
+        *buffer = BytesMut::new();
     }
 }
 
@@ -403,6 +411,7 @@ async fn from_database(
         if shared.ending.load(Ordering::Relaxed) && shared.exchange().idle() {
             return Ok(());
         }
+        give_back(&mut buffer);
         buffer.reserve(CHUNK);
         if upstream.read_buf(&mut buffer).await.map_err(RelayError::UpstreamGone)? == 0 {
             return Ok(());

@@ -251,7 +251,7 @@ impl Exchange {
         match self.statements.get(&bind.statement).map(|slot| Arc::clone(&slot.value)) {
             Some(statement) => {
                 let portal = Portal { statement, values: bind.values };
-                let change = self.portals.put(bind.portal, portal, self.batch);
+                let change = self.portals.put(Bytes::copy_from_slice(&bind.portal), portal, self.batch);
                 self.push(Pending::Bind(change));
             }
             None => {
@@ -283,6 +283,8 @@ impl Exchange {
     /// A `Parse` was allowed: its name stands for it from now on.
     pub fn allow_parse(&mut self, parse: message::Parse, facts: Arc<Facts>, number: u64) {
         let message::Parse { name, text, types } = parse;
+        // Copies: slices would keep the whole buffer that the frame came in alive as long as the statement.
+        let (name, text) = (Bytes::copy_from_slice(&name), Bytes::copy_from_slice(&text));
         let prepared = Prepared {
             name: name.clone(),
             text: SqlText::new(text),
