@@ -37,10 +37,11 @@ impl Home {
             Some(path) => std::path::absolute(path).map_err(failed(path))?,
             None => usual().ok_or(DemoError::NoHome)?,
         };
-        if path.to_str().is_none() {
-            return Err(DemoError::NoText { path });
-        }
         fs::create_dir_all(&path).map_err(failed(&path))?;
+        let path = fs::canonicalize(&path).map_err(failed(&path))?;
+        if !path.to_str().is_some_and(|text| text.chars().all(writable)) {
+            return Err(DemoError::Unwritable { path });
+        }
         let marker = path.join(MARKER);
         let ours = fs::symlink_metadata(&marker).is_ok_and(|found| found.is_file());
         let empty = fs::read_dir(&path).map_err(failed(&path))?.next().is_none();
@@ -54,8 +55,8 @@ impl Home {
         }
         if empty {
             held.write_all(MARKER_TEXT.as_bytes()).map_err(failed(&marker))?;
+            fs::set_permissions(&path, Permissions::from_mode(0o700)).map_err(failed(&path))?;
         }
-        fs::set_permissions(&path, Permissions::from_mode(0o700)).map_err(failed(&path))?;
         Ok(Self { path, _held: held })
     }
 
@@ -156,6 +157,11 @@ impl Home {
     }
 }
 
+/// What a path may consist of to stand in the configuration as it is.
+fn writable(c: char) -> bool {
+    !c.is_control() && !"%?#\"\\".contains(c)
+}
+
 fn make_private(folder: &Path) -> Result<(), DemoError> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed(folder))
 }
@@ -227,6 +233,17 @@ mod tests {
         assert!(matches!(Home::take(Some(dir.path())), Err(DemoError::InUse { .. })));
         drop(first);
         assert!(Home::take(Some(dir.path())).is_ok());
+    }
+
+    #[test]
+    fn a_folder_that_the_configuration_cannot_name_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["100%", "what?", "a\"b", "two\nlines"] {
+            let error = Home::take(Some(&dir.path().join(name))).unwrap_err();
+            assert!(matches!(error, DemoError::Unwritable { .. }), "{name}: {error}");
+        }
+        let home = Home::take(Some(&dir.path().join("x/../ä demo"))).unwrap();
+        assert_eq!(home.path(), fs::canonicalize(dir.path()).unwrap().join("ä demo"));
     }
 
     #[test]

@@ -37,7 +37,7 @@ use home::Home;
 use issuer::DevelopmentIssuerError;
 use node::Node;
 use postgres::Database;
-use screen::{Offer, Screen};
+use screen::{Offer, Screen, counted};
 use story::{Stage, Story};
 
 const EXAMPLES: &str = "\
@@ -93,8 +93,8 @@ pub enum DemoError {
     NotOurs { path: PathBuf },
     #[error("another demo runs in {}; stop it, or choose another folder with --dir", path.display())]
     InUse { path: PathBuf },
-    #[error("{} is not written in Unicode; choose another folder with --dir", path.display())]
-    NoText { path: PathBuf },
+    #[error("{} has characters that a configuration cannot name; choose another folder with --dir", path.display())]
+    Unwritable { path: PathBuf },
     #[error("{}: {source}; make it writable, or choose another folder with --dir", path.display())]
     File { path: PathBuf, source: io::Error },
     #[error("the demo's PostgreSQL: {problem}")]
@@ -124,7 +124,7 @@ impl DemoError {
             | Self::NoHome
             | Self::NotOurs { .. }
             | Self::InUse { .. }
-            | Self::NoText { .. } => Exit::Usage,
+            | Self::Unwritable { .. } => Exit::Usage,
             Self::NoServer
             | Self::NoClient
             | Self::Unusable { .. }
@@ -224,7 +224,7 @@ async fn on_stage(
     let ended = tokio::select! {
         biased;
         () = stop.cancelled() => Err(DemoError::Interrupted),
-        told = tell(&stage, screen) => told,
+        told = tell(args, &stage, screen) => told,
     };
     if matches!(ended, Ok(Exit::Done)) && !args.exit {
         stop.cancelled().await;
@@ -234,7 +234,7 @@ async fn on_stage(
 }
 
 /// The story, its record, and what there is to try.
-async fn tell(stage: &Stage<'_>, screen: &mut Screen) -> Result<Exit, DemoError> {
+async fn tell(args: &DemoArgs, stage: &Stage<'_>, screen: &mut Screen) -> Result<Exit, DemoError> {
     let since = SystemClock.now();
     let story = stage.play().await?;
     screen.done("story", told(&story));
@@ -246,10 +246,16 @@ async fn tell(stage: &Stage<'_>, screen: &mut Screen) -> Result<Exit, DemoError>
         return Ok(Exit::Found);
     };
     let (segments, rows) = stage.node.segments().await?;
-    let files = format!("{segments} segments in Parquet, {rows} rows");
-    screen.done("evidence", format_args!("{files}; read back: every statement is one row, by name"));
-    let (home, config) = (stage.home.path(), stage.node.config.as_path());
-    screen.offer(&Offer { home, config, refusal: &story.refusal, reference });
+    let (segments, rows) = (counted(segments, "segment"), counted(rows, "row"));
+    screen.done(
+        "evidence",
+        format_args!("{segments} of Parquet, {rows}; read back: every statement is one row, by name"),
+    );
+    screen.refused(&story.refusal);
+    if !args.exit {
+        let (home, config) = (stage.home.path(), stage.node.config.as_path());
+        screen.offer(&Offer { home, config, reference });
+    }
     Ok(Exit::Done)
 }
 

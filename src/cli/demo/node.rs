@@ -14,7 +14,7 @@ use super::home::Home;
 use super::issuer::{DevelopmentIssuer, DevelopmentIssuerError, PEOPLE};
 use super::postgres::Database;
 use crate::archive::Archive;
-use crate::cli::assembly::{Opened, assemble, encoded, trusting_development};
+use crate::cli::assembly::{Opened, assemble, trusting_development};
 use crate::cli::recorder::{Needs, Recorder};
 use crate::cli::system::SystemClock;
 use crate::config::Config;
@@ -151,11 +151,11 @@ impl Node {
     /// # Errors
     ///
     /// The archive cannot be read.
-    pub(super) async fn segments(&self) -> Result<(usize, u64), DemoError> {
+    pub(super) async fn segments(&self) -> Result<(u64, u64), DemoError> {
         let (mut segments, mut rows) = (0, 0);
         let unread = |problem: String| DemoError::Recorder { problem };
         let log = self.store.list(&format!("log/{}", self.name)).await.map_err(|error| unread(error.to_string()))?;
-        for listed in log {
+        for listed in log.iter().filter(|listed| listed.name.contains("/manifest-")) {
             let bytes = self.store.get(&listed.name).await.map_err(|error| unread(error.to_string()))?;
             let manifest = Manifest::read(&bytes).map_err(|error| unread(error.to_string()))?;
             segments += 1;
@@ -200,7 +200,7 @@ fn written(home: &Path, listener: SocketAddr, upstream: SocketAddr, issuer: &str
         .replace("{listener}", &listener.to_string())
         .replace("{upstream}", &upstream.to_string())
         .replace("{certificate}", "journal/tls/self-signed.crt")
-        .replace("{store}", &format!("file://{}", encoded(&home.join("store"))))
+        .replace("{store}", &format!("file://{}", home.join("store").display()))
 }
 
 #[cfg(test)]

@@ -6,10 +6,13 @@ use std::fmt::Display;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::story::BULK_READ;
 use crate::cli::render::{Lines, shown};
+
+/// A step that takes less is done at once, for a person.
+const WORTH_TELLING: Duration = Duration::from_millis(100);
 
 /// Where the lines of the screen go; nowhere if quiet was asked for.
 #[derive(Debug)]
@@ -23,9 +26,7 @@ pub(super) struct Screen {
 pub(super) struct Offer<'a> {
     pub(super) home: &'a Path,
     pub(super) config: &'a Path,
-    /// What `psql` was told.
-    pub(super) refusal: &'a str,
-    /// The reference in it.
+    /// Of the statement that was refused.
     pub(super) reference: &'a str,
 }
 
@@ -44,24 +45,26 @@ impl Screen {
 
     /// A step that was done, with the time since the one before.
     pub(super) fn done(&mut self, what: &str, how: impl Display) {
-        let seconds = self.since.elapsed().as_secs_f64();
+        let took = self.since.elapsed();
         self.since = Instant::now();
-        self.say(format_args!(" ✓ {what:<11} {how}  ({seconds:.1} s)"));
+        let took = if took < WORTH_TELLING { String::new() } else { format!("  ({:.1} s)", took.as_secs_f64()) };
+        self.say(format_args!(" ✓ {what:<11} {how}{took}"));
     }
 
-    /// A statement refused, and the ways to look further.
-    pub(super) fn offer(&self, offer: &Offer<'_>) {
+    /// A statement refused, as the person saw it.
+    pub(super) fn refused(&self, refusal: &str) {
         self.say(format_args!("\nAna, an analyst, asked in psql: {BULK_READ}\nand was told:\n"));
-        for line in offer.refusal.lines() {
-            self.say(format_args!("  {line}"));
-        }
-        self.say("\nTry it, in another terminal:\n");
+        refusal.lines().for_each(|line| self.say(format_args!("  {line}")));
+        self.say("");
+    }
+
+    /// The ways to look further while it runs.
+    pub(super) fn offer(&self, offer: &Offer<'_>) {
+        self.say("Try it, in another terminal:\n");
         for (what, command) in commands(offer, &ourselves()) {
             self.say(format_args!("  {what}\n    {command}\n"));
         }
-        self.say(
-            "as-dev (a developer), as-dora (a DBA) and as-otto (an auditor, who is not let in) are beside as-ana.",
-        );
+        self.say("Beside as-ana: as-dev (a developer), as-dora (a DBA) and as-otto (an auditor, who is not let in).");
         let config = offer.config.display();
         self.say(format_args!("The configuration is a real one to copy from, with its rules beside it: {config}"));
         self.say("\nIt runs until Ctrl-C.");
@@ -75,10 +78,10 @@ fn commands(offer: &Offer<'_>, hansard: &str) -> Vec<(&'static str, String)> {
     let duckdb = format!("SELECT display, decision, count(*) FROM read_parquet('{parquet}') GROUP BY ALL");
     vec![
         (
-            "psql as Ana; what you do is recorded two seconds later",
+            "psql as Ana; the archive has what you do a few seconds later",
             quoted(&offer.home.join("as-ana").display().to_string()).into_owned(),
         ),
-        ("Why she was refused: who, what, which rule", format!("{hansard} why {} -c {config}", offer.reference)),
+        ("Why she was refused: who, what, by which rule", format!("{hansard} why {} -c {config}", offer.reference)),
         ("The latest session again, statement by statement", format!("{hansard} replay latest -c {config}")),
         (
             "Who did how much",
@@ -96,6 +99,11 @@ fn ourselves() -> String {
     let path = env::var_os("PATH").unwrap_or_default();
     let found = env::split_paths(&path).map(|folder| folder.join(NAME)).find(|path| path.is_file());
     if found.as_ref().is_some_and(same) { NAME.to_owned() } else { quoted(&program.display().to_string()).into_owned() }
+}
+
+/// `1 segment`, `2 segments`.
+pub(super) fn counted(number: u64, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Text as one word of a shell.
@@ -129,7 +137,7 @@ mod tests {
     #[test]
     fn commands_name_the_reference_and_the_configuration() {
         let (home, config) = (Path::new("/h d"), Path::new("/h d/hansard.toml"));
-        let offer = Offer { home, config, refusal: "", reference: "K7Q4M2XKDT.3" };
+        let offer = Offer { home, config, reference: "K7Q4M2XKDT.3" };
         let commands: Vec<String> = commands(&offer, "hansard").into_iter().map(|(_, command)| command).collect();
         assert_eq!(commands[0], "\"/h d/as-ana\"");
         assert_eq!(commands[1], "hansard why K7Q4M2XKDT.3 -c \"/h d/hansard.toml\"");
