@@ -1,11 +1,6 @@
 //! `hansard demo`, as a stranger meets it: the built program in a folder of the test's, and what it leaves behind.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a helper of a test that fails says so by panicking"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a helper of a test that fails says so by panicking")]
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};

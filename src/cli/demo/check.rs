@@ -147,3 +147,121 @@ fn refusal_differs(row: &SessionRow, visit: &Visit) -> Option<&'static str> {
     ];
     checks.into_iter().find(|(good, _)| !good).map(|(_, how)| how)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::cli::demo::issuer::{ANA, OTTO};
+
+    fn statement(number: i64, said: &Said) -> Value {
+        let denied = said.denied_by.is_some();
+        let params: Vec<Value> = said
+            .values
+            .iter()
+            .map(|value| {
+                json!({ "position": 1, "type_oid": 25, "format": "text", "value": value, "is_null": false })
+            })
+            .collect();
+        json!({
+            "reference": format!("K7Q4M2XKDT.{number}"), "session_id": "K7Q4M2XKDT", "statement_seq": number,
+            "node": "demo", "time": "", "ended": "", "subject": ANA.subject, "display": ANA.name, "issuer": "",
+            "roles": [], "client_address": "", "tls_version": "TLSv1.3", "application": "psql", "target": "demo",
+            "database": "demo", "database_user": "hansard", "request": "query", "text": said.text, "kind": "select",
+            "effects": [], "params": params, "decision": if denied { "deny" } else { "allow" },
+            "rules": if denied { vec!["no-bulk-patients"] } else { vec!["analysts-read"] }, "policy_version": "",
+            "status": if denied { "denied" } else { "ok" }, "rows_returned": 0,
+        })
+    }
+
+    fn session(kind: &str, subject: &str, reason: &str) -> Value {
+        json!({
+            "kind": kind, "session_id": "K7Q4M2XKDT", "node": "demo", "time": "", "subject": subject, "roles": [],
+            "client_address": "", "target": "demo", "reason": reason, "rules": [],
+            "sqlstate": if kind == "refused" { Some("28000") } else { None }, "statements": 2,
+        })
+    }
+
+    fn story() -> Story {
+        let said = vec![
+            Said { text: "SELECT $1", values: vec!["7".to_owned()], denied_by: None },
+            Said { text: BULK_READ, values: Vec::new(), denied_by: Some("no-bulk-patients") },
+        ];
+        let end = End::Refused { sqlstate: "28000", reason: "denied", known: true };
+        Story {
+            visits: vec![
+                Visit { person: ANA, application: "psql", end: End::Session(said) },
+                Visit { person: OTTO, application: "psql", end },
+            ],
+            refusal: "ERROR:  hansard: denied by rule \"no-bulk-patients\" (ref K7Q4M2XKDT.2)".to_owned(),
+            surprises: Vec::new(),
+        }
+    }
+
+    /// What is found after a field of the archive was changed: by dataset, row and column.
+    fn found(change: impl FnOnce(&mut Value)) -> Vec<String> {
+        let story = story();
+        let said = story.visits[0].session().unwrap();
+        let mut archive = json!({
+            "statements": [statement(1, &said[0]), statement(2, &said[1])],
+            "closed": [session("closed", ANA.subject, "client_terminated")],
+            "refused": [session("refused", OTTO.subject, "denied")],
+        });
+        change(&mut archive);
+        let mut rows = |name: &str| archive[name].take();
+        let record = Record {
+            statements: serde_json::from_value(rows("statements")).unwrap(),
+            closed: serde_json::from_value(rows("closed")).unwrap(),
+            refused: serde_json::from_value(rows("refused")).unwrap(),
+        };
+        record.against(&story)
+    }
+
+    #[test]
+    fn a_record_of_what_happened_is_good() {
+        assert_eq!(found(|_| {}), Vec::<String>::new());
+    }
+
+    #[test]
+    fn every_difference_is_found_and_named() {
+        let changes = [
+            ("/statements/0/text", json!("SELECT $2"), "another text"),
+            ("/statements/0/subject", json!(OTTO.subject), "another person"),
+            ("/statements/0/display", json!("Eve"), "another name"),
+            ("/statements/0/application", json!("other"), "another program"),
+            ("/statements/1/decision", json!("allow"), "another decision"),
+            ("/statements/1/rules", json!(["other"]), "other rules"),
+            ("/statements/0/status", json!("unknown"), "another end"),
+            ("/statements/0/params/0/value", json!("8"), "other values"),
+            ("/statements/0/tls_version", Value::Null, "not come over TLS"),
+            ("/statements/1/reference", json!("K7Q4M2XKDT.9"), "the reference that psql was told"),
+            ("/closed/0/reason", json!("client_gone"), "ended in another way"),
+            ("/closed/0/statements", json!(3), "count of statements"),
+            ("/closed/0/subject", json!(OTTO.subject), "the session is another person's"),
+            ("/refused/0/reason", json!("expired"), "refused for another reason"),
+            ("/refused/0/sqlstate", json!("28P01"), "refused with another code"),
+            ("/refused/0/subject", Value::Null, "the refused login is another person's"),
+        ];
+        for (place, value, expected) in changes {
+            let found = found(|archive| *archive.pointer_mut(place).unwrap() = value);
+            assert!(found.iter().any(|how| how.contains(expected)), "{place}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_or_too_much_is_found() {
+        for (name, expected) in [("statements", "statements"), ("closed", "sessions"), ("refused", "refused logins")] {
+            let rows = |archive: &mut Value| archive[name].as_array_mut().unwrap().clone();
+            let less = found(|archive| drop(archive[name].as_array_mut().unwrap().pop()));
+            let more = found(|archive| {
+                let again = rows(archive);
+                archive[name].as_array_mut().unwrap().extend(again);
+            });
+            for found in [less, more] {
+                let counted = found.iter().any(|how| how.contains(&format!("{expected}; there were")));
+                assert!(counted, "{name}: {found:?}");
+            }
+        }
+    }
+}
