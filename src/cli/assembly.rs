@@ -257,7 +257,8 @@ pub(super) fn journal_settings(journal: &config::Journal) -> journal::Settings {
         dir: journal.path.clone(),
         max_bytes: journal.max,
         refuse_new_sessions_at: journal.max / 100 * u64::from(journal.refuse_new_sessions_at),
-        file_bytes: journal::Settings::FILE_BYTES,
+        // Small journals have small files, so that freeing follows shipping closely there too.
+        file_bytes: (journal.max / 64).clamp(1 << 20, journal::Settings::FILE_BYTES),
     }
 }
 

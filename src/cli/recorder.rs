@@ -95,6 +95,6 @@ impl Recorder {
 }
 
 fn said_of(damage: &Damage) -> String {
-    let Damage { file, offset, bytes, missing } = damage;
-    format!("{file}: {bytes} bytes from offset {offset} on are no entries; confirmed entries missing: {missing}")
+    let Damage { file, offset, missing } = damage;
+    format!("{file}: from offset {offset} on, what was written is damaged; entries missing for certain: {missing}")
 }

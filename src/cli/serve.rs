@@ -195,7 +195,8 @@ mod tests {
         let rule = dir.path().join("rules/all.cedar");
         std::fs::write(&rule, "permit (principal, action == Action::\"selct\", resource);\n").unwrap();
         let problems = check(&path).unwrap_err();
-        assert!(problems.len() == 1 && problems[0].starts_with(&place("rules/all.cedar:1:")), "{problems:?}");
+        assert!(problems.iter().all(|problem| problem.starts_with(&place("rules/all.cedar:1:"))), "{problems:?}");
+        assert!(problems[0].contains("did you mean"), "{problems:?}");
         std::fs::write(&rule, "permit (principal, action, resource);\n").unwrap();
         assert!(check(&path).is_ok());
     }

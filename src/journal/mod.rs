@@ -9,19 +9,24 @@
 //!   lose it, a crash of the program cannot once it is written.
 //! * One process holds a directory. Nothing is deleted but whole files, by [`Journal::free_before`].
 //!
-//! How: append-only files `journal-<first entry>.hj` of about [`Settings::file_bytes`]; callers encode, one writer thread
-//! appends what has queued up in one write, flushes once (`fdatasync`) and wakes the waiters. After a failed write or
-//! flush the file is not trusted again: the next file starts at the first entry that was not confirmed, and what the old
-//! file may hold from there on does not count.
+//! How: files `journal-<first entry>.hj` of [`Settings::file_bytes`], filled with zeros before and used again after they
+//! are freed, so that a flush writes no metadata; callers encode, one writer thread appends what has queued up in one
+//! write, flushes once (`fdatasync`) and wakes the waiters. After a failed write or flush the file is not trusted again:
+//! the next file starts at the first entry that was not confirmed, and what the old file may hold from there on does not
+//! count. One file is kept ready that only closings may take, so that what began can be ended on a full disk.
 //!
 //! Rejected: an embedded key-value store (its own log under ours doubles every flush); Parquet written directly (nothing
 //! can be read back before the footer); one file for each session (a flush for each session instead of one for all).
 
+pub mod disk;
 mod frame;
 mod reader;
 mod recovery;
+mod scan;
+mod spares;
 mod writer;
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -33,6 +38,7 @@ use crate::model::Asked;
 use crate::model::Entry;
 use crate::model::EntrySeq;
 
+use disk::{Disk, FolderDisk};
 pub use reader::Reader;
 pub use recovery::{Damage, Opened};
 use writer::{Request, Shared};
@@ -51,7 +57,7 @@ pub struct Settings {
     pub max_bytes: u64,
     /// At this size, in bytes, new sessions are refused.
     pub refuse_new_sessions_at: u64,
-    /// A file that reached this size, in bytes, is followed by the next.
+    /// The size of a file, in bytes, all of it allocated before it is used.
     pub file_bytes: u64,
 }
 
@@ -160,10 +166,25 @@ impl Journal {
     ///
     /// Another process holds it, or the disk refuses.
     pub fn open(settings: Settings) -> Result<Opened, JournalError> {
-        let recovered = recovery::recover(&settings)?;
+        let lock = recovery::take_lock(&settings.dir)?;
+        let disk = Arc::new(FolderDisk::new(settings.dir.clone()));
+        Self::start(settings, disk, Some(lock))
+    }
+
+    /// The same on another disk, which nobody else may hold.
+    ///
+    /// # Errors
+    ///
+    /// The disk refuses.
+    pub fn open_on(settings: Settings, disk: Arc<dyn Disk>) -> Result<Opened, JournalError> {
+        Self::start(settings, disk, None)
+    }
+
+    fn start(settings: Settings, disk: Arc<dyn Disk>, lock: Option<File>) -> Result<Opened, JournalError> {
+        let recovered = recovery::recover(disk.as_ref())?;
         let damage = recovered.damage.clone();
         let last = recovered.last;
-        let (shared, requests, flushed) = writer::start(settings, recovered, QUEUE_LIMIT)?;
+        let (shared, requests, flushed) = writer::start(settings, disk, recovered, lock, QUEUE_LIMIT)?;
         Ok(Opened { journal: Self { requests, shared, flushed }, damage, last })
     }
 
@@ -190,9 +211,10 @@ impl Journal {
         for entry in &entries {
             self.room_for(Room::of(entry))?;
         }
+        let closing = entries.iter().all(|entry| Room::of(entry) == Room::Closing);
         let payloads = encode(entries)?;
         let (reply, answer) = oneshot::channel();
-        let request = Request::Append { payloads, reply };
+        let request = Request::Append { payloads, closing, reply };
         self.requests.send(request).await.or(Err(JournalError::Closed))?;
         answer.await.or(Err(JournalError::Closed))?
     }

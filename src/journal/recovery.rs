@@ -1,14 +1,15 @@
-//! What a start finds: one holder, the files in order, and where the last run was cut off.
+//! What a start finds: one holder, the files in order, and what is damaged.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufReader, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::frame::{self, FILE_HEADER_LEN, FRAME_HEADER_LEN, FRAME_TRAILER_LEN, Header};
-use super::{Journal, JournalError, Settings};
+use super::disk::Disk;
+use super::scan::{Found, Scan};
+use super::{Journal, JournalError};
 use crate::model::EntrySeq;
 
 /// The journal as it was opened.
@@ -22,87 +23,144 @@ pub struct Opened {
     pub last: EntrySeq,
 }
 
-/// Bytes that are no entry.
+/// Bytes that should hold entries and do not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damage {
     /// The file's name.
     pub file: String,
     /// The offset in bytes at which it starts.
     pub offset: u64,
-    /// How many bytes.
-    pub bytes: u64,
-    /// The entries that are missing because of it; none for a torn tail that was never confirmed.
+    /// How many entries are missing for certain: those between two that are there. None for a damaged end, behind which
+    /// there may have been entries that nobody was told were recorded, or that were.
     pub missing: u64,
+}
+
+/// A file that holds entries.
+#[derive(Debug, Clone)]
+pub(super) struct HeldFile {
+    /// Its name.
+    pub(super) name: String,
+    /// Bytes of it that hold entries.
+    pub(super) bytes: u64,
 }
 
 /// What the writer starts from.
 pub(super) struct Recovered {
-    /// The lock; held as long as it is open.
-    pub(super) lock: File,
-    /// First entry → path.
-    pub(super) files: BTreeMap<EntrySeq, PathBuf>,
-    /// Bytes of all files.
+    /// First entry → file, of every file that holds entries.
+    pub(super) files: BTreeMap<EntrySeq, HeldFile>,
+    /// Files that hold nothing and can be used again.
+    pub(super) spares: Vec<String>,
+    /// Bytes that hold entries.
     pub(super) used: u64,
     /// The last entry found.
     pub(super) last: EntrySeq,
     /// What was damaged.
     pub(super) damage: Vec<Damage>,
-    /// The first entries of files before which confirmed entries are missing.
-    pub(super) gaps: Vec<EntrySeq>,
+    /// Missing entries: the first that is missing → the next that is there.
+    pub(super) gaps: BTreeMap<EntrySeq, EntrySeq>,
 }
 
 const SUFFIX: &str = ".hj";
 const PREFIX: &str = "journal-";
+const SPARE: &str = "spare-";
 
-/// The path of the file that starts at `first`.
-pub(super) fn path_of(dir: &Path, first: EntrySeq) -> PathBuf {
-    dir.join(format!("{PREFIX}{:020}{SUFFIX}", first.0))
+/// The name of the file that starts at `first`.
+pub(super) fn name_of(first: EntrySeq) -> String {
+    format!("{PREFIX}{:020}{SUFFIX}", first.0)
 }
 
-/// Flushes a directory, so that names made or removed in it stay so.
-pub(super) fn sync_dir(dir: &Path) -> std::io::Result<()> {
-    File::open(dir)?.sync_all()
+/// The name of a spare file.
+pub(super) fn spare_name(number: u64) -> String {
+    format!("{SPARE}{number:020}{SUFFIX}")
 }
 
-pub(super) fn recover(settings: &Settings) -> Result<Recovered, JournalError> {
-    fs::create_dir_all(&settings.dir).map_err(JournalError::disk("make its directory"))?;
-    let lock = take_lock(&settings.dir)?;
-    let mut files = list(&settings.dir).map_err(JournalError::disk("list its directory"))?;
-    let mut damage = Vec::new();
-    let mut gaps = Vec::new();
-    let mut last = files.keys().next().map_or(EntrySeq(0), |first| EntrySeq(first.0.saturating_sub(1)));
-    let firsts: Vec<EntrySeq> = files.keys().copied().collect();
+fn first_of(name: &str) -> Option<EntrySeq> {
+    name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.parse().ok().map(EntrySeq)
+}
+
+/// Reads all files through.
+pub(super) fn recover(disk: &dyn Disk) -> Result<Recovered, JournalError> {
+    let names = disk.list().map_err(JournalError::disk("list its directory"))?;
+    let files: BTreeMap<EntrySeq, HeldFile> =
+        names.iter().filter_map(|name| Some((first_of(name)?, HeldFile { name: name.clone(), bytes: 0 }))).collect();
+    let spares = names.into_iter().filter(|name| name.starts_with(SPARE) && name.ends_with(SUFFIX)).collect();
+    let before_all = files.keys().next().map_or(EntrySeq(0), |first| EntrySeq(first.0.saturating_sub(1)));
+    let mut recovered =
+        Recovered { spares, used: 0, last: before_all, damage: Vec::new(), gaps: BTreeMap::new(), files };
+    let firsts: Vec<EntrySeq> = recovered.files.keys().copied().collect();
     for (at, first) in firsts.iter().enumerate() {
-        let Some(path) = files.get(first).cloned() else { continue };
-        let next_first = firsts.get(at + 1).copied();
-        let scan = scan(&path, *first).map_err(JournalError::disk("read a file"))?;
-        // What a later file starts with does not count in an earlier one: its flush had failed.
-        let found = next_first.map_or(scan.last, |next| scan.last.min(EntrySeq(next.0.saturating_sub(1))));
-        let missing = next_first.map_or(0, |next| next.0.saturating_sub(found.0 + 1));
-        let torn = scan.length.saturating_sub(scan.good);
-        if missing > 0 || (next_first.is_none() && torn > 0) {
-            let file = path.file_name().map(|name| name.display().to_string()).unwrap_or_default();
-            damage.push(Damage { file, offset: scan.good, bytes: torn, missing });
-        }
-        if missing > 0 {
-            gaps.extend(next_first);
-        }
-        if next_first.is_none() {
-            last = found;
-            cut(&path, &scan).map_err(JournalError::disk("cut a damaged tail"))?;
-            if scan.good < FILE_HEADER_LEN as u64 {
-                files.remove(first);
-                fs::remove_file(&path).map_err(JournalError::disk("remove an empty file"))?;
-            }
+        recovered.read(disk, *first, firsts.get(at + 1).copied())?;
+    }
+    // A file without entries is of no use: its name may be wanted, its room is.
+    let empty: Vec<EntrySeq> = recovered.files.keys().copied().filter(|first| *first > recovered.last).collect();
+    for first in empty {
+        if let Some(file) = recovered.files.remove(&first) {
+            disk.remove(&file.name).map_err(JournalError::disk("remove an empty file"))?;
         }
     }
-    sync_dir(&settings.dir).map_err(JournalError::disk("flush its directory"))?;
-    let used = files.values().filter_map(|path| fs::metadata(path).ok()).map(|meta| meta.len()).sum();
-    Ok(Recovered { lock, files, used, last, damage, gaps })
+    disk.sync().map_err(JournalError::disk("flush its directory"))?;
+    Ok(recovered)
+}
+
+impl Recovered {
+    /// Reads one file. What `follower`, the first entry of the next file, starts with does not count here: it was written
+    /// there again because its flush failed here.
+    fn read(&mut self, disk: &dyn Disk, first: EntrySeq, follower: Option<EntrySeq>) -> Result<(), JournalError> {
+        let name = self.files.get(&first).map(|file| file.name.clone()).unwrap_or_default();
+        let trouble = || JournalError::disk("read a file");
+        let file = disk.open(&name).map_err(trouble())?;
+        // Entries between files are missing too: a file was lost or cut as a whole.
+        self.missing_before(first, &name, 0);
+        let (mut scan, header_intact) = Scan::begin(file, first).map_err(trouble())?;
+        let (mut file_end, mut damaged_at) = (0, None);
+        let counts = |seq: EntrySeq| follower.is_none_or(|follower| seq < follower);
+        loop {
+            match scan.next().map_err(trouble())? {
+                Found::Frame { seq, end, .. } if seq > self.last && counts(seq) => {
+                    if let Some(offset) = damaged_at.take() {
+                        self.missing_before(seq, &name, offset);
+                    }
+                    self.last = seq;
+                    file_end = end;
+                }
+                Found::Frame { .. } => {}
+                // An end with another number would be that of a write before the last one; the frames tell.
+                Found::End { next, .. } if next.0 == self.last.0 + 1 || !counts(next) => break,
+                Found::End { at, .. } | Found::Nothing { at } => {
+                    damaged_at.get_or_insert(at);
+                    if !scan.resume().map_err(trouble())? {
+                        break;
+                    }
+                }
+            }
+        }
+        self.used += file_end;
+        if !header_intact && file_end > 0 {
+            self.damage.push(Damage { file: name.clone(), offset: 0, missing: 0 });
+        }
+        // Where a file follows, what it starts with tells whether anything is missing here.
+        if let Some(offset) = damaged_at.filter(|_| follower.is_none() && (header_intact || file_end > 0)) {
+            self.damage.push(Damage { file: name.clone(), offset, missing: 0 });
+        }
+        if let Some(held) = self.files.get_mut(&first) {
+            held.bytes = file_end;
+        }
+        Ok(())
+    }
+
+    fn missing_before(&mut self, seq: EntrySeq, name: &str, offset: u64) {
+        let missing = seq.0.saturating_sub(self.last.0 + 1);
+        if missing > 0 {
+            self.gaps.insert(EntrySeq(self.last.0 + 1), seq);
+            self.damage.push(Damage { file: name.to_owned(), offset, missing });
+            self.last = EntrySeq(seq.0 - 1);
+        }
+    }
 }
 
 /// One process for each directory: an advisory lock that the system gives up with the process.
-fn take_lock(dir: &Path) -> Result<File, JournalError> {
+pub(super) fn take_lock(dir: &Path) -> Result<File, JournalError> {
+    fs::create_dir_all(dir).map_err(JournalError::disk("make its directory"))?;
     let mut lock = OpenOptions::new()
         .read(true)
         .write(true)
@@ -122,73 +180,4 @@ fn take_lock(dir: &Path) -> Result<File, JournalError> {
         .and_then(|_| lock.write_all(pid.as_bytes()))
         .map_err(JournalError::disk("write its lock"))?;
     Ok(lock)
-}
-
-fn list(dir: &Path) -> std::io::Result<BTreeMap<EntrySeq, PathBuf>> {
-    let mut files = BTreeMap::new();
-    for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
-        let first = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .and_then(|name| name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.parse().ok());
-        if let Some(first) = first {
-            files.insert(EntrySeq(first), path);
-        }
-    }
-    Ok(files)
-}
-
-/// What a file holds from its start on without a flaw.
-struct Scan {
-    /// The last entry.
-    last: EntrySeq,
-    /// The length in bytes up to the end of it.
-    good: u64,
-    /// The file's length in bytes.
-    length: u64,
-}
-
-fn scan(path: &Path, first: EntrySeq) -> std::io::Result<Scan> {
-    let file = File::open(path)?;
-    let length = file.metadata()?.len();
-    let mut scan = Scan { last: EntrySeq(first.0.saturating_sub(1)), good: 0, length };
-    let mut reader = BufReader::with_capacity(1 << 20, file);
-    let mut header = [0_u8; FILE_HEADER_LEN];
-    if length < FILE_HEADER_LEN as u64 {
-        return Ok(scan);
-    }
-    reader.read_exact(&mut header)?;
-    if !frame::is_file_header(&header) {
-        return Ok(scan);
-    }
-    scan.good = FILE_HEADER_LEN as u64;
-    let mut payload = Vec::new();
-    while length - scan.good >= (FRAME_HEADER_LEN + FRAME_TRAILER_LEN) as u64 {
-        let mut bytes = [0_u8; FRAME_HEADER_LEN];
-        reader.read_exact(&mut bytes)?;
-        let Some(header) = Header::read(bytes) else { break };
-        if header.seq.0 != scan.last.0 + 1 || header.frame_len() > length - scan.good {
-            break;
-        }
-        payload.resize(header.length, 0);
-        reader.read_exact(&mut payload)?;
-        let mut crc = [0_u8; FRAME_TRAILER_LEN];
-        reader.read_exact(&mut crc)?;
-        if !header.matches(&payload, crc) {
-            break;
-        }
-        scan.last = header.seq;
-        scan.good += header.frame_len();
-    }
-    Ok(scan)
-}
-
-fn cut(path: &Path, scan: &Scan) -> std::io::Result<()> {
-    if scan.good == scan.length {
-        return Ok(());
-    }
-    let file = OpenOptions::new().write(true).open(path)?;
-    file.set_len(scan.good)?;
-    file.sync_all()
 }

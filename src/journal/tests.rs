@@ -87,29 +87,99 @@ async fn a_note_is_flushed_by_itself_when_nobody_else_pays() {
     tokio::time::timeout(NOTE_DELAY * 20, flushed.wait_for(|seq| seq.0 == 1)).await.unwrap().unwrap();
 }
 
-#[tokio::test]
-async fn a_tail_cut_at_any_byte_loses_only_what_was_cut() {
-    let dir = tempfile::tempdir().unwrap();
-    let large = Settings { file_bytes: 1 << 20, ..settings(dir.path()) };
+/// A journal of four entries in one file, as it was left, and where each entry ends.
+async fn four_entries(large: &Settings) -> (Vec<u8>, Vec<u64>) {
     let journal = Journal::open(large.clone()).unwrap().journal;
-    let mut ends = vec![0_u64];
-    let path = recovery::path_of(dir.path(), EntrySeq(1));
+    let mut ends = Vec::new();
     for number in 0..4 {
         journal.record(vec![intent(number, "SELECT 1", true)]).await.unwrap();
-        ends.push(fs::metadata(&path).unwrap().len());
+        ends.push(journal.used_bytes());
     }
     journal.close().await;
-    let whole = fs::read(&path).unwrap();
-    for cut in 0..=whole.len() {
-        let other = tempfile::tempdir().unwrap();
-        fs::write(recovery::path_of(other.path(), EntrySeq(1)), &whole[..cut]).unwrap();
-        let opened = Journal::open(Settings { dir: other.path().to_owned(), ..large.clone() }).unwrap();
-        let kept = ends.iter().filter(|end| **end > 16 && **end <= cut as u64).count();
-        assert_eq!(opened.last.0, kept as u64, "cut at {cut}");
-        assert_eq!(opened.damage.is_empty(), cut == 16 || ends.contains(&(cut as u64)), "cut at {cut}");
-        opened.journal.record(vec![intent(99, "SELECT 2", true)]).await.unwrap();
-        assert_eq!(everything(&opened.journal).len(), kept + 1, "cut at {cut}");
+    (fs::read(large.dir.join(recovery::name_of(EntrySeq(1)))).unwrap(), ends)
+}
+
+async fn reopened(bytes: &[u8], large: &Settings) -> (u64, Vec<Damage>, Vec<Entry>) {
+    let other = tempfile::tempdir().unwrap();
+    fs::write(other.path().join(recovery::name_of(EntrySeq(1))), bytes).unwrap();
+    let opened = Journal::open(Settings { dir: other.path().to_owned(), ..large.clone() }).unwrap();
+    opened.journal.record(vec![intent(99, "SELECT 2", true)]).await.unwrap();
+    let entries = everything(&opened.journal);
+    opened.journal.close().await;
+    (opened.last.0, opened.damage, entries)
+}
+
+#[tokio::test]
+async fn a_file_cut_at_any_byte_loses_only_what_was_cut_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let large = Settings { file_bytes: 4096, ..settings(dir.path()) };
+    let (whole, ends) = four_entries(&large).await;
+    let last_end = usize::try_from(*ends.last().unwrap()).unwrap();
+    for cut in (0..=last_end + frame::END_LEN).chain([whole.len()]) {
+        let kept = ends.iter().filter(|end| **end <= cut as u64).count();
+        let (last, damage, entries) = reopened(&whole[..cut], &large).await;
+        assert_eq!(last, kept as u64, "cut at {cut}");
+        assert_eq!(entries.len(), kept + 1, "cut at {cut}");
+        let says_so = !damage.is_empty();
+        let whole_or_empty = cut >= last_end + frame::END_LEN || kept == 0 && cut < frame::FILE_HEADER_LEN;
+        assert_eq!(says_so, !whole_or_empty, "cut at {cut}: {damage:?}");
     }
+}
+
+#[tokio::test]
+async fn a_byte_damaged_anywhere_costs_the_entry_it_is_in_and_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let large = Settings { file_bytes: 4096, ..settings(dir.path()) };
+    let (whole, ends) = four_entries(&large).await;
+    let last_end = usize::try_from(*ends.last().unwrap()).unwrap();
+    for at in 0..last_end + frame::END_LEN {
+        let mut broken = whole.clone();
+        broken[at] ^= 0x55;
+        let hit =
+            (at >= frame::FILE_HEADER_LEN).then(|| ends.iter().position(|end| at < usize::try_from(*end).unwrap()));
+        let (_, damage, entries) = reopened(&broken, &large).await;
+        let lost = usize::from(matches!(hit, Some(Some(_))));
+        assert_eq!(entries.len(), 5 - lost, "damaged at {at}");
+        assert_eq!(damage.len(), 1, "damaged at {at}: {damage:?}");
+        let between = matches!(hit, Some(Some(entry)) if entry < 3);
+        assert_eq!(damage[0].missing, u64::from(between), "damaged at {at}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_lost_as_a_whole_is_missed_and_the_rest_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(settings(dir.path())).unwrap().journal;
+    for number in 0..60 {
+        journal.record(vec![intent(number, &"x".repeat(400), true)]).await.unwrap();
+    }
+    let files: Vec<u64> = journal.shared.files().keys().map(|first| first.0).collect();
+    journal.close().await;
+    let (lost, next) = (files[1], files[2]);
+    fs::remove_file(dir.path().join(recovery::name_of(EntrySeq(lost)))).unwrap();
+    let opened = Journal::open(settings(dir.path())).unwrap();
+    assert_eq!(opened.damage.iter().map(|damage| damage.missing).sum::<u64>(), next - lost);
+    assert_eq!(everything(&opened.journal).len() as u64, 60 - (next - lost));
+}
+
+#[tokio::test]
+async fn files_are_used_again_and_what_they_held_does_not_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut written = 0;
+    for _ in 0..5 {
+        let opened = Journal::open(settings(dir.path())).unwrap();
+        assert_eq!((opened.last.0, opened.damage), (written, Vec::new()));
+        for _ in 0..40 {
+            opened.journal.record(vec![intent(written, &"x".repeat(300), true)]).await.unwrap();
+            written += 1;
+        }
+        opened.journal.free_before(EntrySeq(written)).await.unwrap();
+        let last = everything(&opened.journal).pop().unwrap();
+        assert_eq!(last, intent(written - 1, &"x".repeat(300), true));
+        opened.journal.close().await;
+    }
+    let names: Vec<String> = FolderDisk::new(dir.path().to_owned()).list().unwrap();
+    assert!(names.len() <= 1 + 2 + 3, "files pile up: {names:?}");
 }
 
 #[tokio::test]

@@ -1,16 +1,16 @@
 //! Group commit: one thread appends what has queued up, flushes once, and wakes the waiters in order.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
-use std::path::PathBuf;
+use std::fs::File;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
-use super::recovery::{Recovered, path_of, sync_dir};
+use super::disk::{Disk, DiskFile};
+use super::recovery::{HeldFile, Recovered, name_of};
+use super::spares::Spares;
 use super::{JournalError, NOTE_DELAY, Settings, frame};
 use crate::model::EntrySeq;
 
@@ -23,8 +23,8 @@ const UNFLUSHED_NOTES: usize = 1 << 20;
 /// What the writer is asked.
 #[derive(Debug)]
 pub(super) enum Request {
-    /// Write, flush, answer.
-    Append { payloads: Vec<Vec<u8>>, reply: oneshot::Sender<Result<EntrySeq, JournalError>> },
+    /// Write, flush, answer. `closing` entries may use the room that is kept for them.
+    Append { payloads: Vec<Vec<u8>>, closing: bool, reply: oneshot::Sender<Result<EntrySeq, JournalError>> },
     /// Write; somebody's flush takes it along.
     Note { payloads: Vec<Vec<u8>> },
     /// Remove whole files before an entry.
@@ -37,37 +37,43 @@ pub(super) enum Request {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) settings: Settings,
-    /// Bytes of all files.
+    pub(super) disk: Arc<dyn Disk>,
+    /// Bytes that hold entries.
     pub(super) used: AtomicU64,
-    files: Mutex<BTreeMap<EntrySeq, PathBuf>>,
-    gaps: Vec<EntrySeq>,
+    files: Mutex<BTreeMap<EntrySeq, HeldFile>>,
+    gaps: BTreeMap<EntrySeq, EntrySeq>,
 }
 
 impl Shared {
-    /// First entry → path, of every file.
-    pub(super) fn files(&self) -> MutexGuard<'_, BTreeMap<EntrySeq, PathBuf>> {
+    /// First entry → file, of every file that holds entries.
+    pub(super) fn files(&self) -> MutexGuard<'_, BTreeMap<EntrySeq, HeldFile>> {
         // The map is never left half-changed, so a poisoned lock holds good data.
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether entries before this file's first were found missing at start.
-    pub(super) fn was_damaged_before(&self, first: EntrySeq) -> bool {
-        self.gaps.contains(&first)
+    /// If this entry was found missing at start: the next that is there.
+    pub(super) fn gap(&self, entry: EntrySeq) -> Option<EntrySeq> {
+        let (_, there) = self.gaps.range(..=entry).next_back()?;
+        (*there > entry).then_some(*there)
     }
 }
 
 type Started = (Arc<Shared>, mpsc::Sender<Request>, watch::Receiver<EntrySeq>);
 
-/// Starts the writer's thread.
-pub(super) fn start(settings: Settings, recovered: Recovered, queue: usize) -> Result<Started, JournalError> {
-    let shared = Arc::new(Shared {
-        settings,
-        used: AtomicU64::new(recovered.used),
-        files: Mutex::new(recovered.files),
-        gaps: recovered.gaps,
-    });
+/// Starts the writer's thread. It holds the lock as long as it runs.
+pub(super) fn start(
+    settings: Settings,
+    disk: Arc<dyn Disk>,
+    recovered: Recovered,
+    lock: Option<File>,
+    queue: usize,
+) -> Result<Started, JournalError> {
+    let Recovered { files, spares, used, last, gaps, .. } = recovered;
+    let spares = Spares::new(Arc::clone(&disk), settings.file_bytes, spares);
+    let (used, files) = (AtomicU64::new(used), Mutex::new(files));
+    let shared = Arc::new(Shared { settings, disk, used, files, gaps });
     let (requests, inbox) = mpsc::channel(queue);
-    let (flushed, watcher) = watch::channel(recovered.last);
+    let (flushed, watcher) = watch::channel(last);
     let clock = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
@@ -76,13 +82,14 @@ pub(super) fn start(settings: Settings, recovered: Recovered, queue: usize) -> R
         shared: Arc::clone(&shared),
         inbox,
         flushed,
-        written: recovered.last,
+        written: last,
         file: None,
+        spares,
         notes: Vec::new(),
         notes_bytes: 0,
         notes_due: None,
         buffer: Vec::new(),
-        _lock: recovered.lock,
+        _lock: lock,
     };
     std::thread::Builder::new()
         .name("journal".to_owned())
@@ -99,21 +106,25 @@ struct Writer {
     written: EntrySeq,
     /// The file being written. None before the first write and after a failure.
     file: Option<Current>,
+    spares: Spares,
     /// Notes that were written and not flushed yet.
     notes: Vec<Vec<u8>>,
     notes_bytes: usize,
     notes_due: Option<Instant>,
     buffer: Vec<u8>,
-    _lock: File,
+    _lock: Option<File>,
 }
 
 /// The file being written.
 struct Current {
-    file: File,
-    /// Its length in bytes.
-    length: u64,
-    /// Its length in bytes at the last flush.
+    file: Box<dyn DiskFile>,
+    first: EntrySeq,
+    /// Where the next frame goes.
+    offset: u64,
+    /// Where the next frame went at the last flush.
     flushed: u64,
+    /// Its length in bytes: beyond it, writing changes metadata.
+    length: u64,
 }
 
 /// Who waits for a flush: how many entries of the batch are theirs and earlier, and where the answer goes.
@@ -148,14 +159,14 @@ impl Writer {
     fn take(&mut self, first: Request) -> Option<oneshot::Sender<()>> {
         let mut waiters: Waiters = Vec::new();
         let mut batch: Vec<(Vec<u8>, bool)> = Vec::new();
-        let mut bytes = 0;
-        let mut count = 0;
+        let (mut bytes, mut count, mut closings) = (0, 0, true);
         let mut request = Some(first);
         let mut closing = None;
         while let Some(now) = request.take() {
             match now {
-                Request::Append { payloads, reply } => {
+                Request::Append { payloads, closing, reply } => {
                     count += payloads.len() as u64;
+                    closings &= closing;
                     bytes += payloads.iter().map(Vec::len).sum::<usize>();
                     batch.extend(payloads.into_iter().map(|payload| (payload, false)));
                     waiters.push((count, reply));
@@ -178,14 +189,15 @@ impl Writer {
             }
         }
         if !batch.is_empty() {
-            self.write_batch(batch, waiters);
+            self.write_batch(batch, waiters, closings);
         }
         closing
     }
 
-    fn write_batch(&mut self, batch: Vec<(Vec<u8>, bool)>, waiters: Waiters) {
+    fn write_batch(&mut self, batch: Vec<(Vec<u8>, bool)>, waiters: Waiters, closings: bool) {
         let count = batch.len() as u64;
-        let wrote = self.write(batch.iter().map(|(payload, _)| payload.as_slice()));
+        let payloads: Vec<&[u8]> = batch.iter().map(|(payload, _)| payload.as_slice()).collect();
+        let wrote = self.write(&payloads, closings);
         for (payload, note) in batch {
             if note {
                 self.notes_bytes += payload.len();
@@ -213,10 +225,10 @@ impl Writer {
             }
         }
         if let Some(current) = self.file.as_mut() {
-            if let Err(error) = current.file.sync_data() {
+            if let Err(error) = current.file.flush() {
                 return self.fail(&JournalError::disk("flush")(error), waiters);
             }
-            current.flushed = current.length;
+            current.flushed = current.offset;
         }
         self.notes.clear();
         self.notes_bytes = 0;
@@ -227,19 +239,13 @@ impl Writer {
             // A waiter that has gone does not take its entry with it.
             reply.send(Ok(EntrySeq(before + upto))).ok();
         }
-        self.roll_if_full();
     }
 
     /// Nothing since the last flush counts. The file is given up; what was noted is written again into the next.
     fn fail(&mut self, error: &JournalError, waiters: Waiters) {
         tracing::error!(%error, "the journal refused; statements are refused until it takes entries again");
         if let Some(current) = self.file.take() {
-            // What was answered with an error should not be found at the next start. Should this fail too, the next
-            // file's first entry says where the old file's end is.
-            let cut = current.file.set_len(current.flushed).and_then(|()| current.file.sync_all());
-            if cut.is_ok() {
-                self.shared.used.fetch_sub(current.length - current.flushed, Ordering::Relaxed);
-            }
+            self.give_up(current);
         }
         self.written = *self.flushed.borrow();
         self.notes_due = (!self.notes.is_empty()).then(|| Instant::now() + NOTE_DELAY);
@@ -248,102 +254,136 @@ impl Writer {
         }
     }
 
+    /// What was answered with an error should not be found at the next start, so the end is put where the last flush left
+    /// it. Should this fail too, the next file's first entry says where this one's end is.
+    fn give_up(&self, current: Current) {
+        let Current { mut file, first, offset, flushed, .. } = current;
+        let mut end = Vec::new();
+        frame::put_end(&mut end, first, EntrySeq(self.flushed.borrow().0 + 1));
+        if let Err(error) = file.write_at(&end, flushed).and_then(|()| file.flush()) {
+            tracing::warn!(%error, "the failed file could not be ended; the next one tells its end");
+        }
+        self.account(first, flushed, offset);
+    }
+
     fn rewrite_notes(&mut self) -> Result<(), JournalError> {
         let notes = std::mem::take(&mut self.notes);
-        let wrote = self.write_frames(notes.iter().map(Vec::as_slice));
+        let payloads: Vec<&[u8]> = notes.iter().map(Vec::as_slice).collect();
+        let wrote = self.write_frames(&payloads, true);
         self.notes = notes;
         wrote
     }
 
-    fn write<'a>(&mut self, payloads: impl Iterator<Item = &'a [u8]>) -> Result<(), JournalError> {
+    fn write(&mut self, payloads: &[&[u8]], closings: bool) -> Result<(), JournalError> {
         if self.file.is_none() && !self.notes.is_empty() {
             self.rewrite_notes()?;
         }
-        self.write_frames(payloads)
+        self.write_frames(payloads, closings)
     }
 
-    fn write_frames<'a>(&mut self, payloads: impl Iterator<Item = &'a [u8]>) -> Result<(), JournalError> {
+    fn write_frames(&mut self, payloads: &[&[u8]], closings: bool) -> Result<(), JournalError> {
+        let bytes: usize = payloads.iter().map(|payload| payload.len() + frame::END_LEN).sum();
+        let fits = |current: &Current| {
+            let empty = current.offset == frame::FILE_HEADER_LEN as u64;
+            empty || current.offset + (bytes + frame::END_LEN) as u64 <= current.length
+        };
+        if self.file.as_ref().is_some_and(|current| !fits(current)) {
+            // What was noted in it must be on disk before anything in the next: entries are found in order.
+            self.commit_before_roll()?;
+        }
         if self.file.is_none() {
-            self.file = Some(self.next_file()?);
+            self.file = Some(self.next_file(closings)?);
         }
-        let mut seq = self.written;
         let mut buffer = std::mem::take(&mut self.buffer);
+        let wrote = self.write_through(&mut buffer, payloads);
         buffer.clear();
-        let mut wrote = Ok(());
-        for payload in payloads {
-            seq = EntrySeq(seq.0 + 1);
-            frame::put(&mut buffer, seq, payload);
-            if buffer.len() >= BATCH_BYTES {
-                wrote = wrote.and_then(|()| self.write_bytes(&buffer));
-                buffer.clear();
-            }
-        }
-        wrote = wrote.and_then(|()| self.write_bytes(&buffer));
         // A large statement's buffer is given back; a usual one is kept for the next batch.
         if buffer.capacity() <= 2 * BATCH_BYTES {
             self.buffer = buffer;
         }
-        wrote?;
+        wrote
+    }
+
+    fn write_through(&mut self, buffer: &mut Vec<u8>, payloads: &[&[u8]]) -> Result<(), JournalError> {
+        let Some(current) = self.file.as_mut() else { return Err(JournalError::Closed) };
+        let mut seq = self.written;
+        let before = current.offset;
+        for payload in payloads {
+            seq = EntrySeq(seq.0 + 1);
+            frame::put(buffer, current.first, seq, payload);
+            if buffer.len() >= BATCH_BYTES {
+                current.file.write_at(buffer, current.offset).map_err(JournalError::disk("write"))?;
+                current.offset += buffer.len() as u64;
+                buffer.clear();
+            }
+        }
+        let frames = buffer.len() as u64;
+        frame::put_end(buffer, current.first, EntrySeq(seq.0 + 1));
+        current.file.write_at(buffer, current.offset).map_err(JournalError::disk("write"))?;
+        current.offset += frames;
+        let (first, after) = (current.first, current.offset);
+        self.account(first, after, before);
         self.written = seq;
         Ok(())
     }
 
-    fn write_bytes(&mut self, bytes: &[u8]) -> Result<(), JournalError> {
-        let Some(current) = self.file.as_mut() else { return Err(JournalError::Closed) };
-        current.file.write_all(bytes).map_err(JournalError::disk("write"))?;
-        current.length += bytes.len() as u64;
-        self.shared.used.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+    /// A file's entries took `before` bytes and take `after` now.
+    fn account(&self, first: EntrySeq, after: u64, before: u64) {
+        if let Some(held) = self.shared.files().get_mut(&first) {
+            held.bytes = after;
+        }
+        self.shared.used.fetch_add(after, Ordering::Relaxed);
+        self.shared.used.fetch_sub(before, Ordering::Relaxed);
+    }
+
+    fn commit_before_roll(&mut self) -> Result<(), JournalError> {
+        let Some(mut current) = self.file.take() else { return Ok(()) };
+        if let Err(error) = current.file.flush() {
+            self.file = Some(current);
+            return Err(JournalError::disk("flush")(error));
+        }
+        self.notes.clear();
+        self.notes_bytes = 0;
+        self.notes_due = None;
+        self.flushed.send_replace(self.written);
         Ok(())
     }
 
     /// The file to go on with; every run and every failure starts one.
-    fn next_file(&self) -> Result<Current, JournalError> {
+    fn next_file(&mut self, closings: bool) -> Result<Current, JournalError> {
         let first = EntrySeq(self.written.0 + 1);
-        let path = path_of(&self.shared.settings.dir, first);
-        // A file of this name can only hold entries that were never confirmed.
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&path)
-            .map_err(JournalError::disk("make a file"))?;
-        let header = frame::file_header();
-        file.write_all(&header).map_err(JournalError::disk("write"))?;
-        file.sync_all().map_err(JournalError::disk("flush"))?;
-        sync_dir(&self.shared.settings.dir).map_err(JournalError::disk("flush its directory"))?;
-        self.shared.used.fetch_add(header.len() as u64, Ordering::Relaxed);
-        self.shared.files().insert(first, path);
-        let length = header.len() as u64;
-        Ok(Current { file, length, flushed: length })
-    }
-
-    fn roll_if_full(&mut self) {
-        let full = self.file.as_ref().is_some_and(|current| current.length >= self.shared.settings.file_bytes);
-        if full {
-            // The next write makes the next file; a failure to make it fails that write.
-            self.file = None;
-        }
+        let name = name_of(first);
+        let mut file = self.spares.take(&name, closings).map_err(JournalError::disk("make a file"))?;
+        let mut start = frame::file_header(first).to_vec();
+        let offset = start.len() as u64;
+        frame::put_end(&mut start, first, first);
+        file.write_at(&start, 0).map_err(JournalError::disk("write"))?;
+        file.flush().map_err(JournalError::disk("flush"))?;
+        self.shared.disk.sync().map_err(JournalError::disk("flush its directory"))?;
+        let length = file.length().map_err(JournalError::disk("measure a file"))?;
+        self.shared.files().insert(first, HeldFile { name, bytes: offset });
+        self.shared.used.fetch_add(offset, Ordering::Relaxed);
+        Ok(Current { file, first, offset, flushed: offset, length })
     }
 
     fn free(&mut self, keep: EntrySeq) -> Result<usize, JournalError> {
-        let freeable: Vec<(EntrySeq, PathBuf)> = {
+        let freeable: Vec<(EntrySeq, HeldFile)> = {
             let files = self.shared.files();
             let followers = files.keys().skip(1);
             files
                 .iter()
                 .zip(followers)
                 .filter(|(_, follower)| **follower <= keep)
-                .map(|((first, path), _)| (*first, path.clone()))
+                .map(|((first, held), _)| (*first, held.clone()))
                 .collect()
         };
-        for (first, path) in &freeable {
-            let length = fs::metadata(path).map_or(0, |meta| meta.len());
-            fs::remove_file(path).map_err(JournalError::disk("remove a file"))?;
+        for (first, held) in &freeable {
+            self.spares.give(&held.name).map_err(JournalError::disk("free a file"))?;
             self.shared.files().remove(first);
-            self.shared.used.fetch_sub(length, Ordering::Relaxed);
+            self.shared.used.fetch_sub(held.bytes, Ordering::Relaxed);
         }
         if !freeable.is_empty() {
-            sync_dir(&self.shared.settings.dir).map_err(JournalError::disk("flush its directory"))?;
+            self.shared.disk.sync().map_err(JournalError::disk("flush its directory"))?;
         }
         Ok(freeable.len())
     }

@@ -1,0 +1,143 @@
+//! Reading one file frame by frame, over whatever lies between them.
+//!
+//! A frame that is not intact is searched past, byte by byte, for the next one that is: the CRC and the file's own number
+//! in it make a chance find as unlikely as any other undetected damage. So damage costs what it hit and nothing behind it.
+
+use std::io;
+
+use super::disk::DiskFile;
+use super::frame::{self, FILE_HEADER_LEN, FRAME_HEADER_LEN, FRAME_MAGIC, FRAME_TRAILER_LEN, Header};
+use crate::model::EntrySeq;
+
+/// Read ahead, in bytes: many entries a system call.
+const READ_AHEAD: usize = 256 << 10;
+
+/// One file, read from its start on.
+#[derive(Debug)]
+pub(super) struct Scan {
+    file: Box<dyn DiskFile>,
+    first: EntrySeq,
+    /// Where the next frame is looked for.
+    offset: u64,
+    buffer: Vec<u8>,
+    /// The offset of the buffer's first byte.
+    buffered: u64,
+}
+
+/// What was found next.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// An intact frame.
+    Frame { seq: EntrySeq, payload: Vec<u8>, end: u64 },
+    /// The end that the writer wrote; `at` is where it begins.
+    End { next: EntrySeq, at: u64 },
+    /// Nothing intact stands at this offset.
+    Nothing { at: u64 },
+}
+
+impl Scan {
+    /// Starts behind the header of the file that starts with entry `first`, and says whether the header is intact: its
+    /// frames carry the same number, so they count without it.
+    pub(super) fn begin(file: Box<dyn DiskFile>, first: EntrySeq) -> io::Result<(Self, bool)> {
+        let mut scan = Self { file, first, offset: 0, buffer: Vec::new(), buffered: 0 };
+        let header = scan.at::<FILE_HEADER_LEN>(0)?;
+        scan.offset = FILE_HEADER_LEN as u64;
+        Ok((scan, header == Some(frame::file_header(first))))
+    }
+
+    /// The frame or the end at the present place. Does not move on from nothing.
+    pub(super) fn next(&mut self) -> io::Result<Found> {
+        let at = self.offset;
+        let Some((header, payload)) = self.intact(at)? else { return Ok(Found::Nothing { at }) };
+        if header.ends {
+            return Ok(Found::End { next: header.seq, at });
+        }
+        self.offset = at + header.frame_len();
+        Ok(Found::Frame { seq: header.seq, payload, end: self.offset })
+    }
+
+    /// Moves to the next intact frame behind the present place; false if there is none.
+    pub(super) fn resume(&mut self) -> io::Result<bool> {
+        let mut at = self.offset + 1;
+        while let Some(candidate) = self.find_magic(at)? {
+            if self.intact(candidate)?.is_some_and(|(header, _)| !header.ends) {
+                self.offset = candidate;
+                return Ok(true);
+            }
+            at = candidate + 1;
+        }
+        Ok(false)
+    }
+
+    /// Where two bytes like a frame's first stand, from an offset on.
+    fn find_magic(&mut self, from: u64) -> io::Result<Option<u64>> {
+        let mut at = from;
+        loop {
+            let mut buffer = std::mem::take(&mut self.buffer);
+            buffer.resize(READ_AHEAD, 0);
+            let got = self.fill(at, &mut buffer)?;
+            buffer.truncate(got);
+            let found = buffer.windows(FRAME_MAGIC.len()).position(|two| two == FRAME_MAGIC);
+            (self.buffer, self.buffered) = (buffer, at);
+            match found {
+                Some(offset) => return Ok(Some(at + offset as u64)),
+                None if got < READ_AHEAD => return Ok(None),
+                None => at += (got - 1) as u64,
+            }
+        }
+    }
+
+    /// Forgets what was read ahead: the file has been written since.
+    pub(super) fn refresh(&mut self) {
+        self.buffer.clear();
+    }
+
+    fn intact(&mut self, at: u64) -> io::Result<Option<(Header, Vec<u8>)>> {
+        let Some(header) = self.at::<FRAME_HEADER_LEN>(at)?.and_then(Header::read) else { return Ok(None) };
+        if at + header.frame_len() > self.file.length()? {
+            return Ok(None);
+        }
+        let mut payload = vec![0_u8; header.length];
+        let Some(()) = self.read(at + FRAME_HEADER_LEN as u64, &mut payload)? else { return Ok(None) };
+        let Some(crc) = self.at::<FRAME_TRAILER_LEN>(at + (FRAME_HEADER_LEN + header.length) as u64)? else {
+            return Ok(None);
+        };
+        Ok(header.matches(self.first, &payload, crc).then_some((header, payload)))
+    }
+
+    fn at<const N: usize>(&mut self, offset: u64) -> io::Result<Option<[u8; N]>> {
+        let mut bytes = [0_u8; N];
+        Ok(self.read(offset, &mut bytes)?.map(|()| bytes))
+    }
+
+    /// Reads exactly; nothing if the file ends before.
+    fn read(&mut self, offset: u64, to: &mut [u8]) -> io::Result<Option<()>> {
+        let from = offset.checked_sub(self.buffered).and_then(|from| usize::try_from(from).ok());
+        if let Some(part) = from.and_then(|from| self.buffer.get(from..from.checked_add(to.len())?)) {
+            to.copy_from_slice(part);
+            return Ok(Some(()));
+        }
+        if to.len() >= READ_AHEAD {
+            return Ok((self.fill(offset, to)? == to.len()).then_some(()));
+        }
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.resize(READ_AHEAD, 0);
+        let got = self.fill(offset, &mut buffer)?;
+        buffer.truncate(got);
+        (self.buffer, self.buffered) = (buffer, offset);
+        Ok(self.buffer.get(..to.len()).map(|part| to.copy_from_slice(part)))
+    }
+
+    fn fill(&self, offset: u64, to: &mut [u8]) -> io::Result<usize> {
+        let mut got = 0;
+        while let Some(rest) = to.get_mut(got..).filter(|rest| !rest.is_empty()) {
+            match self.file.read_at(rest, offset + got as u64) {
+                Ok(0) => break,
+                Ok(count) => got += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(got)
+    }
+}
