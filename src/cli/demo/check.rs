@@ -160,9 +160,7 @@ mod tests {
         let params: Vec<Value> = said
             .values
             .iter()
-            .map(|value| {
-                json!({ "position": 1, "type_oid": 25, "format": "text", "value": value, "is_null": false })
-            })
+            .map(|value| json!({ "position": 1, "type_oid": 25, "format": "text", "value": value, "is_null": false }))
             .collect();
         json!({
             "reference": format!("K7Q4M2XKDT.{number}"), "session_id": "K7Q4M2XKDT", "statement_seq": number,
