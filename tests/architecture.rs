@@ -61,6 +61,8 @@ const DOORS: &[(&str, &[&str])] = &[
     ("datafusion", &["archive"]),
     ("object_store", &["store", "archive"]),
     ("axum", &["cli"]),
+    ("tokio_postgres", &["cli"]),
+    ("tokio_postgres_rustls", &["cli"]),
     ("clap", &["cli"]),
 ];
 

@@ -194,6 +194,11 @@ fn verify_full(key: &str, ca_file: Option<&Path>, problems: &mut Problems) -> Op
     problems.take(&key, gateway::tls::connector(given)).map(gateway::UpstreamTls::VerifyFull)
 }
 
+/// The configured issuer, trusted though it is a development issuer: for the demo, whose own it is, and for nobody else.
+pub(super) fn trusting_development(config: &Config) -> IssuerSettings {
+    IssuerSettings { allow_development: true, ..issuer_settings(config) }
+}
+
 fn issuer_settings(config: &Config) -> IssuerSettings {
     let (issuer, identity) = (&config.issuer, &config.identity);
     IssuerSettings {

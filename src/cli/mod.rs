@@ -40,6 +40,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::DemoArgs),
     Serve(serve::ServeArgs),
     Query(query::QueryArgs),
     Replay(replay::ReplayArgs),
@@ -109,6 +110,7 @@ pub fn main() -> ExitCode {
     };
     let globals = &arguments.globals;
     match &arguments.command {
+        Command::Demo(args) => demo::run(args, globals).into(),
         Command::Serve(args) => serve::run(args, globals).into(),
         Command::Query(args) => query::run(args, globals).into(),
         Command::Replay(args) => replay::run(args, globals).into(),

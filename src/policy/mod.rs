@@ -103,6 +103,11 @@ impl Policy {
         &self.version
     }
 
+    /// How many rules there are.
+    pub fn rules(&self) -> usize {
+        self.rules.policies().count()
+    }
+
     /// The schema that rules are checked against, for people who write rules.
     pub fn schema_text() -> &'static str {
         SCHEMA
