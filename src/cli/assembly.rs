@@ -16,6 +16,8 @@ use crate::policy::Policy;
 use crate::ship::ShipSettings;
 use crate::store::{AzureCredential, AzureSettings, Secret, StoreSettings};
 
+/// How many files a full journal has at least.
+const FILES_AT_LEAST: u64 = 8;
 /// The folder in the journal's that holds certificates made by ourselves.
 const CERTIFICATES: &str = "tls";
 
@@ -252,7 +254,8 @@ pub(super) fn journal_settings(journal: &config::Journal) -> journal::Settings {
         dir: journal.path.clone(),
         max_bytes: journal.max,
         refuse_new_sessions_at: journal.max / 100 * u64::from(journal.refuse_new_sessions_at),
-        file_bytes: journal::Settings::FILE_BYTES,
+        // Room comes back by whole files, and never that of the file being written: a journal that is one file stays full.
+        file_bytes: journal::Settings::FILE_BYTES.min(journal.max / FILES_AT_LEAST),
     }
 }
 
