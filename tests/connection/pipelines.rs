@@ -210,6 +210,25 @@ fn a_name_that_sql_gave_anew_is_not_recorded_as_what_it_was() {
         let rows = hansard.archive().query_until(&sql, |rows| !rows.is_empty());
         assert_eq!(rows, [json!({ "text": "", "kind": "unparsed" })], "{application}");
     }
+    // Cursors and portals share their names.
+    for (application, swap) in [
+        ("cursor", vec!["close p", "declare p cursor for select 'new'"]),
+        ("cursor-at-once", vec!["commit; begin; declare p cursor for select 'new'"]),
+        ("cursor-quoted", vec!["close all", "declare \"p\" scroll cursor for select 'new'"]),
+    ] {
+        let mut raw = Raw::sign_in(&hansard.login("dev", application));
+        raw.talk(&query("begin"));
+        raw.talk(&[parse("a", "select 'old'"), bind("p", "a"), bind("q", "a"), sync()].concat());
+        let mut pipeline: Vec<u8> = swap.iter().flat_map(|text| query(text)).collect();
+        pipeline.extend([execute("p", 0), sync()].concat());
+        raw.send(&pipeline);
+        let said: Vec<Message> = (0..=swap.len()).flat_map(|_| raw.until_ready()).collect();
+        assert_eq!(values(&said), ["new"], "{application}: {said:?}");
+        let sql =
+            format!("select text, kind from statements where application = '{application}' and request = 'execute'");
+        let rows = hansard.archive().query_until(&sql, |rows| !rows.is_empty());
+        assert_eq!(rows, [json!({ "text": "", "kind": "unparsed" })], "{application}");
+    }
     // Giving up one name does not unsettle the others.
     let mut raw = Raw::sign_in(&hansard.login("dev", "deallocated-one"));
     raw.talk(&[parse("a", "select 'old'"), parse("other", "select 'other'"), sync()].concat());

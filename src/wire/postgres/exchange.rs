@@ -221,6 +221,15 @@ impl Exchange {
         None
     }
 
+    /// Whether what a name stands for hangs on a statement without an answer. In this batch, whose answers cannot be waited
+    /// for, only a statement that is all about names counts.
+    fn doubt(&self, which: impl Fn(&Changes) -> &Renames) -> Option<Since> {
+        match self.unanswered(|changes| *which(changes) != Renames::No)? {
+            Since::EarlierBatch => Some(Since::EarlierBatch),
+            Since::ThisBatch => self.unanswered(|changes| matches!(which(changes), Renames::One(_))),
+        }
+    }
+
     /// Takes a whole frame of the client.
     ///
     /// # Errors
@@ -304,15 +313,10 @@ impl Exchange {
             return Ok(Request::Wait(frame));
         }
         if !bind.statement.is_empty() {
-            match self.unanswered(|changes| changes.names != Renames::No) {
+            match self.doubt(|changes| &changes.names) {
                 Some(Since::EarlierBatch) => return Ok(Request::Wait(frame)),
-                // Its answer is not to be had before that of this Bind.
-                Some(Since::ThisBatch)
-                    if self.unanswered(|changes| matches!(changes.names, Renames::One(_))).is_some() =>
-                {
-                    self.statements.remove(&bind.statement);
-                }
-                _ => {}
+                Some(Since::ThisBatch) => self.statements.remove(&bind.statement),
+                None => {}
             }
         }
         if self.portals.len() >= MAX_NAMES {
@@ -337,6 +341,13 @@ impl Exchange {
         let name = message::execute(&frame)?;
         if self.portals.unsettled(&name, self.batch) {
             return Ok(Request::Wait(frame));
+        }
+        if !name.is_empty() {
+            match self.doubt(|changes| &changes.portals) {
+                Some(Since::EarlierBatch) => return Ok(Request::Wait(frame)),
+                Some(Since::ThisBatch) => self.portals.remove(&name),
+                None => {}
+            }
         }
         let portal = self.portals.get(&name).map(|slot| Arc::clone(&slot.value));
         let params = portal.as_deref().map(Portal::params).unwrap_or_default();

@@ -32,38 +32,52 @@ pub struct Changes {
     pub(super) reading: bool,
     /// Which prepared statements there are, and so what their names stand for.
     pub(super) names: Renames,
+    /// Which portals there are: a cursor of SQL is one.
+    pub(super) portals: Renames,
 }
 
-/// What a statement does to the names of prepared statements.
+/// What a statement does to the names of prepared statements, or of portals.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Renames {
     /// Nothing that is known of.
     No,
     /// Perhaps something; the command tags will say.
     Perhaps,
-    /// `PREPARE` or `DEALLOCATE` of this name; nothing if the name was not found in the text.
+    /// `PREPARE`, `DEALLOCATE` or `DECLARE` of this name; nothing if the name was not found in the text.
     One(Option<Name>),
 }
 
 impl Changes {
     /// What an allowed statement changes.
     pub fn of(facts: &Facts, text: &SqlText) -> Self {
+        let one = || Renames::One(named(text).filter(|_| facts.statement_count == 1));
         let names = match facts.kind {
-            Kind::Prepare => Renames::One(named(text).filter(|_| facts.statement_count == 1)),
+            Kind::Prepare => one(),
             // `DISCARD` is a command of the session's.
             Kind::Several | Kind::Unparsed | Kind::Session => Renames::Perhaps,
             _ => Renames::No,
         };
-        Self { reading: facts.effects.iter().any(|effect| effect.action == Action::SetUnsafe), names }
+        let portals = match facts.kind {
+            Kind::Cursor if declares(text) || facts.statement_count > 1 => one(),
+            Kind::Several | Kind::Unparsed => Renames::Perhaps,
+            _ => Renames::No,
+        };
+        Self { reading: facts.effects.iter().any(|effect| effect.action == Action::SetUnsafe), names, portals }
     }
 
     /// Whether it changes anything.
     pub(super) fn any(&self) -> bool {
-        self.reading || self.names != Renames::No
+        self.reading || self.names != Renames::No || self.portals != Renames::No
     }
 }
 
-/// The name in `PREPARE name …` and `DEALLOCATE [PREPARE] name`, folded as the server folds it. Nothing for any text that
+/// Whether a text on cursors is not plainly one that uses or closes them.
+fn declares(text: &SqlText) -> bool {
+    let verb = text.text().and_then(|text| text.split_ascii_whitespace().next());
+    !verb.is_some_and(|verb| ["fetch", "move", "close"].iter().any(|word| verb.eq_ignore_ascii_case(word)))
+}
+
+/// The name in `PREPARE name …`, `DEALLOCATE [PREPARE] name` and `DECLARE name …`, folded as the server folds it. Nothing for any text that
 /// is not as plain as that, and for `DEALLOCATE ALL`, whose tag says so.
 fn named(text: &SqlText) -> Option<Name> {
     let text = text.text()?.trim_matches(|letter: char| letter.is_ascii_whitespace() || letter == ';');
@@ -72,7 +86,7 @@ fn named(text: &SqlText) -> Option<Name> {
     let mut word = words.next()?;
     if verb.eq_ignore_ascii_case("deallocate") && word.eq_ignore_ascii_case("prepare") {
         word = words.next().unwrap_or(word);
-    } else if !verb.eq_ignore_ascii_case("prepare") && !verb.eq_ignore_ascii_case("deallocate") {
+    } else if !["prepare", "deallocate", "declare"].iter().any(|known| verb.eq_ignore_ascii_case(known)) {
         return None;
     }
     let word = word.split('(').next()?;
@@ -219,6 +233,7 @@ mod tests {
             ("deallocate a--x", None),
             ("deallocate U&\"a\"", None),
             ("deallocate \"a\"\"b\"", None),
+            ("declare C cursor for select 1", Some("c")),
             ("select 1", None),
         ] {
             assert_eq!(named(&SqlText::from(text)), name.map(Name::from), "{text}");

@@ -103,8 +103,8 @@ impl Exchange {
             return Err(Violation(UNASKED));
         };
         run.tag(tag);
-        let names = run.changes.names.clone();
-        self.renamed(tag, names);
+        let (names, portals) = (run.changes.names.clone(), run.changes.portals.clone());
+        self.renamed(tag, names, portals);
         self.copying_in = false;
         self.end_execute(OutcomeStatus::Ok, now);
         Ok(())
@@ -112,10 +112,12 @@ impl Exchange {
 
     /// SQL gives up and gives the same names as the protocol. A name that it gave is not known to stand for anything: its
     /// text was not this session's to see.
-    fn renamed(&mut self, tag: &str, names: Renames) {
-        match (tag, names) {
-            ("DEALLOCATE" | "PREPARE", Renames::One(Some(name))) => self.statements.remove(&name),
-            ("DEALLOCATE" | "PREPARE" | "DEALLOCATE ALL" | "DISCARD ALL", _) => self.statements.forget_named(),
+    fn renamed(&mut self, tag: &str, names: Renames, portals: Renames) {
+        match (tag, names, portals) {
+            ("DEALLOCATE" | "PREPARE", Renames::One(Some(name)), _) => self.statements.remove(&name),
+            ("DEALLOCATE" | "PREPARE" | "DEALLOCATE ALL" | "DISCARD ALL", ..) => self.statements.forget_named(),
+            ("DECLARE CURSOR", _, Renames::One(Some(name))) => self.portals.remove(&name),
+            ("DECLARE CURSOR", ..) => self.portals.forget_named(),
             _ => {}
         }
     }
