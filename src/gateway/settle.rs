@@ -1,5 +1,6 @@
 //! Judging and recording: what a client's frames ask for becomes intents, and bytes leave against permits only.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -65,6 +66,8 @@ pub(super) struct Judge<'a> {
     session: &'a Session,
     statements: u64,
     preparations: u64,
+    /// What the rules said, by what was asked; used only where they say the same again.
+    remembered: HashMap<(Facts, char), Decision>,
     /// What was judged and not sent yet.
     pub(super) batch: Batch,
 }
@@ -78,7 +81,7 @@ struct Judged {
 
 impl<'a> Judge<'a> {
     pub(super) fn new(site: &'a Site, session: &'a Session) -> Self {
-        Self { site, session, statements: 0, preparations: 0, batch: Batch::default() }
+        Self { site, session, statements: 0, preparations: 0, remembered: HashMap::new(), batch: Batch::default() }
     }
 
     /// How many statements the session has had.
@@ -135,17 +138,34 @@ impl<'a> Judge<'a> {
     }
 
     /// Facts of the text, unless they are known already, and what the rules say.
-    fn decide(&self, known: Option<Arc<Facts>>, text: &SqlText, exchange: &Exchange) -> Judged {
+    fn decide(&mut self, known: Option<Arc<Facts>>, text: &SqlText, exchange: &Exchange) -> Judged {
         let facts = match exchange.unreadable() {
             Some(problem) => Arc::new(Facts::unparsed(problem)),
             None => known.unwrap_or_else(|| self.site.memory.facts.read(text)),
         };
         let transaction = exchange.transaction();
+        let decision = self.ask(&facts, transaction);
+        Judged { facts, decision, transaction }
+    }
+
+    /// What the rules say. Person, place and client are the session's own, so where no rule asks for the time the answer
+    /// hangs on the facts and the transaction only, and texts that differ in nothing else share it.
+    fn ask(&mut self, facts: &Facts, transaction: char) -> Decision {
+        let policy = &self.site.policy;
+        let question = policy.steady().then(|| (Facts { fingerprint: None, ..facts.clone() }, transaction));
+        if let Some(known) = question.as_ref().and_then(|question| self.remembered.get(question)) {
+            return known.clone();
+        }
         let principal = &self.session.principal;
         let moment = moment(principal, &self.session.peer, self.site.clock.now(), transaction);
-        let place = self.site.place(&self.session.database);
-        let decision = self.site.policy.decide(principal, &place, &moment, &facts);
-        Judged { facts, decision, transaction }
+        let decision = policy.decide(principal, &self.site.place(&self.session.database), &moment, facts);
+        if let Some(question) = question {
+            if self.remembered.len() >= MAX_REMEMBERED {
+                self.remembered.clear();
+            }
+            self.remembered.insert(question, decision.clone());
+        }
+        decision
     }
 
     /// A `Query` or an `Execute`.
@@ -225,6 +245,9 @@ impl<'a> Judge<'a> {
         }))
     }
 }
+
+/// Questions whose answers a session remembers; an application asks some dozens.
+const MAX_REMEMBERED: usize = 1_024;
 
 const NOTHING_SENT: &str = "Nothing was sent to the database.";
 const UNSEEN: &str = "the text of this prepared statement or cursor was not seen by hansard";

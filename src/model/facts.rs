@@ -142,7 +142,7 @@ pub struct Effect {
 }
 
 /// What was understood of a statement. The same text always gives the same facts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Facts {
     /// The kind.
     pub kind: Kind,

@@ -70,6 +70,7 @@ pub struct Policy {
     schema: Schema,
     authorizer: Authorizer,
     spoken_of: schemas::SpokenOf,
+    steady: bool,
     version: String,
 }
 
@@ -88,6 +89,7 @@ impl Policy {
         let schema = load::schema().map_err(|problem| vec![problem])?;
         let rules = load::rules(files, &schema)?;
         let spoken_of = schemas::SpokenOf::by(&rules);
+        let steady = !rules.policies().any(asks_for_the_moment);
         let mut hash = Sha256::new();
         for (_, text) in files {
             // With the length before it, so that moving a rule to the next file is another version.
@@ -95,7 +97,7 @@ impl Policy {
             hash.update(text);
         }
         let version = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { rules, schema, authorizer: Authorizer::new(), spoken_of, version })
+        Ok(Self { rules, schema, authorizer: Authorizer::new(), spoken_of, steady, version })
     }
 
     /// SHA-256 of the texts in the order of the files, in hexadecimal.
@@ -106,6 +108,12 @@ impl Policy {
     /// How many rules there are.
     pub fn rules(&self) -> usize {
         self.rules.policies().count()
+    }
+
+    /// Whether the same question has the same answer as long as a session lives: no rule asks for the time or the age of
+    /// the token. Then answers may be remembered.
+    pub fn steady(&self) -> bool {
+        self.steady
     }
 
     /// The schema that rules are checked against, for people who write rules.
@@ -297,6 +305,23 @@ fn full_name(object: &Object) -> String {
         Some(schema) => format!("{schema}.{}", object.name),
         None => object.name.clone(),
     }
+}
+
+/// Whether a rule asks for something that changes by itself. One whose tree cannot be had may.
+fn asks_for_the_moment(rule: &cedar_policy::Policy) -> bool {
+    /// The attributes of `context` that change by themselves; `schemas/policy.cedarschema` has them all.
+    const CHANGING: &[&str] = &["now", "hour", "weekday", "token_age_seconds"];
+    fn asks(tree: &serde_json::Value) -> bool {
+        match tree {
+            serde_json::Value::Object(fields) => {
+                let attribute = fields.get("attr").and_then(serde_json::Value::as_str);
+                attribute.is_some_and(|attribute| CHANGING.contains(&attribute)) || fields.values().any(asks)
+            }
+            serde_json::Value::Array(items) => items.iter().any(asks),
+            _ => false,
+        }
+    }
+    rule.to_json().map_or(true, |tree| asks(&tree))
 }
 
 #[cfg(test)]

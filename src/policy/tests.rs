@@ -310,3 +310,19 @@ fn every_action_of_the_model_is_in_the_schema() {
         assert!(load(&text).is_ok(), "{}", action.as_str());
     }
 }
+
+#[test]
+fn only_rules_that_ask_for_no_time_give_answers_to_remember() {
+    let steady = |rule: &str| Policy::load(&[("t.cedar".to_owned(), rule.to_owned())]).unwrap().steady();
+    assert!(steady("permit (principal, action, resource);"));
+    assert!(steady("permit (principal, action == Action::\"select\", resource) when { context.has_where };"));
+    for asks in [
+        "context.hour < 18",
+        "context.weekday < 6",
+        "context.token_age_seconds < 60",
+        "context.now < datetime(\"2030-01-01\")",
+    ] {
+        let rule = format!("permit (principal, action == Action::\"select\", resource) when {{ {asks} }};");
+        assert!(!steady(&rule), "{asks}");
+    }
+}

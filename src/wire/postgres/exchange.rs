@@ -126,6 +126,8 @@ pub struct Exchange {
     stopped_by: Option<Reference>,
     parameters: Parameters,
     done: Vec<Outcome>,
+    /// What completed in a batch that is not committed yet: the commit at its `Sync` can still fail.
+    settling: Vec<Outcome>,
     /// The last moment that was told.
     now: Timestamp,
 }
@@ -155,6 +157,7 @@ impl Exchange {
             stopped_by: None,
             parameters: Parameters::default(),
             done: Vec::new(),
+            settling: Vec::new(),
             now: Timestamp(0),
         };
         for (name, value) in parameters {
@@ -474,6 +477,7 @@ impl Exchange {
 
     /// The session is over: what was still running has an unknown end.
     pub fn finish(&mut self, now: Timestamp) -> Vec<Outcome> {
+        self.done.append(&mut self.settling);
         for pending in std::mem::take(&mut self.pending) {
             if let Pending::Query(_, run) | Pending::Execute(run) = pending {
                 let status = if run.failed() { run.failure() } else { OutcomeStatus::Unknown };

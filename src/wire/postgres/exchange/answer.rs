@@ -125,7 +125,16 @@ impl Exchange {
     /// Ends an `Execute` at the front; a `Query` ends with `ReadyForQuery` only.
     fn end_execute(&mut self, status: OutcomeStatus, now: Timestamp) {
         if let Some(Pending::Execute(run)) = self.pop(|front| matches!(front, Pending::Execute(_))) {
-            self.done.push(run.end(status, now));
+            self.settling.push(run.end(status, now));
+        }
+    }
+
+    /// The commit at a `Sync` failed: what the batch did outside of a transaction was undone, and the last of it is where
+    /// the record says so.
+    fn commit_failed(&mut self, sqlstate: Option<&str>) {
+        if let Some(last) = self.settling.last_mut() {
+            last.status = OutcomeStatus::Error;
+            last.sqlstate = sqlstate.map(str::to_owned);
         }
     }
 
@@ -164,6 +173,7 @@ impl Exchange {
             Some(Pending::Query(batch, run)) if run.answered() => *batch,
             _ => return Err(Violation(UNASKED)),
         };
+        self.done.append(&mut self.settling);
         if let Some(Pending::Query(_, run)) = self.pending.pop_front() {
             let status = if run.failed() { run.failure() } else { OutcomeStatus::Ok };
             self.done.push(run.end(status, now));
@@ -188,8 +198,11 @@ impl Exchange {
                     return Reply::Replace(answer);
                 }
             }
-            None | Some(Pending::Sync(_)) => {}
+            None => {}
+            Some(Pending::Sync(_)) if fatal => {}
+            Some(Pending::Sync(_)) => self.commit_failed(sqlstate.as_deref()),
             Some(_) => {
+                self.done.append(&mut self.settling);
                 match self.pending.pop_front() {
                     Some(Pending::Execute(mut run)) => {
                         run.fail(sqlstate.clone());

@@ -418,3 +418,23 @@ fn ends_of_copy_that_nobody_began_are_not_kept() {
     }
     assert!(!session.exchange.crowded() && session.exchange.pending.is_empty());
 }
+
+#[test]
+fn a_statement_whose_commit_fails_at_sync_did_not_end_well() {
+    let mut session = Session::new();
+    session.parse("", "INSERT INTO deferred VALUES (1)");
+    session.bind("", "");
+    session.execute("");
+    session.bind("", "");
+    session.execute("");
+    session.sync();
+    session.server(b'1', b"");
+    session.server(b'2', b"");
+    session.server(b'C', b"INSERT 0 1\0");
+    session.server(b'2', b"");
+    session.server(b'C', b"INSERT 0 1\0");
+    assert_eq!(session.ends(), [], "it is not known before the commit");
+    assert_eq!(session.fails("23505"), Reply::Pass);
+    session.server(b'Z', b"I");
+    assert_eq!(session.ends(), [(1, OutcomeStatus::Ok), (2, OutcomeStatus::Error)]);
+}
