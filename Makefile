@@ -22,8 +22,9 @@ setup-test: ## installs what the tests need: that, and pinned test parts from Py
 build: ## builds the program for use: target/release/hansard
 	$(CARGO) build --release --locked
 
-demo: setup-demo build ## sets up, builds and runs the demo; ARGS=--exit ends it after its story
-	target/release/hansard demo $(ARGS)
+demo: setup-demo ## sets up, builds and runs the demo; ARGS=--exit ends it after its story
+	$(CARGO) build --locked
+	@target/debug/hansard demo $(ARGS)
 
 lint: ## checks formatting and lints
 	$(CARGO) fmt --check

@@ -47,6 +47,7 @@ const WIRE_TAKES_FROM_JOURNAL: &[&str] = &["Permit"];
 const DOORS: &[(&str, &[&str])] = &[
     ("tokio::net", &["gateway", "cli"]),
     ("tokio_rustls", &["gateway"]),
+    ("socket2", &["gateway"]),
     ("rcgen", &["gateway", "cli"]),
     ("reqwest", &["identity"]),
     ("jsonwebtoken", &["identity", "cli"]),

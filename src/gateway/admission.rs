@@ -115,6 +115,12 @@ impl Door<'_> {
         self.turn_away(Why::bare(refusal, "no_tls")).await
     }
 
+    /// A client that was asked for its token and said nothing.
+    pub(super) async fn without_answer(&self) -> Refusal {
+        let refusal = Refusal::fatal("28P01", format!("no token came in time (ref {})", self.id));
+        self.turn_away(Why::bare(refusal, "missing")).await
+    }
+
     /// A client that sent something else where its token was due.
     pub(super) async fn without_token(&self, flaw: &Violation) -> Refusal {
         if flaw.0 == TOO_LONG {

@@ -60,10 +60,25 @@ const LINGER_LIMIT: Duration = Duration::from_secs(2);
 /// Bytes dropped at a time meanwhile.
 const LINGER_CHUNK: usize = 16 << 10;
 
+/// After so long without a byte, a peer is asked whether it is still there; and when it is not, it is known to be gone
+/// after some two minutes. Without, a session whose peer vanished would be held for ever.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_TRIES: u32 = 6;
+
+/// Settings of either end's socket: no delay, because statements are small and somebody waits for each; keep-alive.
+pub(super) fn prepare(socket: &TcpStream) -> std::io::Result<()> {
+    socket.set_nodelay(true)?;
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time(KEEPALIVE)
+        .with_interval(KEEPALIVE_INTERVAL)
+        .with_retries(KEEPALIVE_TRIES);
+    socket2::SockRef::from(socket).set_tcp_keepalive(&keepalive)
+}
+
 /// Answers requests for encryption and reads the startup packet.
 pub(super) async fn greet(socket: TcpStream, address: SocketAddr, site: &Site) -> Result<Greeted, ClientError> {
-    // Statements are small and somebody waits for each; a failure only makes them slower.
-    socket.set_nodelay(true).ok();
+    prepare(&socket)?;
     let mut socket: Box<dyn Socket> = Box::new(socket);
     let mut tls_version = None;
     let mut buffer = BytesMut::new();

@@ -64,7 +64,10 @@ async fn converse(mut client: Client, site: &Site, stop: &CancellationToken) {
             tracing::info!(client = %client.peer.address, %error, "a connection ended before its token");
             return;
         }
-        Some(Err(_elapsed)) => return client.refuse(&Refusal::fatal("28P01", "no token came in time")).await,
+        Some(Err(_elapsed)) => {
+            let refusal = door(&client, site).without_answer().await;
+            return client.refuse(&refusal).await;
+        }
         None => return client.refuse(&Refusal::fatal("57P03", "the recorder is being stopped")).await,
     };
     let admitted = door(&client, site).admit(credential).await;

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use super::client::Socket;
+use super::client::{Socket, prepare};
 use super::{Target, UpstreamTls};
 use crate::wire::Violation;
 use crate::wire::postgres::frame::{Framer, Side, Step};
@@ -81,7 +81,7 @@ pub(super) async fn cancel(target: &Target, pid: i32, secret: &[u8]) -> Result<(
 
 async fn dial(target: &Target) -> Result<Box<dyn Socket>, UpstreamError> {
     let mut socket = TcpStream::connect((target.host.as_str(), target.port)).await?;
-    socket.set_nodelay(true)?;
+    prepare(&socket)?;
     let UpstreamTls::VerifyFull(config) = &target.tls else { return Ok(Box::new(socket)) };
     socket.write_all(&handshake::ssl_request()).await?;
     // Exactly one byte is read: what follows it belongs to TLS.
