@@ -8,7 +8,7 @@ use crate::wire::postgres::handshake::Startup;
 use crate::wire::postgres::message::Refusal;
 use crate::wire::postgres::parameters;
 
-use super::Site;
+use super::{Site, counters};
 
 /// What a client may do once it is in.
 #[derive(Debug)]
@@ -29,15 +29,15 @@ pub(super) struct Door<'a> {
 /// What goes into the record of a refused login, beside what the door knows.
 struct Why {
     refusal: Refusal,
-    cause: String,
+    cause: &'static str,
     principal: Option<Principal>,
     rules: Vec<RuleId>,
     policy_version: Option<String>,
 }
 
 impl Why {
-    fn bare(refusal: Refusal, cause: &str) -> Self {
-        Self { refusal, cause: cause.to_owned(), principal: None, rules: Vec::new(), policy_version: None }
+    fn bare(refusal: Refusal, cause: &'static str) -> Self {
+        Self { refusal, cause, principal: None, rules: Vec::new(), policy_version: None }
     }
 }
 
@@ -56,7 +56,7 @@ impl Door<'_> {
             Ok(parameters) => parameters,
             Err(error) => {
                 let refusal = Refusal::fatal("0A000", format!("{error} (ref {})", self.id));
-                let why = Why { principal: Some(principal), ..Why::bare(refusal, "startup_parameter") };
+                let why = Why { principal: Some(principal), ..Why::bare(refusal, counters::STARTUP_PARAMETER) };
                 return Err(self.turn_away(why).await);
             }
         };
@@ -71,7 +71,7 @@ impl Door<'_> {
             refusal.detail = decision.message;
             let why = Why {
                 refusal,
-                cause: "denied".to_owned(),
+                cause: counters::DENIED,
                 principal: Some(principal),
                 rules: decision.rules,
                 policy_version: Some(decision.policy_version),
@@ -101,6 +101,7 @@ impl Door<'_> {
             Ok(_) => Ok(Admitted { session, parameters }),
             Err(error) => {
                 tracing::error!(%error, session = %self.id, "a session was refused: it could not be recorded");
+                self.site.counters.session_unrecorded();
                 let text = format!("recording is not possible right now, so no session can start (ref {})", self.id);
                 Err(Refusal::fatal("57P03", text))
             }
@@ -111,7 +112,7 @@ impl Door<'_> {
     pub(super) async fn without_tls(&self) -> Refusal {
         let text = format!("this server takes connections over TLS only (ref {})", self.id);
         let refusal = Refusal::fatal("28000", text).hint(Some("Connect with sslmode=require or stricter.".to_owned()));
-        self.turn_away(Why::bare(refusal, "no_tls")).await
+        self.turn_away(Why::bare(refusal, counters::NO_TLS)).await
     }
 
     /// The database that the client asks for, by the name that it has at the target. As at a server, a client that names
@@ -134,6 +135,7 @@ impl Door<'_> {
     /// Records a refusal before it goes down. That it could not be recorded is no reason to let somebody in.
     async fn turn_away(&self, why: Why) -> Refusal {
         let Why { refusal, cause, principal, rules, policy_version } = why;
+        self.site.counters.refused(cause);
         let refused = LoginRefused {
             session: self.id,
             node: self.site.node.clone(),
@@ -145,7 +147,7 @@ impl Door<'_> {
             database: Some(self.database()),
             database_user: Some(self.site.target.credentials.user.clone()),
             sqlstate: refusal.sqlstate.to_owned(),
-            cause,
+            cause: cause.to_owned(),
             rules: rules.into_iter().map(|rule| rule.0).collect(),
             policy_version,
         };

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::admission::{Admitted, Door};
 use super::client::{Client, Greeted, greet};
+use super::counters::LATE;
 use super::relay::{End, Ends};
 use super::upstream::{Upstream, UpstreamError};
 use super::{Site, cancel, relay, upstream};
@@ -47,6 +48,7 @@ fn door<'a>(client: &'a Client, site: &'a Site) -> Door<'a> {
 async fn converse(mut client: Client, site: &Site, stop: &CancellationToken) {
     if let Err(error) = site.journal.room_for_session() {
         tracing::error!(%error, "a session was refused: there is no room to record it");
+        site.counters.session_unrecorded();
         let text = "recording is not possible right now, so no session can start";
         return client.refuse(&Refusal::fatal("57P03", text)).await;
     }
@@ -56,13 +58,17 @@ async fn converse(mut client: Client, site: &Site, stop: &CancellationToken) {
             tracing::info!(client = %client.peer.address, %error, "a connection ended before its token");
             return;
         }
-        Err(_elapsed) => return client.refuse(&Refusal::fatal("28P01", "no token came in time")).await,
+        Err(_elapsed) => {
+            site.counters.refused(LATE);
+            return client.refuse(&Refusal::fatal("28P01", "no token came in time")).await;
+        }
     };
     let admitted = door(&client, site).admit(credential).await;
     let Admitted { session, parameters } = match admitted {
         Ok(admitted) => admitted,
         Err(refusal) => return client.refuse(&refusal).await,
     };
+    let _open = site.counters.session_opened();
     tracing::info!(session = %session.id, target = session.target, client = %session.peer.address, "session opened");
     let end = match upstream::connect(&site.target, &session.database, &parameters).await {
         Ok(upstream) => attend(client, upstream, &session, site, stop).await,
