@@ -1,6 +1,8 @@
 //! Hansard itself: the built program on a configuration of the test's, and its archive as a stranger reads it.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,6 +20,9 @@ use super::{Azurite, Container, Folder, Issuer, Login, Postgres, free_port, outp
 
 /// How long a clean stop may take: sessions end, the last segment is shipped.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long an answer about its health may take.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long a statement may take to be in the archive; segments of the tests are cut each second.
 const SHIP_LIMIT: Duration = Duration::from_secs(30);
@@ -44,6 +49,8 @@ pub(crate) struct Hansard {
     running: Option<Leash>,
     starts: u32,
     port: u16,
+    /// Where counters and health are told.
+    metrics: Option<u16>,
     issuer: &'static Issuer,
     store: Store,
     folder: Folder,
@@ -56,8 +63,18 @@ impl Hansard {
         Self::start_with(store, &rules, Issuer::shared())
     }
 
+    /// Starts one as [`Hansard::start`] does that tells counters and health, with a journal of at most `journal_max`.
+    pub(crate) fn start_watched(store: Store, journal_max: &str) -> Self {
+        let rules = fs::read_to_string(repository("tests/support/rules.cedar")).unwrap();
+        Self::start_as(store, &rules, Issuer::shared(), Some((free_port(), journal_max)))
+    }
+
     /// Starts one before the shared PostgreSQL.
     pub(crate) fn start_with(store: Store, rules: &str, issuer: &'static Issuer) -> Self {
+        Self::start_as(store, rules, issuer, None)
+    }
+
+    fn start_as(store: Store, rules: &str, issuer: &'static Issuer, watched: Option<(u16, &str)>) -> Self {
         let folder = Folder::new("node");
         let port = free_port();
         fs::create_dir(folder.join("rules")).unwrap();
@@ -66,8 +83,15 @@ impl Hansard {
             fs::write(folder.join(name), secret).unwrap();
             fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o600)).unwrap();
         }
-        fs::write(folder.join("hansard.toml"), config(&folder, &store, issuer, port)).unwrap();
-        let mut hansard = Self { running: None, starts: 0, port, issuer, store, folder };
+        let mut text = config(&folder, &store, issuer, port);
+        if let Some((port, max)) = watched {
+            // [telemetry] is the last section.
+            text += &format!("metrics = {{ address = \"127.0.0.1:{port}\" }}\n");
+            text = text.replace("[journal]\n", &format!("[journal]\nmax = \"{max}\"\n"));
+        }
+        fs::write(folder.join("hansard.toml"), text).unwrap();
+        let metrics = watched.map(|(port, _)| port);
+        let mut hansard = Self { running: None, starts: 0, port, metrics, issuer, store, folder };
         hansard.start_again();
         hansard
     }
@@ -89,6 +113,26 @@ impl Hansard {
     pub(crate) fn kill(&mut self) {
         let code = self.running.take().unwrap().end(Signal::KILL, STOP_LIMIT);
         assert_eq!(code, 128 + 9, "it ended otherwise before:\n{}", self.log());
+    }
+
+    /// Asks it about its health: the status, the kind of the content and the content; nothing if nobody answers.
+    pub(crate) fn ask(&self, path: &str) -> Option<(u16, String, String)> {
+        let port = self.metrics.unwrap();
+        let mut socket = TcpStream::connect(("127.0.0.1", port)).ok()?;
+        socket.set_read_timeout(Some(ANSWER_LIMIT)).unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n");
+        socket.write_all(request.as_bytes()).ok()?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        let status = head.split(' ').nth(1)?.parse().unwrap();
+        let kind = head.lines().find_map(|line| line.strip_prefix("content-type: ")).unwrap_or_default();
+        Some((status, kind.to_owned(), body.to_owned()))
+    }
+
+    /// Sends SIGTERM and does not wait.
+    pub(crate) fn begin_to_stop(&self) {
+        rustix::process::kill_process(self.running.as_ref().unwrap().pid(), Signal::TERM).unwrap();
     }
 
     /// SIGTERM, and the code that it ended with.
