@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::journal::Journal;
 use crate::journal::JournalError;
-use crate::model::{Clock, EntrySeq, NodeName, SegmentNo};
+use crate::model::{Clock, EntrySeq, NodeName, SegmentNo, Timestamp};
 use crate::segment::SegmentError;
 use crate::store::{Store, StoreError};
 
@@ -63,9 +63,11 @@ impl Default for ShipSettings {
     }
 }
 
-/// How far shipping has come.
+/// How far shipping has come. What is counted is counted since the shipper began to run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ShipStatus {
+    /// Whether the journal was looked through: until then, how far the last run had come is not known.
+    pub surveyed: bool,
     /// The last segment that the store confirmed.
     pub shipped: Option<SegmentNo>,
     /// The last entry that it holds.
@@ -74,6 +76,39 @@ pub struct ShipStatus {
     pub failing: Option<String>,
     /// Why shipping has stopped for good.
     pub stopped: Option<String>,
+    /// When the oldest row was made that the store has not confirmed; nothing if there is none.
+    pub oldest: Option<Timestamp>,
+    /// Segments whose end was fixed.
+    pub segments_sealed: u64,
+    /// Segments that the store confirmed.
+    pub segments_shipped: u64,
+    /// Tries to put a file into the store that failed.
+    pub upload_failures: u64,
+    /// How long the first rows of the sealed segments had waited.
+    pub seal_delays: Delays,
+}
+
+/// Delays, counted by length.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Delays {
+    /// How many were at most as long as the bound of the same place in [`Delays::BOUNDS`] and longer than the one before;
+    /// at last, those longer than all bounds.
+    pub counts: [u64; Self::BOUNDS.len() + 1],
+    /// All of them together.
+    pub total: Duration,
+}
+
+impl Delays {
+    /// In seconds: around the usual age of a segment finely, and beyond it as far as an archive may be away.
+    pub const BOUNDS: [u32; 9] = [1, 5, 15, 30, 60, 90, 300, 3_600, 86_400];
+
+    fn count(&mut self, delay: Duration) {
+        let bucket = Self::BOUNDS.iter().position(|bound| delay <= Duration::from_secs((*bound).into()));
+        if let Some(count) = self.counts.get_mut(bucket.unwrap_or(Self::BOUNDS.len())) {
+            *count += 1;
+        }
+        self.total = self.total.saturating_add(delay);
+    }
 }
 
 /// Why shipping stopped. The journal keeps everything that was not shipped.

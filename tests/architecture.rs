@@ -62,6 +62,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("datafusion", &["archive"]),
     ("object_store", &["store", "archive"]),
     ("axum", &["cli"]),
+    ("prometheus_client", &["cli"]),
     ("tokio_postgres", &["cli"]),
     ("tokio_postgres_rustls", &["cli"]),
     ("clap", &["cli"]),

@@ -1,5 +1,6 @@
 //! The configuration made into the parts it describes. Every problem is found before anything is started.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use super::certificate::{SelfSigned, self_signed};
 use super::system::{RandomIds, SystemClock};
 use crate::config::{self, Config, Place, Plain};
 use crate::gateway::tls::ServerConfig;
-use crate::gateway::{self, Memory, Site};
+use crate::gateway::{self, Counters, Memory, Site};
 use crate::identity::{ClaimMap, IssuerSettings, Verifier};
 use crate::journal::{self, Journal};
 use crate::model::{Clock, Ids};
@@ -46,6 +47,8 @@ pub(super) struct Parts {
     pub(super) journal: journal::Settings,
     pub(super) store: StoreSettings,
     pub(super) ship: ShipSettings,
+    /// What the sessions of each target do, counted.
+    pub(super) counters: BTreeMap<String, Arc<Counters>>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) ids: Arc<dyn Ids>,
 }
@@ -88,6 +91,7 @@ pub(super) fn assemble(path: &Path, config: &Config) -> Result<Parts, Vec<String
                 max_bytes: usize::try_from(config.storage.segment_max_size).unwrap_or(usize::MAX),
                 ..ShipSettings::default()
             },
+            counters: config.targets.iter().map(|target| (target.name.clone(), Arc::default())).collect(),
             clock,
             ids: Arc::new(ids),
         }),
@@ -116,6 +120,7 @@ impl Door {
                 (gateway::tls::acceptor(made.cert_pem.as_bytes(), made.key_pem.as_bytes()), Some(made))
             }
         };
+        let counters = parts.counters.get(&target.name).cloned().unwrap_or_default();
         let site = Site {
             node: node.clone(),
             journal: journal.clone(),
@@ -127,6 +132,7 @@ impl Door {
             clock: Arc::clone(&parts.clock),
             ids: Arc::clone(&parts.ids),
             memory: Memory::default(),
+            counters,
         };
         Ok(Opened { site: Arc::new(site), made })
     }

@@ -7,6 +7,7 @@ mod assembly;
 pub mod certificate;
 pub mod demo;
 pub mod exit;
+mod health;
 mod query;
 mod reading;
 mod recorder;

@@ -11,9 +11,10 @@ use tokio_util::task::TaskTracker;
 use super::Globals;
 use super::assembly::{Opened, Parts, assemble};
 use super::exit::Exit;
+use super::health::{HealthServer, Sources};
 use super::recorder::{Needs, Recorder};
 use super::render::say;
-use crate::config::Config;
+use crate::config::{Config, Metrics};
 use crate::gateway::{self, Site};
 use crate::store::Store;
 use crate::telemetry;
@@ -91,6 +92,18 @@ async fn serve(config: &Config, mut parts: Parts) -> Exit {
             return Exit::DependencyAway;
         }
     };
+    let stop = CancellationToken::new();
+    // Before anything that takes time: whoever watches over us is to see that we live.
+    let health = match &config.metrics {
+        None => None,
+        Some(Metrics { address }) => match HealthServer::open(*address, stop.clone()).await {
+            Ok(health) => Some(health),
+            Err(error) => {
+                tracing::error!(%error, %address, "telemetry.metrics: the address cannot be had");
+                return Exit::DependencyAway;
+            }
+        },
+    };
     let needs = Needs {
         journal: parts.journal.clone(),
         store,
@@ -106,13 +119,14 @@ async fn serve(config: &Config, mut parts: Parts) -> Exit {
         }
     };
     let served = match open(config, &mut parts, &recorder).await {
-        Ok(doors) => attend(doors, &parts).await,
+        Ok(doors) => attend(doors, &parts, &recorder, health.as_ref(), stop).await,
         Err(problem) => {
             tracing::error!(problem, "not every listener could be opened");
             Exit::DependencyAway
         }
     };
     recorder.stop().await;
+    drop(health);
     tracing::info!("stopped");
     served
 }
@@ -137,7 +151,13 @@ async fn open(config: &Config, parts: &mut Parts, recorder: &Recorder) -> Result
     Ok(doors)
 }
 
-async fn attend(doors: Doors, parts: &Parts) -> Exit {
+async fn attend(
+    doors: Doors,
+    parts: &Parts,
+    recorder: &Recorder,
+    health: Option<&HealthServer>,
+    stop: CancellationToken,
+) -> Exit {
     if let Err(error) = parts.verifier.warm().await {
         tracing::warn!(%error, "the issuer cannot be reached; nobody can sign in until it can");
     }
@@ -146,7 +166,15 @@ async fn attend(doors: Doors, parts: &Parts) -> Exit {
         tracing::error!("signals cannot be waited for");
         return Exit::Unexpected;
     };
-    let stop = CancellationToken::new();
+    if let Some(health) = health {
+        health.serves(Sources {
+            journal: recorder.journal.clone(),
+            ship: recorder.ship.status(),
+            verifier: Arc::clone(&parts.verifier),
+            counters: parts.counters.clone(),
+            clock: Arc::clone(&parts.clock),
+        });
+    }
     let serving = TaskTracker::new();
     for (listener, site) in doors {
         if let Ok(address) = listener.local_addr() {

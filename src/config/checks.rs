@@ -8,14 +8,15 @@ use toml::de::DeTable;
 
 use super::ends::{listeners, targets};
 use super::file::{
-    Algorithm, File, IdentitySection, IssuerSection, JournalSection, LogLevel, LogSection, TelemetrySection,
+    Algorithm, File, IdentitySection, IssuerSection, JournalSection, LogLevel, LogSection, MetricsSection,
+    TelemetrySection,
 };
 use super::reading::{Findings, Keys, Located, Named, OneOrMany, Surroundings, value_if_any, value_or};
 use super::storage::storage;
 use super::units::{Age, Percent, Size, duration_text};
 use super::urls::web;
-use super::values::{NodeSetting, SecretSection, VERSION, Version, version};
-use super::{Config, Identity, Issuer, Journal, Log, Secret};
+use super::values::{Address, NodeSetting, SecretSection, VERSION, Version, version};
+use super::{Config, Identity, Issuer, Journal, Listener, Log, Metrics, Secret};
 use crate::model::NodeName;
 
 /// What the large issuers sign with unless told otherwise.
@@ -86,7 +87,10 @@ fn assemble(file: File, folder: Folder<'_>, surroundings: Surroundings<'_>, find
     let policy = file.policy.value.and_then(|policy| policy.path.value);
     let journal = journal(file.journal, folder, findings);
     let storage = storage(file.storage, folder, findings);
-    let log = log(file.telemetry);
+    let telemetry = value_or(file.telemetry, TelemetrySection::default());
+    let (log, metrics) = telemetry
+        .map(|telemetry| (log(telemetry.log), metrics(telemetry.metrics, listeners.as_deref(), findings)))
+        .unzip();
     value_or(file.version, Version)?;
     let targets: Option<Vec<_>> = targets?.into_iter().map(|known| known.target).collect();
     Some(Config {
@@ -98,7 +102,8 @@ fn assemble(file: File, folder: Folder<'_>, surroundings: Surroundings<'_>, find
         policy: policy?.0.into_iter().map(|path| folder.path(path)).collect(),
         journal: journal?,
         storage: storage?,
-        log: log?,
+        log: log??,
+        metrics: metrics??,
     })
 }
 
@@ -251,8 +256,20 @@ fn journal(section: Option<Located<JournalSection>>, folder: Folder<'_>, finding
     })
 }
 
-fn log(telemetry: Option<Located<TelemetrySection>>) -> Option<Log> {
-    let log = value_or(telemetry, TelemetrySection::default())?.log;
+fn log(log: Option<Located<LogSection>>) -> Option<Log> {
     let log = value_or(log, LogSection::default())?;
     Some(Log { format: value_if_any(log.format)?, level: value_or(log.level, LogLevel::Info)? })
+}
+
+fn metrics(
+    section: Option<Located<MetricsSection>>,
+    listeners: Option<&[Listener]>,
+    findings: &mut Findings,
+) -> Option<Option<Metrics>> {
+    let Some(section) = value_if_any(section)? else { return Some(None) };
+    let Address(address) = section.address.value?;
+    if let Some(same) = listeners.unwrap_or_default().iter().find(|listener| listener.address == address) {
+        section.address.refuse(format_args!("is that of listener.{} too", same.name), findings);
+    }
+    Some(Some(Metrics { address }))
 }

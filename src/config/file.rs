@@ -307,6 +307,17 @@ section! {
     TelemetrySection {
         /// The log on standard error; never SQL, values or tokens.
         log: Option<Located<LogSection>>,
+        /// Counters and health over plain HTTP: /metrics for Prometheus, /livez and /readyz for whoever starts and stops
+        /// us. Never SQL, values, tokens or names of people. Default: none.
+        metrics: Option<Located<MetricsSection>>,
+    }
+}
+
+section! {
+    /// Counters and health.
+    MetricsSection {
+        /// Address and port; for the network that operators are in, as nobody is asked who they are.
+        address: Located<Address>,
     }
 }
 

@@ -58,6 +58,8 @@ pub struct Config {
     pub storage: Storage,
     /// The log on standard error.
     pub log: Log,
+    /// Where counters and health are told; absent, nowhere.
+    pub metrics: Option<Metrics>,
 }
 
 /// `[issuer.NAME]`
@@ -229,6 +231,13 @@ pub struct Log {
     pub format: Option<LogFormat>,
     /// The least important thing that is said.
     pub level: LogLevel,
+}
+
+/// `[telemetry] metrics`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metrics {
+    /// Address and port.
+    pub address: SocketAddr,
 }
 
 impl Config {

@@ -53,6 +53,7 @@ fn the_least_file_gets_every_default() {
     assert_eq!(config.journal.max, 10 << 30);
     assert_eq!(config.storage.place, Place::Folder("/var/lib/hansard/store".into()));
     assert_eq!(config.log, Log { format: None, level: LogLevel::Info });
+    assert_eq!(config.metrics, None);
 }
 
 #[test]
@@ -252,6 +253,16 @@ fn plain_text_is_for_loopback_at_both_ends() {
 }
 
 #[test]
+fn metrics_have_an_address_of_their_own() {
+    let metrics = |section: &str| format!("{MINIMAL}[telemetry]\nmetrics = {section}\n");
+    let config = parse(&metrics("{ address = \"127.0.0.1:9464\" }")).unwrap();
+    assert_eq!(config.metrics, Some(Metrics { address: "127.0.0.1:9464".parse().unwrap() }));
+    let taken = problems(&metrics("{ address = \"127.0.0.1:6432\" }"));
+    assert_eq!(taken, ["18:23: telemetry.metrics.address: is that of listener.main too"]);
+    assert_eq!(problems(&metrics("{}")), ["18:11: telemetry.metrics: the key \"address\" is missing"]);
+}
+
+#[test]
 fn azure_keys_belong_to_the_proof_they_are_for() {
     let storage = |lines: &str| {
         let text = changed("url = \"file:///var/lib/hansard/store\"", &format!("url = \"az://audit\"\n{lines}"));
@@ -346,7 +357,7 @@ fn the_schema_in_the_tree_is_the_one_the_types_give() {
 fn the_schema_has_exactly_the_keys_that_are_accepted() {
     let schema = schema();
     let sections = sections(&schema);
-    assert_eq!(sections.len(), 20, "{:?}", sections.keys());
+    assert_eq!(sections.len(), 21, "{:?}", sections.keys());
     for (name, section) in sections {
         let text = match name.as_str() {
             "" => "zzzzzz = 1".to_owned(),

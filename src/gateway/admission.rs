@@ -9,7 +9,7 @@ use crate::wire::postgres::message::Refusal;
 use crate::wire::postgres::parameters;
 use crate::wire::{Violation, postgres};
 
-use super::Site;
+use super::{Site, counters};
 
 /// What a client may do once it is in.
 #[derive(Debug)]
@@ -30,15 +30,15 @@ pub(super) struct Door<'a> {
 /// What goes into the record of a refused login, beside what the door knows.
 struct Why {
     refusal: Refusal,
-    cause: String,
+    cause: &'static str,
     principal: Option<Principal>,
     rules: Vec<RuleId>,
     policy_version: Option<String>,
 }
 
 impl Why {
-    fn bare(refusal: Refusal, cause: &str) -> Self {
-        Self { refusal, cause: cause.to_owned(), principal: None, rules: Vec::new(), policy_version: None }
+    fn bare(refusal: Refusal, cause: &'static str) -> Self {
+        Self { refusal, cause, principal: None, rules: Vec::new(), policy_version: None }
     }
 }
 
@@ -57,7 +57,7 @@ impl Door<'_> {
             Ok(parameters) => parameters,
             Err(error) => {
                 let refusal = Refusal::fatal("0A000", format!("{error} (ref {})", self.id));
-                let why = Why { principal: Some(principal), ..Why::bare(refusal, "startup_parameter") };
+                let why = Why { principal: Some(principal), ..Why::bare(refusal, counters::STARTUP_PARAMETER) };
                 return Err(self.turn_away(why).await);
             }
         };
@@ -72,7 +72,7 @@ impl Door<'_> {
             refusal.detail = decision.message;
             let why = Why {
                 refusal,
-                cause: "denied".to_owned(),
+                cause: counters::DENIED,
                 principal: Some(principal),
                 rules: decision.rules,
                 policy_version: Some(decision.policy_version),
@@ -102,6 +102,7 @@ impl Door<'_> {
             Ok(_) => Ok(Admitted { session, parameters }),
             Err(error) => {
                 tracing::error!(%error, session = %self.id, "a session was refused: it could not be recorded");
+                self.site.counters.session_unrecorded();
                 let text = format!("recording is not possible right now, so no session can start (ref {})", self.id);
                 Err(Refusal::fatal("57P03", text))
             }
@@ -112,13 +113,13 @@ impl Door<'_> {
     pub(super) async fn without_tls(&self) -> Refusal {
         let text = format!("this server takes connections over TLS only (ref {})", self.id);
         let refusal = Refusal::fatal("28000", text).hint(Some("Connect with sslmode=require or stricter.".to_owned()));
-        self.turn_away(Why::bare(refusal, "no_tls")).await
+        self.turn_away(Why::bare(refusal, counters::NO_TLS)).await
     }
 
     /// A client that was asked for its token and said nothing.
     pub(super) async fn without_answer(&self) -> Refusal {
         let refusal = Refusal::fatal("28P01", format!("no token came in time (ref {})", self.id));
-        self.turn_away(Why::bare(refusal, "missing")).await
+        self.turn_away(Why::bare(refusal, counters::LATE)).await
     }
 
     /// A client that sent something else where its token was due.
@@ -128,7 +129,7 @@ impl Door<'_> {
         }
         tracing::warn!(reference = %self.id, client = %self.peer.address, %flaw, "login refused");
         let text = format!("a token was expected as the password and something else came (ref {})", self.id);
-        self.turn_away(Why::bare(Refusal::fatal("08P01", text), "protocol_violation")).await
+        self.turn_away(Why::bare(Refusal::fatal("08P01", text), counters::OUT_OF_TURN)).await
     }
 
     /// The database that the client asks for, by the name that it has at the target. As at a server, a client that names
@@ -151,6 +152,7 @@ impl Door<'_> {
     /// Records a refusal before it goes down. That it could not be recorded is no reason to let somebody in.
     async fn turn_away(&self, why: Why) -> Refusal {
         let Why { refusal, cause, principal, rules, policy_version } = why;
+        self.site.counters.refused(cause);
         let refused = LoginRefused {
             session: self.id,
             node: self.site.node.clone(),
@@ -162,7 +164,7 @@ impl Door<'_> {
             database: Some(self.database()),
             database_user: Some(self.site.target.credentials.user.clone()),
             sqlstate: refusal.sqlstate.to_owned(),
-            cause,
+            cause: cause.to_owned(),
             rules: rules.into_iter().map(|rule| rule.0).collect(),
             policy_version,
         };

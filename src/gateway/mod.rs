@@ -9,6 +9,7 @@
 mod admission;
 mod cancel;
 mod client;
+mod counters;
 mod facts;
 mod relay;
 mod session;
@@ -25,6 +26,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use counters::Counters;
 pub use site::{Credentials, Memory, OnTokenExpiry, Site, Target, UpstreamTls};
 
 /// Connections held at a time. Each costs two sockets and some 200 KiB; the usual limit of open files is 1,024 to 65,536.
@@ -53,6 +55,7 @@ pub async fn serve(listener: TcpListener, site: Arc<Site>, stop: CancellationTok
         };
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
             tracing::warn!(client = %address, limit = MAX_CONNECTIONS, "a connection over the limit was closed");
+            site.counters.refused(counters::OVER_LIMIT);
             continue;
         };
         let (site, stop) = (Arc::clone(&site), stop.clone());

@@ -161,6 +161,7 @@ pub(super) async fn run(
     hang_up(&mut client_read, &mut client_write).await;
     let rest = shared.exchange().finish(site.clock.now());
     for outcome in rest {
+        site.counters.statement_ended(outcome.status);
         if let Err(error) = site.journal.note(Entry::Outcome(Box::new(outcome))).await {
             tracing::error!(%error, session = %session.id, "an outcome could not be recorded");
         }
@@ -396,6 +397,7 @@ async fn from_database(
     loop {
         let (out, used, outcomes) = observe(&mut framer, &buffer, site, shared)?;
         for outcome in outcomes {
+            site.counters.statement_ended(outcome.status);
             site.journal.note(Entry::Outcome(Box::new(outcome))).await?;
         }
         if used > 0 {

@@ -48,6 +48,7 @@ fn door<'a>(client: &'a Client, site: &'a Site) -> Door<'a> {
 async fn converse(mut client: Client, site: &Site, stop: &CancellationToken) {
     if let Err(error) = site.journal.room_for_session() {
         tracing::error!(%error, "a session was refused: there is no room to record it");
+        site.counters.session_unrecorded();
         let text = "recording is not possible right now, so no session can start";
         return client.refuse(&Refusal::fatal("57P03", text)).await;
     }
@@ -75,6 +76,7 @@ async fn converse(mut client: Client, site: &Site, stop: &CancellationToken) {
         Ok(admitted) => admitted,
         Err(refusal) => return client.refuse(&refusal).await,
     };
+    let _open = site.counters.session_opened();
     tracing::info!(session = %session.id, target = session.target, client = %session.peer.address, "session opened");
     let end = match upstream::connect(&site.target, &session.database, &parameters).await {
         Ok(upstream) => attend(client, upstream, &session, site, stop).await,

@@ -10,8 +10,8 @@ use super::admission::moment;
 use super::relay::{Lane, RelayError};
 use crate::journal::Permit;
 use crate::model::{
-    Asked, Decision, Entry, Facts, Intent, Kind, Outcome, Prepared, Reference, Request as How, RuleId, Session,
-    SqlText, Statement,
+    Asked, Decision, Entry, Facts, Intent, Kind, Outcome, OutcomeStatus, Prepared, Reference, Request as How, RuleId,
+    Session, SqlText, Statement,
 };
 use crate::wire::Held;
 use crate::wire::postgres::exchange::{Changes, Exchange, Executed, Request};
@@ -36,6 +36,13 @@ enum Item {
     Held { held: Held, reference: Reference, simple: bool },
     /// Stands for a denied statement.
     Denied(Bytes, Reference),
+}
+
+impl Item {
+    /// Whether it stands for something that the client asked for, and not for the protocol's own steps.
+    fn is_judged(&self) -> bool {
+        matches!(self, Self::Held { .. } | Self::Denied(..))
+    }
 }
 
 impl Batch {
@@ -304,6 +311,7 @@ pub(super) async fn settle(batch: &mut Batch, lane: &mut Lane<'_>) -> Result<(),
         Ok(permits) => permits.into_iter(),
         Err(error) => {
             tracing::error!(%error, session = %lane.session, "statements were refused: they could not be recorded");
+            lane.site.counters.statements_unrecorded(items.iter().filter(|item| item.is_judged()).count());
             let sent = withdraw(items, lane);
             return lane.send(sent).await;
         }
@@ -312,7 +320,11 @@ pub(super) async fn settle(batch: &mut Batch, lane: &mut Lane<'_>) -> Result<(),
     let mut out = Vec::with_capacity(items.len());
     for item in items {
         out.push(match item {
-            Item::Pass(bytes) | Item::Sync(bytes) | Item::Denied(bytes, _) => bytes,
+            Item::Pass(bytes) | Item::Sync(bytes) => bytes,
+            Item::Denied(bytes, _) => {
+                lane.site.counters.statement_ended(OutcomeStatus::Denied);
+                bytes
+            }
             Item::Held { held, .. } => {
                 let permit: Permit = permits.next().ok_or(RelayError::Unpermitted)?;
                 held.release(permit).or(Err(RelayError::Unpermitted))?

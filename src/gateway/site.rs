@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio_rustls::rustls::{ClientConfig, ServerConfig};
 
 use super::cancel::Cancels;
+use super::counters::Counters;
 use super::facts::FactsCache;
 use crate::identity::Verifier;
 use crate::journal::Journal;
@@ -92,6 +93,8 @@ pub struct Site {
     pub ids: Arc<dyn Ids>,
     /// What its sessions share while they live.
     pub memory: Memory,
+    /// What they have done; shared with the other listeners of the target.
+    pub counters: Arc<Counters>,
 }
 
 /// What the sessions of a listener share while they live: cancel keys, and the facts of texts.

@@ -6,6 +6,7 @@
 //! * An issuer that is away changes nothing until the keys are [`Pace::keep_when_away`] past their time; from then on
 //!   nobody is let in, because a key that was withdrawn would still be believed.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -60,6 +61,8 @@ pub(super) struct KeyCache {
     current: RwLock<Option<Arc<Fetched>>>,
     /// Held while the issuer is asked: who waits for it finds the answer, and does not ask again.
     gate: Arc<Mutex<Gate>>,
+    /// Whether the last question was answered with keys; also before the first.
+    answered: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -70,7 +73,7 @@ struct Gate {
 
 impl KeyCache {
     pub(super) fn new(source: Source, pace: Pace) -> Self {
-        Self { source, pace, current: RwLock::new(None), gate: Arc::default() }
+        Self { source, pace, current: RwLock::new(None), gate: Arc::default(), answered: true.into() }
     }
 
     /// As if these keys had been fetched just now.
@@ -79,11 +82,17 @@ impl KeyCache {
         let published = Published { keys, development: false, keep: None };
         let fetched = Arc::new(Fetched { published, at: Instant::now() });
         let gate = Gate { ended: Some(Instant::now()), failure: None };
-        Self { source, pace: Pace::default(), current: RwLock::new(Some(fetched)), gate: Arc::new(Mutex::new(gate)) }
+        let (current, gate) = (RwLock::new(Some(fetched)), Arc::new(Mutex::new(gate)));
+        Self { source, pace: Pace::default(), current, gate, answered: true.into() }
     }
 
     pub(super) fn source(&self) -> &Source {
         &self.source
+    }
+
+    /// Whether the last question was answered with keys.
+    pub(super) fn answered(&self) -> bool {
+        self.answered.load(Ordering::Relaxed)
     }
 
     /// Asks the issuer now.
@@ -161,6 +170,7 @@ impl KeyCache {
         let answer = self.source.fetch().await;
         // From the end, not from the start: else those who waited through a timeout would each wait through another.
         gate.ended = Some(Instant::now());
+        self.answered.store(answer.is_ok(), Ordering::Relaxed);
         match answer {
             Ok(published) => {
                 let fetched = Arc::new(Fetched { published, at: Instant::now() });

@@ -150,6 +150,11 @@ impl Verifier {
         Ok(())
     }
 
+    /// The issuers by their names in config, and whether each answered when it was last asked for its keys.
+    pub fn issuers(&self) -> impl Iterator<Item = (&str, bool)> {
+        self.issuers.iter().map(|issuer| (issuer.settings.name.as_str(), issuer.cache.answered()))
+    }
+
     /// Who presented this.
     ///
     /// # Errors

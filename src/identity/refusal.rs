@@ -50,6 +50,29 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// All of them, in their order: who counts by cause has a place for each from the start.
+    pub const ALL: [Self; 19] = [
+        Self::Missing,
+        Self::NotAToken,
+        Self::TooLarge,
+        Self::AlgorithmNotAllowed,
+        Self::WrongType,
+        Self::CriticalHeader,
+        Self::UnknownKey,
+        Self::BadSignature,
+        Self::WrongIssuer,
+        Self::WrongAudience,
+        Self::Expired,
+        Self::NotYetValid,
+        Self::TooOld,
+        Self::ClaimMissing,
+        Self::ClaimMalformed,
+        Self::ClaimMismatch,
+        Self::GroupOverage,
+        Self::IssuerAway,
+        Self::DevelopmentIssuer,
+    ];
+
     /// The word in columns and logs.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -245,6 +245,22 @@ impl Journal {
         self.shared.used.load(Ordering::Relaxed)
     }
 
+    /// Bytes that it may hold.
+    pub fn limit_bytes(&self) -> u64 {
+        self.shared.settings.max_bytes
+    }
+
+    /// Bytes that may be added before new sessions are refused.
+    pub fn session_room_bytes(&self) -> u64 {
+        self.shared.settings.refuse_new_sessions_at.saturating_sub(self.used_bytes())
+    }
+
+    /// Why the last write or flush failed; nothing if it did not, or the disk has taken a file since. The writer tries by
+    /// itself.
+    pub fn trouble(&self) -> Option<JournalError> {
+        self.shared.trouble().clone()
+    }
+
     /// Whether a new session could be recorded now.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
@@ -19,6 +20,12 @@ const BATCH_BYTES: usize = 8 << 20;
 /// Bytes of notes that may wait for a flush; beyond, they get one of their own. They are kept in memory until then, so
 /// that a failed flush does not lose them.
 const UNFLUSHED_NOTES: usize = 1 << 20;
+
+/// After a failure the writer tries by itself so often whether the disk takes a file again. Whoever waits for the journal
+/// to be well sends it nothing, and would wait for ever.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+/// Each of these tries that fails doubles the pause up to this: a try may write a whole file.
+const TRY_AGAIN_AT_LEAST_EVERY: Duration = Duration::from_secs(16);
 
 /// What the writer is asked.
 #[derive(Debug)]
@@ -41,6 +48,8 @@ pub(super) struct Shared {
     /// Bytes that hold entries.
     pub(super) used: AtomicU64,
     files: Mutex<BTreeMap<EntrySeq, HeldFile>>,
+    /// Why the last write or flush failed; nothing after one that succeeded.
+    trouble: Mutex<Option<JournalError>>,
     gaps: BTreeMap<EntrySeq, EntrySeq>,
 }
 
@@ -49,6 +58,11 @@ impl Shared {
     pub(super) fn files(&self) -> MutexGuard<'_, BTreeMap<EntrySeq, HeldFile>> {
         // The map is never left half-changed, so a poisoned lock holds good data.
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why the last write or flush failed, if it did.
+    pub(super) fn trouble(&self) -> MutexGuard<'_, Option<JournalError>> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// If this entry was found missing at start: the next that is there.
@@ -71,7 +85,7 @@ pub(super) fn start(
     let Recovered { files, spares, used, last, gaps, .. } = recovered;
     let spares = Spares::new(Arc::clone(&disk), settings.file_bytes, spares);
     let (used, files) = (AtomicU64::new(used), Mutex::new(files));
-    let shared = Arc::new(Shared { settings, disk, used, files, gaps });
+    let shared = Arc::new(Shared { settings, disk, used, files, trouble: Mutex::default(), gaps });
     let (requests, inbox) = mpsc::channel(queue);
     let (flushed, watcher) = watch::channel(last);
     let clock = tokio::runtime::Builder::new_current_thread()
@@ -87,7 +101,8 @@ pub(super) fn start(
         spares,
         notes: Vec::new(),
         notes_bytes: 0,
-        notes_due: None,
+        flush_due: None,
+        failing: None,
         buffer: Vec::new(),
         _lock: lock,
     };
@@ -110,7 +125,10 @@ struct Writer {
     /// Notes that were written and not flushed yet.
     notes: Vec<Vec<u8>>,
     notes_bytes: usize,
-    notes_due: Option<Instant>,
+    /// When notes want a flush, or a failing writer tries again.
+    flush_due: Option<Instant>,
+    /// The last write or flush failed: how long to wait before trying again.
+    failing: Option<Duration>,
     buffer: Vec<u8>,
     _lock: Option<File>,
 }
@@ -133,7 +151,7 @@ type Waiters = Vec<(u64, oneshot::Sender<Result<EntrySeq, JournalError>>)>;
 impl Writer {
     async fn run(mut self) {
         loop {
-            let request = match self.notes_due {
+            let request = match self.flush_due {
                 None => self.inbox.recv().await,
                 Some(due) => match timeout_at(due, self.inbox.recv()).await {
                     Ok(request) => request,
@@ -215,11 +233,12 @@ impl Writer {
     fn commit(&mut self, waiters: Waiters, count: u64, now: bool) {
         let due = now || !waiters.is_empty() || self.notes_bytes > UNFLUSHED_NOTES;
         if !due {
-            self.notes_due.get_or_insert_with(|| Instant::now() + NOTE_DELAY);
+            self.flush_due.get_or_insert_with(|| Instant::now() + NOTE_DELAY);
             return;
         }
-        if self.file.is_none() && !self.notes.is_empty() {
-            // An earlier failure left notes that are in no trusted file: they start the next one.
+        if self.file.is_none() && (self.failing.is_some() || !self.notes.is_empty()) {
+            // An earlier failure left notes that are in no trusted file: they start the next one. Without any, that there
+            // is a next one shows that the disk takes entries again.
             if let Err(error) = self.rewrite_notes() {
                 return self.fail(&error, waiters);
             }
@@ -230,10 +249,7 @@ impl Writer {
             }
             current.flushed = current.offset;
         }
-        self.notes.clear();
-        self.notes_bytes = 0;
-        self.notes_due = None;
-        self.flushed.send_replace(self.written);
+        self.flushed_all();
         let before = self.written.0 - count;
         for (upto, reply) in waiters {
             // A waiter that has gone does not take its entry with it.
@@ -241,14 +257,37 @@ impl Writer {
         }
     }
 
+    /// Everything written is on stable storage.
+    fn flushed_all(&mut self) {
+        self.notes.clear();
+        self.notes_bytes = 0;
+        self.flush_due = None;
+        self.flushed.send_replace(self.written);
+        if self.failing.take().is_some() {
+            *self.shared.trouble() = None;
+            tracing::info!("the journal takes entries again");
+        }
+    }
+
     /// Nothing since the last flush counts. The file is given up; what was noted is written again into the next.
     fn fail(&mut self, error: &JournalError, waiters: Waiters) {
-        tracing::error!(%error, "the journal refused; statements are refused until it takes entries again");
+        let pause = match self.failing {
+            Some(pause) if waiters.is_empty() => {
+                tracing::debug!(%error, "the journal still refuses");
+                pause.saturating_mul(2).min(TRY_AGAIN_AT_LEAST_EVERY)
+            }
+            _ => {
+                tracing::error!(%error, "the journal refused; statements are refused until it takes entries again");
+                TRY_AGAIN
+            }
+        };
+        self.failing = Some(pause);
+        *self.shared.trouble() = Some(error.clone());
         if let Some(current) = self.file.take() {
             self.give_up(current);
         }
         self.written = *self.flushed.borrow();
-        self.notes_due = (!self.notes.is_empty()).then(|| Instant::now() + NOTE_DELAY);
+        self.flush_due = Some(Instant::now() + if self.notes.is_empty() { pause } else { NOTE_DELAY });
         for (_, reply) in waiters {
             reply.send(Err(error.clone())).ok();
         }
@@ -269,7 +308,8 @@ impl Writer {
     fn rewrite_notes(&mut self) -> Result<(), JournalError> {
         let notes = std::mem::take(&mut self.notes);
         let payloads: Vec<&[u8]> = notes.iter().map(Vec::as_slice).collect();
-        let wrote = self.write_frames(&payloads, true);
+        // The room that is kept for what ends is not for finding out whether there is any.
+        let wrote = self.write_frames(&payloads, !payloads.is_empty());
         self.notes = notes;
         wrote
     }
@@ -332,8 +372,12 @@ impl Writer {
         if let Some(held) = self.shared.files().get_mut(&first) {
             held.bytes = after;
         }
-        self.shared.used.fetch_add(after, Ordering::Relaxed);
-        self.shared.used.fetch_sub(before, Ordering::Relaxed);
+        // In one step: whoever looks meanwhile must not find a file counted twice, or not at all.
+        if after >= before {
+            self.shared.used.fetch_add(after - before, Ordering::Relaxed);
+        } else {
+            self.shared.used.fetch_sub(before - after, Ordering::Relaxed);
+        }
     }
 
     fn commit_before_roll(&mut self) -> Result<(), JournalError> {
@@ -342,10 +386,7 @@ impl Writer {
             self.file = Some(current);
             return Err(JournalError::disk("flush")(error));
         }
-        self.notes.clear();
-        self.notes_bytes = 0;
-        self.notes_due = None;
-        self.flushed.send_replace(self.written);
+        self.flushed_all();
         Ok(())
     }
 
@@ -361,8 +402,9 @@ impl Writer {
         file.flush().map_err(JournalError::disk("flush"))?;
         self.shared.disk.sync().map_err(JournalError::disk("flush its directory"))?;
         let length = file.length().map_err(JournalError::disk("measure a file"))?;
-        self.shared.files().insert(first, HeldFile { name, bytes: offset });
-        self.shared.used.fetch_add(offset, Ordering::Relaxed);
+        // One that failed before its first entry was confirmed has given its name, and its bytes, to this one.
+        let replaced = self.shared.files().insert(first, HeldFile { name, bytes: offset });
+        self.account(first, offset, replaced.map_or(0, |failed| failed.bytes));
         Ok(Current { file, first, offset, flushed: offset, length })
     }
 

@@ -302,12 +302,20 @@ async fn an_archive_that_is_away_is_waited_for_and_nothing_is_freed() {
     let failing = status.wait_for(|status| status.failing.is_some()).await.unwrap().clone();
     assert!(failing.failing.unwrap().contains("manifest-000000000001.json"));
     assert_eq!(failing.shipped, None);
+    assert!(failing.surveyed && failing.upload_failures > 0);
+    assert_eq!((failing.segments_sealed, failing.segments_shipped), (1, 0));
+    // The first row is that of the event that begins the story.
+    assert_eq!(failing.oldest, Some(Timestamp(1)));
+    let waited = Duration::from_micros(u64::try_from(NOW - 1).unwrap());
+    assert_eq!((failing.seal_delays.counts[0], failing.seal_delays.total), (1, waited));
     assert_eq!(journal.reader().next(EntrySeq(1)).unwrap().unwrap().seq, EntrySeq(1));
     assert!(!finishing.is_finished());
     std::fs::remove_file(&in_the_way).unwrap();
     finishing.await.unwrap().unwrap();
     assert_eq!(status.borrow().shipped, Some(SegmentNo(1)));
     assert_eq!(status.borrow().failing, None);
+    assert_eq!((status.borrow().segments_sealed, status.borrow().segments_shipped), (1, 1));
+    assert_eq!(status.borrow().oldest, None);
     stop.cancel();
     running.await.unwrap().unwrap();
     assert_eq!(Archive::of(&store).await.column("statements", "reference").len(), 21);

@@ -91,6 +91,7 @@ impl Work {
         self.report(|status| {
             status.shipped = survey.shipped.map(|shipped| shipped.segment);
             status.shipped_upto = survey.shipped.map_or(EntrySeq(0), |shipped| shipped.upto);
+            status.surveyed = true;
         });
         Ok(())
     }
@@ -107,10 +108,12 @@ impl Work {
                 Some(cut) => {
                     let cut = *cut;
                     self.read_on(cut.upto, usize::MAX).await?;
+                    self.report_oldest();
                     cut
                 }
                 None => {
                     self.read_on(self.flushed(), self.settings.max_bytes).await?;
+                    self.report_oldest();
                     if !self.due(force) {
                         return Ok(());
                     }
@@ -145,9 +148,17 @@ impl Work {
     /// Fixes the end of the segment at what was read.
     async fn cut(&self) -> Result<SegmentCut, ShipError> {
         let segment = SegmentNo(self.shipped.map_or(0, |shipped| shipped.segment.0) + 1);
-        let upto = self.reading().collector.position();
+        let (upto, first) = {
+            let reading = self.reading();
+            (reading.collector.position(), reading.collector.first_row())
+        };
         let cut = SegmentCut { segment, upto, time: self.clock.now() };
         self.append(|| vec![Entry::SegmentCut(cut)]).await?;
+        let delay = first.map_or(0, |(_, time)| cut.time.micros_since(time));
+        self.report(|status| {
+            status.segments_sealed += 1;
+            status.seal_delays.count(Duration::from_micros(delay));
+        });
         Ok(cut)
     }
 
@@ -177,6 +188,8 @@ impl Work {
         self.report(|status| {
             status.shipped = Some(shipped.segment);
             status.shipped_upto = shipped.upto;
+            status.segments_shipped += 1;
+            status.oldest = None;
         });
         tracing::info!(segment = cut.segment.0, rows = count, upto = cut.upto.0, "segment shipped");
         if freeing {
@@ -210,10 +223,16 @@ impl Work {
                 }
                 Err(error) if error.retryable() => {
                     tracing::warn!(%error, again_in = ?pause.0, "the archive did not take a file");
-                    self.report(|status| status.failing = Some(error.to_string()));
+                    self.report(|status| {
+                        status.failing = Some(error.to_string());
+                        status.upload_failures += 1;
+                    });
                     pause.wait().await;
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    self.report(|status| status.upload_failures += 1);
+                    return Err(error.into());
+                }
             }
         }
     }
@@ -286,6 +305,12 @@ impl Work {
     /// What failed before has succeeded. Nobody is woken up if nothing had failed.
     fn goes_on(&self) {
         self.status.send_if_modified(|status| status.failing.take().is_some());
+    }
+
+    /// Since when the oldest row waits that was read. Nobody is woken up if it is the same.
+    fn report_oldest(&self) {
+        let oldest = self.reading().collector.first_row().map(|(_, time)| time);
+        self.status.send_if_modified(|status| std::mem::replace(&mut status.oldest, oldest) != oldest);
     }
 
     fn report(&self, change: impl FnOnce(&mut ShipStatus)) {

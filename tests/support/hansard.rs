@@ -1,6 +1,8 @@
 //! Hansard itself: the built program on a configuration of the test's, and its archive as a stranger reads it.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,6 +20,9 @@ use super::{Azurite, Container, Folder, Issuer, Login, Postgres, free_port, outp
 
 /// How long a clean stop may take: sessions end, the last segment is shipped.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long an answer about its health may take.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long a statement may take to be in the archive; segments of the tests are cut each second.
 const SHIP_LIMIT: Duration = Duration::from_secs(30);
@@ -44,6 +49,8 @@ pub(crate) struct Hansard {
     running: Option<Leash>,
     starts: u32,
     port: u16,
+    /// Where counters and health are told.
+    metrics: Option<u16>,
     issuer: &'static Issuer,
     store: Store,
     folder: Folder,
@@ -54,6 +61,19 @@ impl Hansard {
     pub(crate) fn start(store: Store) -> Self {
         let rules = fs::read_to_string(repository("tests/support/rules.cedar")).unwrap();
         Self::start_with(store, &rules, Issuer::shared())
+    }
+
+    /// Starts one as [`Hansard::start`] does that tells counters and health, with a journal of at most `journal_max`.
+    pub(crate) fn start_watched(store: Store, journal_max: &str) -> Self {
+        let rules = fs::read_to_string(repository("tests/support/rules.cedar")).unwrap();
+        let port = free_port();
+        let mut hansard = Self::start_on(store, &rules, Issuer::shared(), &|text| {
+            // [telemetry] is the last section.
+            let text = text + &format!("metrics = {{ address = \"127.0.0.1:{port}\" }}\n");
+            text.replace("[journal]\n", &format!("[journal]\nmax = \"{journal_max}\"\n"))
+        });
+        hansard.metrics = Some(port);
+        hansard
     }
 
     /// Starts one before the shared PostgreSQL.
@@ -85,7 +105,7 @@ impl Hansard {
             fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o600)).unwrap();
         }
         fs::write(folder.join("hansard.toml"), edit(config(&folder, &store, issuer, port))).unwrap();
-        let mut hansard = Self { running: None, starts: 0, port, issuer, store, folder };
+        let mut hansard = Self { running: None, starts: 0, port, metrics: None, issuer, store, folder };
         hansard.start_again();
         hansard
     }
@@ -107,6 +127,26 @@ impl Hansard {
     pub(crate) fn kill(&mut self) {
         let code = self.running.take().unwrap().end(Signal::KILL, STOP_LIMIT);
         assert_eq!(code, 128 + 9, "it ended otherwise before:\n{}", self.log());
+    }
+
+    /// Asks it about its health: the status, the kind of the content and the content; nothing if nobody answers.
+    pub(crate) fn ask(&self, path: &str) -> Option<(u16, String, String)> {
+        let port = self.metrics.unwrap();
+        let mut socket = TcpStream::connect(("127.0.0.1", port)).ok()?;
+        socket.set_read_timeout(Some(ANSWER_LIMIT)).unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n");
+        socket.write_all(request.as_bytes()).ok()?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        let status = head.split(' ').nth(1)?.parse().unwrap();
+        let kind = head.lines().find_map(|line| line.strip_prefix("content-type: ")).unwrap_or_default();
+        Some((status, kind.to_owned(), body.to_owned()))
+    }
+
+    /// Sends SIGTERM and does not wait.
+    pub(crate) fn begin_to_stop(&self) {
+        rustix::process::kill_process(self.running.as_ref().unwrap().pid(), Signal::TERM).unwrap();
     }
 
     /// SIGTERM, and the code that it ended with.
