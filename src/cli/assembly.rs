@@ -16,6 +16,8 @@ use crate::policy::Policy;
 use crate::ship::ShipSettings;
 use crate::store::{AzureCredential, AzureSettings, Secret, StoreSettings};
 
+/// How many files a full journal has at least.
+const FILES_AT_LEAST: u64 = 8;
 /// The folder in the journal's that holds certificates made by ourselves.
 const CERTIFICATES: &str = "tls";
 
@@ -257,8 +259,9 @@ pub(super) fn journal_settings(journal: &config::Journal) -> journal::Settings {
         dir: journal.path.clone(),
         max_bytes: journal.max,
         refuse_new_sessions_at: journal.max / 100 * u64::from(journal.refuse_new_sessions_at),
-        // Small journals have small files, so that freeing follows shipping closely there too.
-        file_bytes: (journal.max / 64).clamp(1 << 20, journal::Settings::FILE_BYTES),
+        // Room comes back by whole files, and never that of the file being written: small journals have small files, and
+        // one that is a single file would stay full.
+        file_bytes: (journal.max / 64).clamp(1 << 20, journal::Settings::FILE_BYTES).min(journal.max / FILES_AT_LEAST),
     }
 }
 

@@ -3,10 +3,11 @@
 use crate::identity::{Cause, Refusal as TokenRefusal};
 use crate::model::{Credential, Entry, LoginRefused, Peer, Principal, RuleId, Session, SessionId, Timestamp};
 use crate::policy::Moment;
-use crate::wire::postgres;
+use crate::wire::postgres::frame::TOO_LONG;
 use crate::wire::postgres::handshake::Startup;
 use crate::wire::postgres::message::Refusal;
 use crate::wire::postgres::parameters;
+use crate::wire::{Violation, postgres};
 
 use super::Site;
 
@@ -112,6 +113,16 @@ impl Door<'_> {
         let text = format!("this server takes connections over TLS only (ref {})", self.id);
         let refusal = Refusal::fatal("28000", text).hint(Some("Connect with sslmode=require or stricter.".to_owned()));
         self.turn_away(Why::bare(refusal, "no_tls")).await
+    }
+
+    /// A client that sent something else where its token was due.
+    pub(super) async fn without_token(&self, flaw: &Violation) -> Refusal {
+        if flaw.0 == TOO_LONG {
+            return self.turn_away(self.bad_token(&TokenRefusal::new(Cause::TooLarge, flaw.to_string()))).await;
+        }
+        tracing::warn!(reference = %self.id, client = %self.peer.address, %flaw, "login refused");
+        let text = format!("a token was expected as the password and something else came (ref {})", self.id);
+        self.turn_away(Why::bare(Refusal::fatal("08P01", text), "protocol_violation")).await
     }
 
     /// The database that the client asks for, by the name that it has at the target. As at a server, a client that names

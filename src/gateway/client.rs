@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -53,6 +54,11 @@ pub(super) enum ClientError {
 
 /// Requests for encryption that are answered before the startup packet must come: one for GSS and one for TLS.
 const MAX_REQUESTS: usize = 3;
+
+/// How long a client may take to read why its connection ends.
+const LINGER_LIMIT: Duration = Duration::from_secs(2);
+/// Bytes dropped at a time meanwhile.
+const LINGER_CHUNK: usize = 16 << 10;
 
 /// Answers requests for encryption and reads the startup packet.
 pub(super) async fn greet(socket: TcpStream, address: SocketAddr, site: &Site) -> Result<Greeted, ClientError> {
@@ -127,11 +133,28 @@ impl Client {
     pub(super) async fn refuse(mut self, refusal: &Refusal) {
         let told = async {
             self.socket.write_all(&refusal.frame()).await?;
-            self.socket.flush().await?;
-            self.socket.shutdown().await
+            self.socket.flush().await
         };
         if let Err(error) = told.await {
             tracing::debug!(%error, "a refused client had gone before it was told");
+            return;
         }
+        let (mut read, mut write) = tokio::io::split(self.socket);
+        hang_up(&mut read, &mut write).await;
     }
+}
+
+/// Hangs up so that what was said last arrives. A socket that is closed while bytes of the peer wait unread resets the
+/// connection, and the peer may never read why; so they are read and dropped until the peer hangs up too, or for a while.
+pub(super) async fn hang_up(read: &mut (impl AsyncRead + Unpin), write: &mut (impl AsyncWrite + Unpin)) {
+    let lingering = async {
+        write.shutdown().await?;
+        let mut dropped = BytesMut::with_capacity(LINGER_CHUNK);
+        while read.read_buf(&mut dropped).await? > 0 {
+            dropped.clear();
+        }
+        std::io::Result::Ok(())
+    };
+    // A peer that is gone or does not hang up loses nothing but our patience.
+    tokio::time::timeout(LINGER_LIMIT, lingering).await.ok();
 }

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::client::Socket;
+use super::client::{Socket, hang_up};
 use super::settle::{Judge, settle};
 use super::{DRAIN_LIMIT, OnTokenExpiry, Site};
 use crate::journal::JournalError;
@@ -137,13 +137,18 @@ pub(super) async fn run(
         at_boundary: true.into(),
         ending: false.into(),
     };
-    let (client_read, mut client_write) = tokio::io::split(ends.client);
+    let (mut client_read, mut client_write) = tokio::io::split(ends.client);
     let (upstream_read, upstream_write) = tokio::io::split(ends.upstream);
     let lane = Lane { site, session: session.id, shared: &shared, upstream: upstream_write };
     let (reason, detail, refusal) = {
-        let up = Box::pin(from_client(client_read, ends.client_buffer, session, lane));
+        let up = Box::pin(from_client(&mut client_read, ends.client_buffer, session, lane));
         let down = Box::pin(from_database(upstream_read, ends.upstream_buffer, &mut client_write, site, &shared));
         race(up, down, session, site, stop, &shared).await
+    };
+    let refusal = match reason {
+        // Its own last words are better than ours, and a client should read either.
+        CloseReason::UpstreamGone => (!shared.exchange().said_goodbye()).then(|| upstream_lost(session.id)),
+        _ => refusal,
     };
     if let Some(refusal) = refusal.filter(|_| shared.at_boundary.load(Ordering::Relaxed)) {
         let farewell = async {
@@ -153,7 +158,7 @@ pub(super) async fn run(
         // A client that does not read its farewell loses only that.
         tokio::time::timeout(FAREWELL_LIMIT, farewell).await.ok();
     }
-    tokio::time::timeout(FAREWELL_LIMIT, client_write.shutdown()).await.ok();
+    hang_up(&mut client_read, &mut client_write).await;
     let rest = shared.exchange().finish(site.clock.now());
     for outcome in rest {
         if let Err(error) = site.journal.note(Entry::Outcome(Box::new(outcome))).await {
@@ -274,7 +279,7 @@ fn upstream_lost(session: SessionId) -> Refusal {
 
 /// Client → database. Ends when the client has said all.
 async fn from_client(
-    mut client: ReadHalf<Box<dyn Socket>>,
+    client: &mut ReadHalf<Box<dyn Socket>>,
     mut buffer: BytesMut,
     session: &Session,
     mut lane: Lane<'_>,
@@ -439,11 +444,11 @@ fn observe(framer: &mut Framer, buffer: &[u8], site: &Site, shared: &Shared) -> 
         let rest = buffer.get(at..).unwrap_or_default();
         match framer.step(rest).map_err(RelayError::Server)? {
             Step::Start { kind, len } => {
-                exchange.stream(Some(kind), len, now);
+                exchange.stream(Some(kind), len, now).map_err(RelayError::Server)?;
                 at += len;
             }
             Step::More { len } => {
-                exchange.stream(None, len, now);
+                exchange.stream(None, len, now).map_err(RelayError::Server)?;
                 at += len;
             }
             Step::Frame { kind, len } => {

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use super::admission::{Admitted, Door};
-use super::client::{Client, Greeted, greet};
+use super::client::{Client, ClientError, Greeted, greet};
 use super::relay::{End, Ends};
 use super::upstream::{Upstream, UpstreamError};
 use super::{Site, cancel, relay, upstream};
@@ -25,7 +25,8 @@ const SIGN_IN_LIMIT: Duration = Duration::from_secs(60);
 
 /// Runs one client's connection. However it ends, the end is recorded.
 pub(super) async fn run(socket: TcpStream, address: SocketAddr, site: &Site, stop: &CancellationToken) {
-    let greeted = tokio::time::timeout(SIGN_IN_LIMIT, greet(socket, address, site)).await;
+    let greeting = tokio::time::timeout(SIGN_IN_LIMIT, greet(socket, address, site));
+    let Some(greeted) = stop.run_until_cancelled(greeting).await else { return };
     match greeted {
         Ok(Ok(Greeted::Client(client))) => converse(*client, site, stop).await,
         Ok(Ok(Greeted::Cancel(pid, secret))) => cancel::serve(pid, &secret, site).await,
@@ -50,13 +51,21 @@ async fn converse(mut client: Client, site: &Site, stop: &CancellationToken) {
         let text = "recording is not possible right now, so no session can start";
         return client.refuse(&Refusal::fatal("57P03", text)).await;
     }
-    let credential = match tokio::time::timeout(SIGN_IN_LIMIT, client.credential()).await {
-        Ok(Ok(credential)) => credential,
-        Ok(Err(error)) => {
+    let asking = tokio::time::timeout(SIGN_IN_LIMIT, client.credential());
+    let asked = stop.run_until_cancelled(asking).await;
+    let credential = match asked {
+        Some(Ok(Ok(credential))) => credential,
+        Some(Ok(Err(ClientError::Violation(flaw)))) => {
+            let refusal = door(&client, site).without_token(&flaw).await;
+            return client.refuse(&refusal).await;
+        }
+        Some(Ok(Err(error))) => {
+            // As psql does before it asks a person for the password.
             tracing::info!(client = %client.peer.address, %error, "a connection ended before its token");
             return;
         }
-        Err(_elapsed) => return client.refuse(&Refusal::fatal("28P01", "no token came in time")).await,
+        Some(Err(_elapsed)) => return client.refuse(&Refusal::fatal("28P01", "no token came in time")).await,
+        None => return client.refuse(&Refusal::fatal("57P03", "the recorder is being stopped")).await,
     };
     let admitted = door(&client, site).admit(credential).await;
     let Admitted { session, parameters } = match admitted {
@@ -141,7 +150,11 @@ async fn close(session: &Session, end: End, site: &Site) {
         bytes_out,
         server_version,
     };
-    if let Err(error) = site.journal.append(vec![Entry::SessionClosed(closed)]).await {
+    let closed = Entry::SessionClosed(closed);
+    let Err(error) = site.journal.append(vec![closed.clone()]).await else { return };
+    // A disk that is full now has room again some day; until then the writer keeps it in memory and tries again.
+    tracing::error!(%error, session = %session.id, "a session's end could not be recorded yet");
+    if let Err(error) = site.journal.note(closed).await {
         tracing::error!(%error, session = %session.id, "a session's end could not be recorded; the next start will");
     }
 }

@@ -13,7 +13,7 @@ use crate::model::{
     SqlText, Statement,
 };
 use crate::wire::Held;
-use crate::wire::postgres::exchange::{Exchange, Executed, Request};
+use crate::wire::postgres::exchange::{Changes, Exchange, Executed, Request};
 use crate::wire::postgres::message::{self, Refusal};
 
 /// Frames that leave together after one flush, and what must be on disk before.
@@ -156,10 +156,11 @@ impl<'a> Judge<'a> {
             let refusal = denial(&judged, reference);
             return self.refuse(statement, judged, (reference, simple), &refusal, exchange);
         }
+        let changes = Changes::of(&judged.facts, &statement.text);
         if simple {
-            exchange.allow_query(reference, frame.len());
+            exchange.allow_query(reference, frame.len(), changes);
         } else {
-            exchange.allow_execute(reference, frame.len());
+            exchange.allow_execute(reference, frame.len(), changes);
         }
         self.batch.entries.push(self.intent(statement, judged, reference, exchange));
         let held = Held::new(Asked::Execution(reference), frame.clone());

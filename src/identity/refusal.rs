@@ -143,7 +143,8 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    pub(super) fn new(cause: Cause, detail: impl Into<String>) -> Self {
+    /// A refusal in the cause's own words.
+    pub fn new(cause: Cause, detail: impl Into<String>) -> Self {
         Self { cause, sentence: cause.sentence().to_owned(), hint: cause.hint().to_owned(), detail: detail.into() }
     }
 

@@ -141,7 +141,7 @@ pub struct Journal {
 /// How much an entry may ask of a journal that fills up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Room {
-    /// A session wants to begin.
+    /// A session wants to begin, or was not let to.
     Opening,
     /// A statement wants to go upstream, or to be refused.
     Statement,
@@ -152,7 +152,8 @@ enum Room {
 impl Room {
     fn of(entry: &Entry) -> Self {
         match entry {
-            Entry::SessionOpened(_) => Self::Opening,
+            // Refused logins are as many as strangers like; they end where sessions do.
+            Entry::SessionOpened(_) | Entry::LoginRefused(_) => Self::Opening,
             Entry::Intent(_) | Entry::Prepared(_) => Self::Statement,
             _ => Self::Closing,
         }

@@ -95,6 +95,11 @@ pub(crate) async fn connect(login: &Login) -> Result<tokio_postgres::Client, tok
 
 /// TLS for a client of the tests, also for its cancel requests.
 pub(crate) fn encryption() -> tokio_postgres_rustls::MakeRustlsConnect {
+    tokio_postgres_rustls::MakeRustlsConnect::new(rustls::ClientConfig::clone(&unverified()))
+}
+
+/// TLS that takes any certificate.
+pub(super) fn unverified() -> Arc<rustls::ClientConfig> {
     let provider = Arc::new(ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -102,7 +107,7 @@ pub(crate) fn encryption() -> tokio_postgres_rustls::MakeRustlsConnect {
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
         .with_no_client_auth();
-    tokio_postgres_rustls::MakeRustlsConnect::new(config)
+    Arc::new(config)
 }
 
 /// `sslmode=require`: encrypts and does not ask who it is, as libpq does. Hansard's certificate is its own.

@@ -58,6 +58,24 @@ impl Hansard {
 
     /// Starts one before the shared PostgreSQL.
     pub(crate) fn start_with(store: Store, rules: &str, issuer: &'static Issuer) -> Self {
+        Self::start_on(store, rules, issuer, &|config| config)
+    }
+
+    /// Starts one with the configuration of the tests and the usual rules, a text of it replaced by another.
+    pub(crate) fn start_replaced(from: &str, to: &str) -> Self {
+        Self::start_edited(&|config| {
+            assert!(config.contains(from), "the configuration has no {from}");
+            config.replace(from, to)
+        })
+    }
+
+    /// Starts one with the configuration of the tests as `edit` leaves it, and the usual rules.
+    pub(crate) fn start_edited(edit: &dyn Fn(String) -> String) -> Self {
+        let rules = fs::read_to_string(repository("tests/support/rules.cedar")).unwrap();
+        Self::start_on(Store::Folder, &rules, Issuer::shared(), edit)
+    }
+
+    fn start_on(store: Store, rules: &str, issuer: &'static Issuer, edit: &dyn Fn(String) -> String) -> Self {
         let folder = Folder::new("node");
         let port = free_port();
         fs::create_dir(folder.join("rules")).unwrap();
@@ -66,7 +84,7 @@ impl Hansard {
             fs::write(folder.join(name), secret).unwrap();
             fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o600)).unwrap();
         }
-        fs::write(folder.join("hansard.toml"), config(&folder, &store, issuer, port)).unwrap();
+        fs::write(folder.join("hansard.toml"), edit(config(&folder, &store, issuer, port))).unwrap();
         let mut hansard = Self { running: None, starts: 0, port, issuer, store, folder };
         hansard.start_again();
         hansard

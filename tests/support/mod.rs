@@ -21,6 +21,7 @@ mod hansard;
 mod issuer;
 mod leash;
 mod postgres;
+pub(crate) mod raw;
 mod stories;
 
 pub(crate) use azurite::{ACCOUNT, Azurite, Container, KEY};

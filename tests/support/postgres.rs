@@ -49,7 +49,8 @@ impl Postgres {
         SHARED.get_or_init(Self::start)
     }
 
-    fn start() -> Self {
+    /// A server of one's own, for tests that harm it.
+    pub(crate) fn start() -> Self {
         let binaries = binaries();
         let folder = Folder::new("postgres");
         let user = unprivileged();
@@ -103,6 +104,11 @@ impl Postgres {
             application: application.to_owned(),
             recorded: false,
         }
+    }
+
+    /// Everything that it logged so far.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.leash.folder().join("logs/statements.csv")).unwrap_or_default()
     }
 
     /// Runs SQL as superuser, past Hansard; returns rows as `a|b`, one per line.

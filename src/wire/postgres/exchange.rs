@@ -20,12 +20,17 @@ use bytes::Bytes;
 
 use super::message::{self, Name, Refusal, Target};
 use super::names::{Change, MAX_NAMES, Names, Portal, Prepared};
-use super::running::Running;
+use super::running::{Renames, Running};
 use crate::model::{Asked, Facts, Outcome, OutcomeStatus, Param, Reference, SqlText, Timestamp};
 use crate::wire::Violation;
 
+pub use super::running::Changes;
+
 /// Requests that may wait for an answer: a client that pipelines more is made to wait.
 pub const MAX_PENDING: usize = 100_000;
+
+/// Texts kept for a session are copied out of the read buffer up to this size; longer ones have it almost to themselves.
+const COPIED: usize = 32 << 10;
 
 /// What a client's frame asks for.
 #[derive(Debug)]
@@ -91,6 +96,13 @@ enum Pending {
     Dropped,
 }
 
+/// How long something has been without an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Since {
+    EarlierBatch,
+    ThisBatch,
+}
+
 /// One session's state between client and database.
 #[derive(Debug)]
 pub struct Exchange {
@@ -101,6 +113,10 @@ pub struct Exchange {
     batch: u64,
     /// After a denial: the client's frames are dropped until `Sync`.
     discarding: bool,
+    /// Whether the database has said that it ends the connection.
+    fatal: bool,
+    /// Whether something pending may change how later statements are read; false only if nothing does.
+    suspect: bool,
     /// After an error: the database discards until a `Sync` that is still to come.
     skipping: bool,
     /// The database reads COPY data and ignores `Sync` until the client ends them.
@@ -132,6 +148,8 @@ impl Exchange {
             batch: 0,
             discarding: false,
             skipping: false,
+            fatal: false,
+            suspect: false,
             copying_in: false,
             transaction: 'I',
             stopped_by: None,
@@ -169,11 +187,47 @@ impl Exchange {
     pub fn unreadable(&self) -> Option<&'static str> {
         /// Encodings in which a byte that looks like ASCII can be the second half of a character.
         const TWO_FACED: &[&str] = &["SJIS", "SHIFT_JIS_2004", "BIG5", "GBK", "UHC", "GB18030", "JOHAB"];
+        if self.unanswered(|changes| changes.reading).is_some() {
+            return Some("an earlier statement that may change how text is read has no answer yet");
+        }
         if self.parameters.standard_conforming_strings.as_deref() == Some("off") {
             return Some("the session has standard_conforming_strings off");
         }
         let encoding = self.parameters.client_encoding.as_deref()?;
         TWO_FACED.contains(&encoding).then_some("the session's client_encoding can hide quotes")
+    }
+
+    /// Whether the database has said that it ends the connection, and why.
+    pub fn said_goodbye(&self) -> bool {
+        self.fatal
+    }
+
+    /// Whether something that `does` what the reading of a new frame hangs on has no answer yet. An answer to an earlier
+    /// batch can be waited for; one to this batch comes only with the batch.
+    fn unanswered(&self, does: impl Fn(&Changes) -> bool) -> Option<Since> {
+        if !self.suspect {
+            return None;
+        }
+        let mut since = Since::ThisBatch;
+        for pending in self.pending.iter().rev() {
+            match pending {
+                Pending::Sync(_) => since = Since::EarlierBatch,
+                Pending::Query(_, run) if does(&run.changes) => return Some(Since::EarlierBatch),
+                Pending::Query(..) => since = Since::EarlierBatch,
+                Pending::Execute(run) if does(&run.changes) => return Some(since),
+                _ => {}
+            }
+        }
+        None
+    }
+
+    /// Whether what a name stands for hangs on a statement without an answer. In this batch, whose answers cannot be waited
+    /// for, only a statement that is all about names counts.
+    fn doubt(&self, which: impl Fn(&Changes) -> &Renames) -> Option<Since> {
+        match self.unanswered(|changes| *which(changes) != Renames::No)? {
+            Since::EarlierBatch => Some(Since::EarlierBatch),
+            Since::ThisBatch => self.unanswered(|changes| matches!(which(changes), Renames::One(_))),
+        }
     }
 
     /// Takes a whole frame of the client.
@@ -182,11 +236,18 @@ impl Exchange {
     ///
     /// The frame is malformed: the session must end.
     pub fn take(&mut self, kind: u8, frame: Bytes) -> Result<Request, Violation> {
+        if matches!(kind, b'S' | b'H' | b'c' | b'X') {
+            message::bare(&frame)?;
+        }
         if kind == b'X' {
             return Ok(Request::Terminate);
         }
         if self.discarding && kind != b'S' {
             return Ok(Request::Discard);
+        }
+        if matches!(kind, b'Q' | b'P' | b'E') && self.unanswered(|changes| changes.reading) == Some(Since::EarlierBatch)
+        {
+            return Ok(Request::Wait(frame));
         }
         match kind {
             b'Q' => Ok(Request::Query(SqlText::new(message::query(&frame)?), frame)),
@@ -230,8 +291,14 @@ impl Exchange {
                 Ok(Request::Pass(frame))
             }
             b'c' | b'f' => {
+                if kind == b'f' {
+                    message::copy_fail(&frame)?;
+                }
+                // Without a statement that may turn out to be a COPY, the server ignores it.
+                if !self.copying_in && !self.pending.is_empty() {
+                    self.push(Pending::CopyEnd);
+                }
                 self.copying_in = false;
-                self.push(Pending::CopyEnd);
                 Ok(Request::Pass(frame))
             }
             b'H' => Ok(Request::Pass(frame)),
@@ -244,6 +311,13 @@ impl Exchange {
         let bind = message::bind(&frame)?;
         if self.statements.unsettled(&bind.statement, self.batch) {
             return Ok(Request::Wait(frame));
+        }
+        if !bind.statement.is_empty() {
+            match self.doubt(|changes| &changes.names) {
+                Some(Since::EarlierBatch) => return Ok(Request::Wait(frame)),
+                Some(Since::ThisBatch) => self.statements.remove(&bind.statement),
+                None => {}
+            }
         }
         if self.portals.len() >= MAX_NAMES {
             return Err(Violation("more portals than a session may hold"));
@@ -268,6 +342,13 @@ impl Exchange {
         if self.portals.unsettled(&name, self.batch) {
             return Ok(Request::Wait(frame));
         }
+        if !name.is_empty() {
+            match self.doubt(|changes| &changes.portals) {
+                Some(Since::EarlierBatch) => return Ok(Request::Wait(frame)),
+                Some(Since::ThisBatch) => self.portals.remove(&name),
+                None => {}
+            }
+        }
         let portal = self.portals.get(&name).map(|slot| Arc::clone(&slot.value));
         let params = portal.as_deref().map(Portal::params).unwrap_or_default();
         let statement = portal.map(|portal| Arc::clone(&portal.statement));
@@ -275,16 +356,18 @@ impl Exchange {
     }
 
     /// A `Query` was allowed: queued, to be answered.
-    pub fn allow_query(&mut self, reference: Reference, bytes_in: usize) {
-        self.push(Pending::Query(self.batch, Running::new(reference, bytes_in)));
+    pub fn allow_query(&mut self, reference: Reference, bytes_in: usize, changes: Changes) {
+        self.suspect |= changes.any();
+        self.push(Pending::Query(self.batch, Running::new(reference, bytes_in, changes)));
         self.batch += 1;
     }
 
     /// A `Parse` was allowed: its name stands for it from now on.
     pub fn allow_parse(&mut self, parse: message::Parse, facts: Arc<Facts>, number: u64) {
         let message::Parse { name, text, types } = parse;
-        // Copies: slices would keep the whole buffer that the frame came in alive as long as the statement.
-        let (name, text) = (Bytes::copy_from_slice(&name), Bytes::copy_from_slice(&text));
+        // A slice would keep the whole read buffer alive as long as the name.
+        let name = Name::copy_from_slice(&name);
+        let text = if text.len() < COPIED { Bytes::copy_from_slice(&text) } else { text };
         let prepared = Prepared {
             name: name.clone(),
             text: SqlText::new(text),
@@ -299,15 +382,18 @@ impl Exchange {
     }
 
     /// An `Execute` was allowed: queued, to be answered.
-    pub fn allow_execute(&mut self, reference: Reference, bytes_in: usize) {
-        self.push(Pending::Execute(Running::new(reference, bytes_in)));
+    pub fn allow_execute(&mut self, reference: Reference, bytes_in: usize, changes: Changes) {
+        self.suspect |= changes.any();
+        self.push(Pending::Execute(Running::new(reference, bytes_in, changes)));
     }
 
     /// A statement was denied: gives the bytes to send in its place. `stops` is its reference.
     pub fn deny(&mut self, simple: bool, stops: Reference, refusal: &Refusal) -> Bytes {
         let answer = Some(refusal.frame());
+        if !self.skipping {
+            self.stopped_by = Some(stops);
+        }
         self.push(Pending::Poison { batch: self.batch, simple, stands_for: stops, answer });
-        self.stopped_by = Some(stops);
         if simple {
             self.batch += 1;
         } else {

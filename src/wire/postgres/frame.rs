@@ -12,7 +12,7 @@ const SMALL_MESSAGE: usize = 10_000;
 const MAX_TOKEN: usize = 65_535;
 /// The longest message of a login: parameters, salts, an error.
 const MAX_LOGIN: usize = 64 << 10;
-/// A frame of the database that is read whole: errors, notices, tags. Real ones are a few kilobytes; errors may quote
+/// A frame of the database that is read whole: errors, tags. Real ones are a few kilobytes; errors may quote
 /// a long statement.
 const MAX_REPLY: usize = 64 << 20;
 
@@ -126,8 +126,8 @@ impl Framer {
                 _ => None,
             },
             Side::Server => match kind {
-                b'D' | b'd' | b'T' | b'V' => Some((MAX_MESSAGE, true)),
-                b'E' | b'N' | b'A' => Some((MAX_REPLY, false)),
+                b'D' | b'd' | b'T' | b'V' | b'N' | b'A' => Some((MAX_MESSAGE, true)),
+                b'E' => Some((MAX_REPLY, false)),
                 b'1' | b'2' | b'3' | b'C' | b'I' | b'n' | b's' | b't' | b'S' | b'K' | b'Z' | b'G' | b'H' | b'W'
                 | b'c' | b'v' => Some((MAX_REPLY, false)),
                 _ => None,

@@ -20,6 +20,8 @@ pub const MAX_FIRST_PACKET: usize = 10_000;
 /// server keep us computing.
 const MAX_SCRAM_ROUNDS: u32 = 200_000;
 
+/// The version that we speak: 3.0.
+const PROTOCOL: i32 = 3 << 16;
 const SSL_REQUEST: u32 = 80_877_103;
 const GSS_REQUEST: u32 = 80_877_104;
 const CANCEL_REQUEST: u32 = 80_877_102;
@@ -56,7 +58,9 @@ impl Startup {
     pub fn negotiation(&self) -> Option<Bytes> {
         let unknown: Vec<String> =
             self.parameters.iter().map(|(name, _)| name).filter(|name| name.starts_with("_pq_.")).cloned().collect();
-        (self.minor > 0 || !unknown.is_empty()).then(|| encoded(&startup::NegotiateProtocolVersion::new(0, unknown)))
+        // The whole version, as servers send it: libpq 18 takes 0 for an offer of "protocol 0.0" and leaves.
+        (self.minor > 0 || !unknown.is_empty())
+            .then(|| encoded(&startup::NegotiateProtocolVersion::new(PROTOCOL, unknown)))
     }
 }
 
@@ -406,7 +410,7 @@ mod tests {
     fn a_newer_minor_version_is_negotiated_down() {
         let whole = packet(196_610, b"user\0ana\0_pq_.x\0on\0\0");
         let Some((FirstPacket::Startup(startup), _)) = first_packet(&whole).unwrap() else { panic!("no startup") };
-        assert_eq!(startup.negotiation().unwrap().as_ref(), b"v\0\0\0\x13\0\0\0\0\0\0\0\x01_pq_.x\0");
+        assert_eq!(startup.negotiation().unwrap().as_ref(), b"v\0\0\0\x13\0\x03\0\0\0\0\0\x01_pq_.x\0");
     }
 
     fn login(encrypted: bool) -> Login {

@@ -209,6 +209,26 @@ pub fn target(frame: &Bytes) -> Result<Target, Violation> {
     }
 }
 
+/// Checks a message that has no fields: `Sync`, `Flush`, `CopyDone`, `Terminate`.
+///
+/// # Errors
+///
+/// Something is in it.
+pub fn bare(frame: &Bytes) -> Result<(), Violation> {
+    Body::of(frame).end()
+}
+
+/// Checks `CopyFail`: a reason.
+///
+/// # Errors
+///
+/// The frame is not a `CopyFail`.
+pub fn copy_fail(frame: &Bytes) -> Result<(), Violation> {
+    let mut body = Body::of(frame);
+    body.string()?;
+    body.end()
+}
+
 /// An error of ours, as PostgreSQL would send it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
@@ -372,6 +392,9 @@ mod tests {
         assert!(bind(&frame(b'B', b"\0\0\0\0\0\x01\xff\xff\xff\xfe\0\0")).is_err());
         assert!(bind(&frame(b'B', b"\0\0\0\x02\0\0\0\0\0\x01\xff\xff\xff\xff\0\0")).is_err());
         assert!(execute(&frame(b'E', b"\0\0\0")).is_err());
+        assert!(bare(&frame(b'S', &hidden)).is_err());
+        assert!(copy_fail(&frame(b'f', &[b"why\0".as_ref(), &hidden].concat())).is_err());
+        assert!(copy_fail(&frame(b'f', b"why")).is_err());
         assert!(target(&frame(b'D', b"")).is_err());
         assert!(target(&frame(b'D', b"Xa\0")).is_err());
     }

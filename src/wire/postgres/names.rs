@@ -4,6 +4,7 @@
 //! name stands for what it stood for before: each change is kept with the request that made it and taken back with it.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -51,7 +52,8 @@ pub(super) struct Portal {
 pub(super) struct Slot<T> {
     pub(super) value: Arc<T>,
     pub(super) batch: u64,
-    pub(super) confirmed: bool,
+    /// Whether the database agreed. Shared with the change, because the slot may have been set aside when it does.
+    agreed: Arc<AtomicBool>,
 }
 
 /// A change that can be taken back.
@@ -60,6 +62,14 @@ pub(super) struct Change<T> {
     pub(super) name: Name,
     pub(super) value: Arc<T>,
     pub(super) before: Option<Slot<T>>,
+    agreed: Arc<AtomicBool>,
+}
+
+impl<T> Change<T> {
+    /// The database agreed.
+    pub(super) fn confirm(&self) {
+        self.agreed.store(true, Ordering::Relaxed);
+    }
 }
 
 /// The names of one kind.
@@ -86,16 +96,10 @@ impl<T> Names<T> {
     /// Lets a name stand for something from now on.
     pub(super) fn put(&mut self, name: Name, value: T, batch: u64) -> Change<T> {
         let value = Arc::new(value);
-        let slot = Slot { value: Arc::clone(&value), batch, confirmed: false };
+        let agreed = Arc::new(AtomicBool::new(false));
+        let slot = Slot { value: Arc::clone(&value), batch, agreed: Arc::clone(&agreed) };
         let before = self.slots.insert(name.clone(), slot);
-        Change { name, value, before }
-    }
-
-    /// The database agreed.
-    pub(super) fn confirm(&mut self, change: &Change<T>) {
-        if let Some(slot) = self.slots.get_mut(&change.name).filter(|slot| Arc::ptr_eq(&slot.value, &change.value)) {
-            slot.confirmed = true;
-        }
+        Change { name, value, before, agreed }
     }
 
     /// The database refused. Gives the change back if a later request has built upon it, whose own `before` must then
@@ -127,7 +131,12 @@ impl<T> Names<T> {
 
     /// Whether what the name stands for hangs on an answer to an earlier batch.
     pub(super) fn unsettled(&self, name: &Name, batch: u64) -> bool {
-        self.slots.get(name).is_some_and(|slot| !slot.confirmed && slot.batch != batch)
+        self.slots.get(name).is_some_and(|slot| !slot.agreed.load(Ordering::Relaxed) && slot.batch != batch)
+    }
+
+    /// Forgets every name but the empty one.
+    pub(super) fn forget_named(&mut self) {
+        self.slots.retain(|name, _| name.is_empty());
     }
 
     /// Removes a name that the client gives up for good.

@@ -1,7 +1,8 @@
 //! One statement while it runs: what is counted until its outcome.
 
-use crate::model::{Outcome, OutcomeStatus, Param, Reference, Timestamp};
+use crate::model::{Action, Facts, Kind, Outcome, OutcomeStatus, Param, Reference, SqlText, Timestamp};
 
+use super::message::Name;
 use super::names::Portal;
 
 /// A statement that was permitted and is being answered.
@@ -14,10 +15,87 @@ pub(super) struct Running {
     affected: Option<u64>,
     tags: Vec<String>,
     sqlstate: Option<String>,
+    /// Whether the database said how it ended: a `ReadyForQuery` before that answers something else.
+    answered: bool,
+    /// What it does to the session that later statements are read by.
+    pub(super) changes: Changes,
     /// Bytes from the client.
     pub(super) bytes_in: u64,
     /// Bytes to the client.
     pub(super) bytes_out: u64,
+}
+
+/// What a statement changes that the reading of later ones hangs on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changes {
+    /// How text is read, or who the session is.
+    pub(super) reading: bool,
+    /// Which prepared statements there are, and so what their names stand for.
+    pub(super) names: Renames,
+    /// Which portals there are: a cursor of SQL is one.
+    pub(super) portals: Renames,
+}
+
+/// What a statement does to the names of prepared statements, or of portals.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Renames {
+    /// Nothing that is known of.
+    No,
+    /// Perhaps something; the command tags will say.
+    Perhaps,
+    /// `PREPARE`, `DEALLOCATE` or `DECLARE` of this name; nothing if the name was not found in the text.
+    One(Option<Name>),
+}
+
+impl Changes {
+    /// What an allowed statement changes.
+    pub fn of(facts: &Facts, text: &SqlText) -> Self {
+        let one = || Renames::One(named(text).filter(|_| facts.statement_count == 1));
+        let names = match facts.kind {
+            Kind::Prepare => one(),
+            // `DISCARD` is a command of the session's.
+            Kind::Several | Kind::Unparsed | Kind::Session => Renames::Perhaps,
+            _ => Renames::No,
+        };
+        let portals = match facts.kind {
+            Kind::Cursor if declares(text) || facts.statement_count > 1 => one(),
+            Kind::Several | Kind::Unparsed => Renames::Perhaps,
+            _ => Renames::No,
+        };
+        Self { reading: facts.effects.iter().any(|effect| effect.action == Action::SetUnsafe), names, portals }
+    }
+
+    /// Whether it changes anything.
+    pub(super) fn any(&self) -> bool {
+        self.reading || self.names != Renames::No || self.portals != Renames::No
+    }
+}
+
+/// Whether a text on cursors is not plainly one that uses or closes them.
+fn declares(text: &SqlText) -> bool {
+    let verb = text.text().and_then(|text| text.split_ascii_whitespace().next());
+    !verb.is_some_and(|verb| ["fetch", "move", "close"].iter().any(|word| verb.eq_ignore_ascii_case(word)))
+}
+
+/// The name in `PREPARE name …`, `DEALLOCATE [PREPARE] name` and `DECLARE name …`, folded as the server folds it. Nothing for any text that
+/// is not as plain as that, and for `DEALLOCATE ALL`, whose tag says so.
+fn named(text: &SqlText) -> Option<Name> {
+    let text = text.text()?.trim_matches(|letter: char| letter.is_ascii_whitespace() || letter == ';');
+    let mut words = text.split_ascii_whitespace();
+    let verb = words.next()?;
+    let mut word = words.next()?;
+    if verb.eq_ignore_ascii_case("deallocate") && word.eq_ignore_ascii_case("prepare") {
+        word = words.next().unwrap_or(word);
+    } else if !["prepare", "deallocate", "declare"].iter().any(|known| verb.eq_ignore_ascii_case(known)) {
+        return None;
+    }
+    let word = word.split('(').next()?;
+    let plain = |word: &str| word.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_');
+    match word.strip_prefix('"').and_then(|word| word.strip_suffix('"')) {
+        Some(quoted) if !quoted.contains('"') => Some(Name::copy_from_slice(quoted.as_bytes())),
+        None if plain(word) && !word.eq_ignore_ascii_case("all") => Some(word.to_ascii_lowercase().into()),
+        _ => None,
+    }
 }
 
 /// The SQLSTATE of a statement that was cancelled (`query_canceled`).
@@ -26,9 +104,11 @@ const CANCELLED: &str = "57014";
 const MAX_TAGS: usize = 100;
 
 impl Running {
-    pub(super) fn new(reference: Reference, bytes_in: usize) -> Self {
+    pub(super) fn new(reference: Reference, bytes_in: usize, changes: Changes) -> Self {
         Self {
             reference,
+            answered: false,
+            changes,
             started: None,
             first_row: None,
             rows: 0,
@@ -59,6 +139,7 @@ impl Running {
 
     /// A command tag: `SELECT 3`, `INSERT 0 1`, `COPY 5`.
     pub(super) fn tag(&mut self, tag: &str) {
+        self.answered = true;
         let verb = tag.split(' ').next().unwrap_or_default();
         let count: Option<u64> = tag.rsplit(' ').next().and_then(|count| count.parse().ok());
         if let Some(count) = count {
@@ -75,8 +156,19 @@ impl Running {
         }
     }
 
+    /// There was nothing to do, or not all of it yet.
+    pub(super) fn nothing(&mut self) {
+        self.answered = true;
+    }
+
+    /// Whether the database said how it ended.
+    pub(super) fn answered(&self) -> bool {
+        self.answered
+    }
+
     /// The database reported an error.
     pub(super) fn fail(&mut self, sqlstate: Option<String>) {
+        self.answered = true;
         self.sqlstate = sqlstate.or_else(|| Some("XX000".to_owned()));
     }
 
@@ -120,5 +212,34 @@ impl Portal {
                 value: value.clone(),
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_taken_from_plain_texts_and_from_no_other() {
+        for (text, name) in [
+            ("DEALLOCATE a1", Some("a1")),
+            ("deallocate prepare \"A-1\" ;", Some("A-1")),
+            ("PREPARE P(int) AS SELECT $1", Some("p")),
+            ("prepare prepare as select 1", Some("prepare")),
+            ("deallocate prepare", Some("prepare")),
+            ("deallocate all", None),
+            ("deallocate/**/a", None),
+            ("deallocate a;", Some("a")),
+            ("deallocate a--x", None),
+            ("deallocate U&\"a\"", None),
+            ("deallocate \"a\"\"b\"", None),
+            ("declare C cursor for select 1", Some("c")),
+            ("select 1", None),
+        ] {
+            assert_eq!(named(&SqlText::from(text)), name.map(Name::from), "{text}");
+        }
+        let several = Facts { kind: Kind::Prepare, statement_count: 2, ..Facts::unparsed("") };
+        let changes = Changes::of(&several, &SqlText::from("deallocate x ; deallocate a"));
+        assert_eq!(changes.names, Renames::One(None));
     }
 }

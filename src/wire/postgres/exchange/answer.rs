@@ -7,22 +7,34 @@ use bytes::Bytes;
 
 use super::super::message::{self, Refusal};
 use super::super::names::{Change, Prepared};
+use super::super::running::Renames;
 use super::{Exchange, Pending, Reply};
 use crate::model::{OutcomeStatus, Timestamp};
 use crate::wire::Violation;
 
 impl Exchange {
-    /// Takes a piece of a frame that the database streams: rows and COPY data.
-    pub fn stream(&mut self, kind: Option<u8>, len: usize, now: Timestamp) {
+    /// Takes a piece of a frame that the database streams: rows, COPY data, notices.
+    ///
+    /// # Errors
+    ///
+    /// It answers nothing that was asked: the session must end.
+    pub fn stream(&mut self, kind: Option<u8>, len: usize, now: Timestamp) -> Result<(), Violation> {
         self.now = now;
-        if let Some(Pending::Query(_, run) | Pending::Execute(run)) = self.front() {
-            run.bytes_out += len as u64;
-            if matches!(kind, Some(b'D' | b'd')) {
-                run.row(kind == Some(b'D'), now);
+        match self.front() {
+            Some(Pending::Query(_, run) | Pending::Execute(run)) => {
+                run.bytes_out += len as u64;
+                if matches!(kind, Some(b'D' | b'd')) {
+                    run.row(kind == Some(b'D'), now);
+                }
+                Ok(())
             }
-        }
-        if kind == Some(b'T') && matches!(self.pending.front(), Some(Pending::Describe(_))) {
-            self.pending.pop_front();
+            Some(Pending::Describe(_)) if kind == Some(b'T') => {
+                self.pending.pop_front();
+                Ok(())
+            }
+            // Whose rows these are is not known, so nobody gets them.
+            _ if matches!(kind, Some(b'D' | b'd' | b'T' | b'V')) => Err(Violation(UNASKED)),
+            _ => Ok(()),
         }
     }
 
@@ -38,14 +50,14 @@ impl Exchange {
         }
         match kind {
             b'E' => return Ok(self.error(&Bytes::copy_from_slice(frame), now)),
-            b'Z' => self.ready(frame.last().map_or('I', |status| char::from(*status)), now),
+            b'Z' => self.ready(frame.last().map_or('I', |status| char::from(*status)), now)?,
             b'1' => {
                 if let Some(Pending::Parse(change, _)) = self.pop(|front| matches!(front, Pending::Parse(..))) {
-                    self.statements.confirm(&change);
+                    change.confirm();
                 }
             }
             b'2' => match self.pop(|front| matches!(front, Pending::Bind(_) | Pending::ClosePortal(..))) {
-                Some(Pending::Bind(change)) => self.portals.confirm(&change),
+                Some(Pending::Bind(change)) => change.confirm(),
                 Some(_) => {}
                 None => return Err(Violation(UNASKED)),
             },
@@ -62,9 +74,14 @@ impl Exchange {
                 }
             }
             b'n' => drop(self.pop(|front| matches!(front, Pending::Describe(_)))),
-            b'C' => self.complete(frame, now),
-            b'I' => self.end_execute(OutcomeStatus::Ok, now),
-            b's' => self.end_execute(OutcomeStatus::Ok, now),
+            b'C' => self.complete(frame, now)?,
+            b'I' | b's' => match self.front() {
+                Some(Pending::Query(_, run) | Pending::Execute(run)) => {
+                    run.nothing();
+                    self.end_execute(OutcomeStatus::Ok, now);
+                }
+                _ => return Err(Violation(UNASKED)),
+            },
             b'G' => self.begin_copy_in(),
             b'S' => {
                 let mut body = message::Body::of(&Bytes::copy_from_slice(frame));
@@ -73,20 +90,36 @@ impl Exchange {
                     self.parameter(name, value);
                 }
             }
-            b'H' | b'c' | b'N' | b'A' | b'K' => {}
+            b'H' | b'c' | b'K' => {}
             _ => return Err(Violation(UNASKED)),
         }
         Ok(Reply::Pass)
     }
 
-    fn complete(&mut self, frame: &[u8], now: Timestamp) {
-        let tag = message::Body::of(&Bytes::copy_from_slice(frame)).string().unwrap_or_default();
+    fn complete(&mut self, frame: &[u8], now: Timestamp) -> Result<(), Violation> {
+        let tag = message::Body::of(&Bytes::copy_from_slice(frame)).string()?;
         let tag = std::str::from_utf8(&tag).unwrap_or_default();
-        if let Some(Pending::Query(_, run) | Pending::Execute(run)) = self.front() {
-            run.tag(tag);
-        }
+        let Some(Pending::Query(_, run) | Pending::Execute(run)) = self.front() else {
+            return Err(Violation(UNASKED));
+        };
+        run.tag(tag);
+        let (names, portals) = (run.changes.names.clone(), run.changes.portals.clone());
+        self.renamed(tag, names, portals);
         self.copying_in = false;
         self.end_execute(OutcomeStatus::Ok, now);
+        Ok(())
+    }
+
+    /// SQL gives up and gives the same names as the protocol. A name that it gave is not known to stand for anything: its
+    /// text was not this session's to see.
+    fn renamed(&mut self, tag: &str, names: Renames, portals: Renames) {
+        match (tag, names, portals) {
+            ("DEALLOCATE" | "PREPARE", Renames::One(Some(name)), _) => self.statements.remove(&name),
+            ("DEALLOCATE" | "PREPARE" | "DEALLOCATE ALL" | "DISCARD ALL", ..) => self.statements.forget_named(),
+            ("DECLARE CURSOR", _, Renames::One(Some(name))) => self.portals.remove(&name),
+            ("DECLARE CURSOR", ..) => self.portals.forget_named(),
+            _ => {}
+        }
     }
 
     /// Ends an `Execute` at the front; a `Query` ends with `ReadyForQuery` only.
@@ -107,39 +140,46 @@ impl Exchange {
             at += 1;
             !ignored
         });
+        // The end that is here already is this COPY's; another COPY of the same message has one of its own.
+        let ended = self.pending.iter().position(|pending| matches!(pending, Pending::CopyEnd));
         self.copying_in = ended.is_none();
+        if let Some(at) = ended {
+            self.pending.remove(at);
+        }
     }
 
-    fn ready(&mut self, status: char, now: Timestamp) {
+    fn ready(&mut self, status: char, now: Timestamp) -> Result<(), Violation> {
         self.transaction = status;
         self.copying_in = false;
         if status != 'E' {
             self.stopped_by = None;
         }
-        self.front();
-        // Anything before a Sync or Query that is still queued got no answer of its own.
-        while let Some(pending) = self.pending.pop_front() {
-            let batch = match pending {
-                Pending::Sync(batch) | Pending::Poison { batch, simple: true, .. } => batch,
-                Pending::Query(batch, run) => {
-                    let status = if run.failed() { run.failure() } else { OutcomeStatus::Ok };
-                    self.done.push(run.end(status, now));
-                    batch
-                }
-                other => {
-                    self.discard(other);
-                    continue;
-                }
-            };
-            if status == 'I' {
-                self.portals.forget_upto(batch);
-            }
-            return;
+        while matches!(self.front(), Some(Pending::Dropped)) {
+            self.pending.pop_front();
         }
+        // What stands before a Sync was answered or discarded by now, and a Query was answered. Otherwise this belongs to
+        // something that the queue does not know, and everything behind would be recorded as something else.
+        let batch = match self.pending.front() {
+            Some(Pending::Sync(batch) | Pending::Poison { batch, simple: true, answer: None, .. }) => *batch,
+            Some(Pending::Query(batch, run)) if run.answered() => *batch,
+            _ => return Err(Violation(UNASKED)),
+        };
+        if let Some(Pending::Query(_, run)) = self.pending.pop_front() {
+            let status = if run.failed() { run.failure() } else { OutcomeStatus::Ok };
+            self.done.push(run.end(status, now));
+        }
+        if status == 'I' {
+            self.portals.forget_upto(batch);
+        }
+        // Ends of COPY that nobody began.
+        self.front();
+        self.suspect &= !self.pending.is_empty();
+        Ok(())
     }
 
     fn error(&mut self, frame: &Bytes, now: Timestamp) -> Reply {
         let (sqlstate, fatal) = message::error_fields(frame);
+        self.fatal |= fatal;
         let mut reply = Reply::Pass;
         match self.front() {
             Some(Pending::Query(_, run)) => run.fail(sqlstate.clone()),

@@ -14,6 +14,12 @@ fn reference(statement: u64) -> Reference {
     Reference { session: SessionId::from_bits(5), statement }
 }
 
+/// A statement that changes nothing of the session.
+fn nothing() -> Changes {
+    let facts = Facts { kind: crate::model::Kind::Select, effects: Vec::new(), ..Facts::unparsed("") };
+    Changes::of(&facts, &SqlText::from(""))
+}
+
 /// A session in which every text is allowed unless it says DENY.
 struct Session {
     exchange: Exchange,
@@ -40,7 +46,7 @@ impl Session {
                 if text.text().unwrap().contains("DENY") {
                     return Some(self.exchange.deny(true, reference(self.number), &refusal));
                 }
-                self.exchange.allow_query(reference(self.number), frame.len());
+                self.exchange.allow_query(reference(self.number), frame.len(), nothing());
                 Some(frame)
             }
             Request::Parse(parse, frame) => {
@@ -53,7 +59,7 @@ impl Session {
             }
             Request::Execute(_, frame) => {
                 self.number += 1;
-                self.exchange.allow_execute(reference(self.number), frame.len());
+                self.exchange.allow_execute(reference(self.number), frame.len(), nothing());
                 Some(frame)
             }
             Request::Discard => None,
@@ -101,10 +107,10 @@ fn a_query_counts_its_rows_and_ends_with_ready() {
     let mut session = Session::new();
     session.client(b'Q', b"SELECT 1\0");
     session.exchange.sent(Timestamp(900));
-    session.exchange.stream(Some(b'T'), 20, NOW);
-    session.exchange.stream(Some(b'D'), 10, NOW);
-    session.exchange.stream(None, 90, NOW);
-    session.exchange.stream(Some(b'D'), 10, NOW);
+    session.exchange.stream(Some(b'T'), 20, NOW).unwrap();
+    session.exchange.stream(Some(b'D'), 10, NOW).unwrap();
+    session.exchange.stream(None, 90, NOW).unwrap();
+    session.exchange.stream(Some(b'D'), 10, NOW).unwrap();
     session.server(b'C', b"SELECT 2\0");
     session.server(b'C', b"UPDATE 5\0");
     session.server(b'Z', b"T");
@@ -129,7 +135,7 @@ fn a_pipeline_gives_each_execution_its_own_outcome() {
     session.server(b'1', b"");
     for _ in 0..3 {
         session.server(b'2', b"");
-        session.exchange.stream(Some(b'D'), 10, NOW);
+        session.exchange.stream(Some(b'D'), 10, NOW).unwrap();
         session.server(b'C', b"SELECT 1\0");
     }
     session.server(b'Z', b"I");
@@ -360,4 +366,55 @@ fn a_session_that_reads_text_differently_is_unreadable() {
     session.server(b'S', b"standard_conforming_strings\0on\0");
     session.server(b'S', b"client_encoding\0SJIS\0");
     assert!(session.exchange.unreadable().is_some());
+}
+
+#[test]
+fn a_name_that_was_taken_and_refused_in_one_batch_is_settled() {
+    let mut session = Session::new();
+    session.parse("s", "SELECT 1");
+    session.parse("s", "SELECT 2");
+    session.sync();
+    session.server(b'1', b"");
+    session.fails("42P05");
+    session.server(b'Z', b"I");
+    assert!(session.bind("", "s").is_some(), "it waits for an answer that came already");
+    assert_eq!(session.text_of_execute("").as_deref(), Some("SELECT 1"));
+}
+
+#[test]
+fn an_answer_that_nothing_asked_for_ends_the_session() {
+    let mut session = Session::new();
+    assert!(session.exchange.answer(b'Z', &frame(b'Z', b"I"), NOW).is_err());
+    assert!(session.exchange.answer(b'C', &frame(b'C', b"SELECT 1\0"), NOW).is_err());
+    assert!(session.exchange.stream(Some(b'D'), 10, NOW).is_err());
+    assert!(session.exchange.stream(Some(b'N'), 10, NOW).is_ok());
+    session.client(b'Q', b"SELECT 1\0");
+    assert!(session.exchange.answer(b'Z', &frame(b'Z', b"I"), NOW).is_err(), "before it said how the statement ended");
+}
+
+#[test]
+fn what_follows_a_change_of_reading_waits_or_is_unreadable() {
+    let mut facts = Facts::unparsed("");
+    facts.effects[0].action = crate::model::Action::SetUnsafe;
+    let changes = Changes::of(&facts, &SqlText::from(""));
+    let mut session = Session::new();
+    session.exchange.allow_query(reference(1), 10, changes.clone());
+    let next = frame(b'Q', b"SELECT 1\0");
+    assert!(matches!(session.exchange.take(b'Q', next.clone()).unwrap(), Request::Wait(_)));
+    session.server(b'C', b"SET\0");
+    session.server(b'Z', b"I");
+    assert!(matches!(session.exchange.take(b'Q', next).unwrap(), Request::Query(..)));
+    session.exchange.allow_execute(reference(2), 10, changes);
+    let parse = frame(b'P', b"\0SELECT 1\0\0\0");
+    assert!(matches!(session.exchange.take(b'P', parse).unwrap(), Request::Parse(..)), "its answer needs the Sync");
+    assert!(session.exchange.unreadable().is_some());
+}
+
+#[test]
+fn ends_of_copy_that_nobody_began_are_not_kept() {
+    let mut session = Session::new();
+    for _ in 0..=MAX_PENDING {
+        session.client(b'c', b"");
+    }
+    assert!(!session.exchange.crowded() && session.exchange.pending.is_empty());
 }

@@ -1,0 +1,41 @@
+//! The connection: whatever a peer does, the session ends cleanly and the record says how.
+//!
+//! Clients here say raw bytes, well-formed or not; what is asserted is what the client reads, what the archive says, what
+//! PostgreSQL logged, and that the program lives.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper of a test that fails says so by panicking")]
+
+mod support;
+
+#[path = "connection/ends.rs"]
+mod ends;
+#[path = "connection/frames.rs"]
+mod frames;
+#[path = "connection/journal.rs"]
+mod journal;
+#[path = "connection/pipelines.rs"]
+mod pipelines;
+#[path = "connection/sign_in.rs"]
+mod sign_in;
+#[path = "connection/state.rs"]
+mod state;
+#[path = "connection/upstream.rs"]
+mod upstream;
+
+use serde_json::Value;
+use support::Hansard;
+use support::raw::{Raw, query};
+
+/// How the session of `application` ended.
+fn closed(hansard: &Hansard, application: &str) -> Value {
+    let sql = format!("select * from sessions where kind = 'closed' and application = '{application}'");
+    let rows = hansard.archive().query_until(&sql, |rows| !rows.is_empty());
+    assert_eq!(rows.len(), 1, "{application}: one session, one end: {rows:?}");
+    rows[0].clone()
+}
+
+/// The program serves: a new session works.
+fn assert_alive(hansard: &Hansard) {
+    let mut probe = Raw::sign_in(&hansard.login("dev", "probe"));
+    assert_eq!(support::raw::kinds(&probe.talk(&query("select 1"))), "TDCZ", "{}", hansard.log());
+}

@@ -1,0 +1,191 @@
+//! How sessions end, and how statements are cancelled.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::support::raw::{CANCEL_REQUEST, Raw, bind, errors, execute, kinds, message, packet, parse, query, sync};
+use super::support::{Hansard, Issuer, Login, Postgres, Store, wait_for};
+use super::{assert_alive, closed};
+
+const FINISH: &str = "[policy]";
+
+/// The process of a session at the database.
+fn backend(application: &str) -> String {
+    let sql = format!("select pid from pg_stat_activity where application_name = '{application}'");
+    wait_for("the session at the database", Duration::from_secs(10), || {
+        let pid = Postgres::shared().admin(&sql);
+        (!pid.is_empty()).then_some(pid)
+    })
+}
+
+#[test]
+fn a_session_that_the_database_ends_is_told_so_by_the_database() {
+    let hansard = Hansard::start(Store::Folder);
+    for (application, asked) in [("terminated", ""), ("terminated-at-work", "select pg_sleep(60)")] {
+        let mut raw = Raw::sign_in(&hansard.login("dev", application));
+        let pid = backend(application);
+        if !asked.is_empty() {
+            raw.send(&query(asked));
+            std::thread::sleep(Duration::from_millis(300));
+        }
+        Postgres::shared().admin(&format!("select pg_terminate_backend({pid})"));
+        let said = raw.rest();
+        assert_eq!(errors(&said), ["57P01"], "{application}: {said:?}");
+        assert!(!said[0].field('M').contains("hansard"), "{application}");
+        assert_eq!(closed(&hansard, application)["reason"], "upstream_gone", "{application}");
+    }
+    let sql = "select status, sqlstate from statements where application = 'terminated-at-work'";
+    let rows = hansard.archive().query_until(sql, |rows| !rows.is_empty());
+    assert_eq!(rows, [json!({ "status": "error", "sqlstate": "57P01" })]);
+    assert_alive(&hansard);
+}
+
+#[test]
+fn a_database_that_dies_without_a_word_is_a_lost_connection() {
+    let postgres = Postgres::start();
+    let own = format!("upstream = \"127.0.0.1:{}\"", postgres.port());
+    let shared = format!("upstream = \"127.0.0.1:{}\"", Postgres::shared().port());
+    let ca = |postgres: &Postgres| postgres.ca_file().display().to_string();
+    let hansard =
+        Hansard::start_edited(&|config| config.replace(&shared, &own).replace(&ca(Postgres::shared()), &ca(&postgres)));
+    let mut raw = Raw::sign_in(&hansard.login("dev", "died"));
+    raw.send(&query("select pg_sleep(60)"));
+    let sql = "select pid from pg_stat_activity where application_name = 'died'";
+    let pid = postgres.admin(sql);
+    let status = std::process::Command::new("kill").args(["-9", &pid]).status().unwrap();
+    assert!(status.success());
+    let said = raw.rest();
+    assert_eq!(errors(&said), ["08006"], "{said:?}");
+    assert!(said[0].field('M').starts_with("hansard: "));
+    assert_eq!(closed(&hansard, "died")["reason"], "upstream_gone");
+    let rows = hansard.archive().query("select status from statements where application = 'died'");
+    assert_eq!(rows, [json!({ "status": "unknown" })]);
+}
+
+#[test]
+fn a_client_that_vanishes_in_the_middle_of_a_result_is_gone() {
+    let hansard = Hansard::start(Store::Folder);
+    let mut raw = Raw::sign_in(&hansard.login("dev", "vanished"));
+    raw.send(&query("select repeat('x', 8000) from generate_series(1, 100000)"));
+    assert_eq!(raw.next().unwrap().kind, 'T');
+    // With rows unread, the close is a reset.
+    drop(raw);
+    let row = closed(&hansard, "vanished");
+    assert_eq!((&row["reason"], &row["statements"]), (&json!("client_gone"), &json!(1)));
+    let sql = "select count(*) from pg_stat_activity where application_name = 'vanished'";
+    wait_for("the end at the database", Duration::from_secs(10), || {
+        (Postgres::shared().admin(sql) == "0").then_some(())
+    });
+    let rows = hansard
+        .archive()
+        .query_until("select status from statements where application = 'vanished'", |rows| !rows.is_empty());
+    assert_eq!(rows, [json!({ "status": "unknown" })]);
+    assert_alive(&hansard);
+}
+
+#[test]
+fn a_stop_waits_for_open_transactions_but_not_for_ever() {
+    let mut hansard = Hansard::start(Store::Folder);
+    let mut idle = Raw::sign_in(&hansard.login("dev", "stop-idle"));
+    let mut finishing = Raw::sign_in(&hansard.login("dev", "stop-finishing"));
+    let mut dawdling = Raw::sign_in(&hansard.login("dev", "stop-dawdling"));
+    finishing.talk(&query("begin"));
+    dawdling.talk(&query("begin"));
+    let client = std::thread::spawn(move || {
+        assert_eq!(errors(&idle.rest()), ["57P01"]);
+        assert_eq!(kinds(&finishing.talk(&query("insert into notes (id) values (740001)"))), "CZ");
+        assert_eq!(kinds(&finishing.talk(&query("commit"))), "CZ");
+        assert_eq!(errors(&finishing.rest()), ["57P01"]);
+        let started = Instant::now();
+        assert_eq!(errors(&dawdling.rest()), ["57P01"]);
+        started.elapsed()
+    });
+    assert_eq!(hansard.stop(), 0);
+    let waited = client.join().unwrap();
+    assert!((5..15).contains(&waited.as_secs()), "{waited:?}");
+    for application in ["stop-idle", "stop-finishing", "stop-dawdling"] {
+        assert_eq!(closed(&hansard, application)["reason"], "shutdown", "{application}");
+    }
+    assert_eq!(Postgres::shared().admin("select id from notes where id = 740001"), "740001");
+}
+
+fn short(hansard: &Hansard, application: &str, seconds: u64) -> Login {
+    let password = Issuer::shared().token_for("dev", "api://hansard", Duration::from_secs(seconds));
+    Login { password, ..hansard.login("dev", application) }
+}
+
+#[test]
+fn a_session_outlives_its_token_by_its_open_transaction_only() {
+    let hansard = Hansard::start(Store::Folder);
+    let started = Instant::now();
+    let mut idle = Raw::sign_in(&short(&hansard, "expired-idle", 4));
+    let mut busy = Raw::sign_in(&short(&hansard, "expired-busy", 4));
+    busy.talk(&query("begin"));
+    let said = idle.rest();
+    assert_eq!(errors(&said), ["57P01"]);
+    assert!((2..6).contains(&started.elapsed().as_secs()), "{:?}", started.elapsed());
+    assert_eq!(kinds(&busy.talk(&query("insert into notes (id) values (750001)"))), "CZ");
+    assert_eq!(kinds(&busy.talk(&query("commit"))), "CZ", "it hears that its transaction was committed");
+    assert_eq!(errors(&busy.rest()), ["57P01"]);
+    for application in ["expired-idle", "expired-busy"] {
+        assert_eq!(closed(&hansard, application)["reason"], "token_expired", "{application}");
+    }
+    assert_eq!(Postgres::shared().admin("select id from notes where id = 750001"), "750001");
+}
+
+#[test]
+fn where_the_target_says_so_a_session_ends_with_its_token() {
+    let close = format!("[target.app.session]\non_token_expiry = \"close\"\n\n{FINISH}");
+    let hansard = Hansard::start_replaced(FINISH, &close);
+    let mut busy = Raw::sign_in(&short(&hansard, "closed-busy", 4));
+    busy.talk(&query("begin"));
+    busy.talk(&query("insert into notes (id) values (750002)"));
+    assert_eq!(errors(&busy.rest()), ["57P01"]);
+    assert_eq!(closed(&hansard, "closed-busy")["reason"], "token_expired");
+    assert_eq!(Postgres::shared().admin("select count(*) from notes where id = 750002"), "0");
+
+    let keep = format!("[target.app.session]\non_token_expiry = \"keep\"\n\n{FINISH}");
+    let hansard = Hansard::start_replaced(FINISH, &keep);
+    let mut kept = Raw::sign_in(&short(&hansard, "kept", 2));
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(kinds(&kept.talk(&query("select 1"))), "TDCZ");
+    kept.send(&message('X', b""));
+    assert_eq!(kept.rest(), []);
+    assert_eq!(closed(&hansard, "kept")["reason"], "client_terminated");
+}
+
+#[test]
+fn a_cancel_request_with_our_key_cancels_and_another_does_nothing() {
+    let hansard = Hansard::start(Store::Folder);
+    let login = hansard.login("dev", "cancelled");
+    let mut raw = Raw::sign_in(&login);
+    // What the client got is not the server's own process number.
+    let pid = u32::from_be_bytes(raw.key[..4].try_into().unwrap());
+    assert_ne!(pid.to_string(), backend("cancelled"), "the server's key went to the client");
+    let slow = [parse("", "select pg_sleep(20)"), bind("", ""), execute("", 0), sync()].concat();
+    raw.send(&slow);
+    std::thread::sleep(Duration::from_millis(500));
+    let mut wrong = raw.key.clone();
+    *wrong.last_mut().unwrap() ^= 1;
+    for (key, tls) in [(wrong, false), (vec![0; 8], true), (vec![1; 300], true)] {
+        let mut request = if tls { Raw::tls(login.port) } else { Raw::plain(login.port) };
+        request.send(&packet(CANCEL_REQUEST, &key));
+        assert_eq!(request.rest(), [], "nothing is said to whoever guesses");
+    }
+    let started = Instant::now();
+    let mut request = Raw::tls(login.port);
+    request.send(&packet(CANCEL_REQUEST, &raw.key));
+    assert_eq!(request.rest(), []);
+    let said = raw.until_ready();
+    assert_eq!(errors(&said), ["57014"]);
+    assert!(started.elapsed() < Duration::from_secs(10));
+    assert_eq!(kinds(&raw.talk(&query("select 1"))), "TDCZ");
+    drop(raw);
+    closed(&hansard, "cancelled");
+    let rows = hansard.archive().rows_of("cancelled", 2);
+    assert_eq!((&rows[0]["status"], &rows[0]["sqlstate"]), (&json!("cancelled"), &json!("57014")));
+    let events = hansard.archive().query("select count(*) as n from events where kind = 'cancel_requested'");
+    assert_eq!(events, [json!({ "n": 1 })]);
+    assert!(!hansard.log().contains("could not be forwarded"), "{}", hansard.log());
+}

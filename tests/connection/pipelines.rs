@@ -1,0 +1,421 @@
+//! Conversations in any order that the protocol allows.
+
+use std::time::Duration;
+
+use futures::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+
+use super::support::raw::{
+    Message, Raw, bind, errors, execute, flush, kinds, message, parse, query, run_unnamed, sync,
+};
+use super::support::{Hansard, Postgres, Store, connect};
+use super::{assert_alive, closed};
+
+const DENIED: &str = "select amount from hr.salaries";
+
+/// Text, decision and status of each statement of a session.
+fn recorded(hansard: &Hansard, application: &str, count: usize) -> Vec<String> {
+    let rows = hansard.archive().rows_of(application, count);
+    let word = |row: &Value, column: &str| row[column].as_str().unwrap_or("-").to_owned();
+    let rows: Vec<String> = rows
+        .iter()
+        .map(|row| format!("{} | {} | {}", word(row, "text"), word(row, "decision"), word(row, "status")))
+        .collect();
+    assert_eq!(rows.len(), count, "{application}: {rows:#?}");
+    rows
+}
+
+fn values(said: &[Message]) -> Vec<String> {
+    let rows = said.iter().filter(|message| message.kind == 'D');
+    // One column: its number, its length, its text.
+    rows.map(|row| std::str::from_utf8(&row.body[6..]).unwrap().to_owned()).collect()
+}
+
+#[test]
+fn simple_and_extended_messages_in_one_pipeline_are_answered_in_order() {
+    let hansard = Hansard::start(Store::Folder);
+    let mut raw = Raw::sign_in(&hansard.login("dev", "mixed"));
+    raw.send(
+        &[
+            query("select 'a'"),
+            run_unnamed("select 'b'"),
+            flush(),
+            run_unnamed("select 'c'"),
+            sync(),
+            query("select 'd'; select 'e'"),
+            parse("s", "select 'f'"),
+            message('D', b"Ss\0"),
+            bind("p", "s"),
+            message('D', b"Pp\0"),
+            execute("p", 0),
+            message('C', b"Pp\0"),
+            message('C', b"Ss\0"),
+            sync(),
+            query(""),
+        ]
+        .concat(),
+    );
+    let mut said = Vec::new();
+    for _ in 0..5 {
+        said.extend(raw.until_ready());
+    }
+    assert_eq!(values(&said), ["a", "b", "c", "d", "e", "f"]);
+    assert_eq!(kinds(&said), "TDCZ12DC12DCZTDCTDCZ1tT2TDC33ZIZ");
+    let texts = recorded(&hansard, "mixed", 6);
+    let expected = ["select 'a'", "select 'b'", "select 'c'", "select 'd'; select 'e'", "select 'f'", ""];
+    assert_eq!(texts, expected.map(|text| format!("{text} | allow | ok")));
+}
+
+#[test]
+fn a_flush_without_a_sync_gets_its_answers() {
+    let hansard = Hansard::start(Store::Folder);
+    let mut raw = Raw::sign_in(&hansard.login("dev", "flushed"));
+    raw.send(&[run_unnamed("select 1"), flush()].concat());
+    assert_eq!(kinds(&raw.until(|message| message.kind == 'C')), "12DC");
+    raw.send(&[run_unnamed(DENIED), flush()].concat());
+    let said = raw.until(|message| message.kind == 'E');
+    assert_eq!(errors(&said), ["42501"]);
+    // Discarded up to the next Sync, as a server would.
+    raw.send(&[run_unnamed("select 'discarded'"), query("select 'discarded'"), sync()].concat());
+    assert_eq!(kinds(&raw.until_ready()), "Z");
+    assert_eq!(kinds(&raw.talk(&query("select 2"))), "TDCZ");
+    assert!(!Postgres::shared().log().contains("discarded'"));
+}
+
+#[test]
+fn ten_thousand_executions_in_one_pipeline_are_ten_thousand_rows() {
+    const COUNT: usize = 10_000;
+    let hansard = Hansard::start(Store::Folder);
+    let mut raw = Raw::sign_in(&hansard.login("dev", "ten-thousand"));
+    raw.talk(&[parse("s", "select 7"), sync()].concat());
+    let one = [bind("", "s"), execute("", 0)].concat();
+    let said = raw.talk(&[one.repeat(COUNT), sync()].concat());
+    assert_eq!(values(&said).len(), COUNT);
+    drop(raw);
+    assert_eq!(closed(&hansard, "ten-thousand")["statements"], json!(COUNT));
+    let sql = "select count(*) as n, count(distinct statement_seq) as seqs, sum(rows_returned)::bigint as rows \
+               from statements where application = 'ten-thousand' and status = 'ok' and text = 'select 7'";
+    let rows = hansard.archive().query_until(sql, |rows| rows[0]["n"] == COUNT);
+    assert_eq!(rows, [json!({ "n": COUNT, "seqs": COUNT, "rows": COUNT })]);
+}
+
+#[test]
+fn a_denied_statement_fails_its_transaction_whatever_kind_that_is() {
+    let hansard = Hansard::start(Store::Folder);
+    let mut raw = Raw::sign_in(&hansard.login("dev", "transactions"));
+    let insert = |id: u32| format!("insert into notes (id) values ({id})");
+    // The implicit one of a pipeline.
+    let pipeline = [run_unnamed(&insert(710_001)), run_unnamed(DENIED), run_unnamed(&insert(710_002)), sync()];
+    let said = raw.talk(&pipeline.concat());
+    assert_eq!(kinds(&said), "12CEZ");
+    assert_eq!(errors(&said), ["42501"]);
+    // That of several statements in one message.
+    let said = raw.talk(&query(&format!("{}; {DENIED}; {}", insert(710_003), insert(710_004))));
+    assert_eq!((kinds(&said).as_str(), errors(&said)), ("EZ", vec!["42501".to_owned()]));
+    // An explicit one.
+    for begin in [query("begin"), [run_unnamed("begin"), sync()].concat()] {
+        assert_eq!(raw.talk(&begin).last().unwrap().body, b"T");
+        raw.talk(&query(&insert(710_005)));
+        for denied in [query(DENIED), [run_unnamed(DENIED), sync()].concat()] {
+            let said = raw.talk(&denied);
+            assert_eq!((errors(&said), said.last().unwrap().body.as_slice()), (vec!["42501".to_owned()], &b"E"[..]));
+        }
+        for next in [query("select 1"), [run_unnamed("select 1"), sync()].concat()] {
+            let said = raw.talk(&next);
+            assert_eq!(errors(&said), ["25P02"]);
+            let text = said[0].field('M');
+            assert!(text.starts_with("hansard: ") && text.contains("ROLLBACK"), "{text}");
+        }
+        let said = raw.talk(&query("rollback"));
+        assert_eq!((kinds(&said).as_str(), said.last().unwrap().body.as_slice()), ("CZ", &b"I"[..]));
+    }
+    // Back to a savepoint: the transaction goes on.
+    raw.talk(&query("begin"));
+    raw.talk(&query(&insert(710_006)));
+    raw.talk(&query("savepoint s"));
+    assert_eq!(errors(&raw.talk(&query(DENIED))), ["42501"]);
+    assert_eq!(raw.talk(&query("rollback to s")).last().unwrap().body, b"T");
+    assert_eq!(kinds(&raw.talk(&query("commit"))), "CZ");
+    assert_eq!(Postgres::shared().admin("select id from notes where id between 710000 and 710099"), "710006");
+    assert!(!Postgres::shared().log().contains(DENIED));
+    // A transaction that the server itself failed is not blamed on us.
+    raw.talk(&query("begin"));
+    raw.talk(&query("select 1/0"));
+    let said = raw.talk(&query("select 1"));
+    assert!(!said[0].field('M').contains("hansard"), "{}", said[0].field('M'));
+}
+
+#[test]
+fn names_stand_for_what_the_database_took() {
+    let hansard = Hansard::start(Store::Folder);
+    let mut raw = Raw::sign_in(&hansard.login("dev", "names"));
+    // Denied, then the name is free.
+    assert_eq!(errors(&raw.talk(&[parse("a", DENIED), sync()].concat())), ["42501"]);
+    assert_eq!(kinds(&raw.talk(&[parse("a", "select 'a'"), bind("", "a"), execute("", 0), sync()].concat())), "12DCZ");
+    // Refused by the server: the name keeps what it stood for. Once known, once in one pipeline.
+    assert_eq!(errors(&raw.talk(&[parse("a", "select 'not a'"), sync()].concat())), ["42P05"]);
+    assert_eq!(values(&raw.talk(&[bind("", "a"), execute("", 0), sync()].concat())), ["a"]);
+    assert_eq!(
+        errors(&raw.talk(&[parse("b", "select 'b'"), parse("b", "select 'not b'"), sync()].concat())),
+        ["42P05"]
+    );
+    assert_eq!(values(&raw.talk(&[bind("", "b"), execute("", 0), sync()].concat())), ["b"]);
+    // Portals as well.
+    raw.talk(&query("begin"));
+    let twice = [bind("p", "a"), bind("p", "b"), sync()].concat();
+    assert_eq!(errors(&raw.talk(&twice)), ["42P03"]);
+    raw.talk(&query("rollback"));
+    // Pipelined over a Sync, the second waits for what becomes of the first.
+    raw.send(&[parse("a", "select 'not a'"), sync(), bind("", "a"), execute("", 0), sync()].concat());
+    assert_eq!(errors(&raw.until_ready()), ["42P05"]);
+    assert_eq!(values(&raw.until_ready()), ["a"]);
+    // Closed and given anew in one pipeline.
+    let anew = [message('C', b"Sa\0"), parse("a", "select 'new a'"), bind("", "a"), execute("", 0), sync()].concat();
+    assert_eq!(values(&raw.talk(&anew)), ["new a"]);
+    let rows = recorded(&hansard, "names", 8);
+    let expected = [
+        "select amount from hr.salaries | deny | denied",
+        "select 'a' | allow | ok",
+        "select 'a' | allow | ok",
+        "select 'b' | allow | ok",
+        "begin | allow | ok",
+        "rollback | allow | ok",
+        "select 'a' | allow | ok",
+        "select 'new a' | allow | ok",
+    ];
+    assert_eq!(rows, expected);
+}
+
+#[test]
+fn a_name_that_sql_gave_anew_is_not_recorded_as_what_it_was() {
+    let hansard = Hansard::start(Store::Folder);
+    for (application, swap) in [
+        ("swapped", vec!["deallocate a", "prepare a as select 'new'"]),
+        ("swapped-at-once", vec!["deallocate a; prepare a as select 'new'"]),
+        ("swapped-several", vec!["deallocate other ; deallocate a ; prepare a as select 'new'"]),
+        ("swapped-all", vec!["deallocate all", "prepare a as select 'new'"]),
+        ("swapped-discard", vec!["discard all", "prepare a as select 'new'"]),
+        ("swapped-quoted", vec!["deallocate prepare \"a\"", "prepare a as select 'new'"]),
+    ] {
+        let mut raw = Raw::sign_in(&hansard.login("dev", application));
+        raw.talk(&[parse("a", "select 'old'"), parse("other", "select 'other'"), sync()].concat());
+        let mut pipeline: Vec<u8> = swap.iter().flat_map(|text| query(text)).collect();
+        pipeline.extend([bind("", "a"), execute("", 0), sync()].concat());
+        raw.send(&pipeline);
+        let said: Vec<Message> = (0..=swap.len()).flat_map(|_| raw.until_ready()).collect();
+        assert_eq!(values(&said), ["new"], "{application}: {said:?}");
+        let sql = format!(
+            "select text, kind from statements where application = '{application}' and request = 'execute' and status = 'ok'"
+        );
+        let rows = hansard.archive().query_until(&sql, |rows| !rows.is_empty());
+        assert_eq!(rows, [json!({ "text": "", "kind": "unparsed" })], "{application}");
+    }
+    // Cursors and portals share their names.
+    for (application, swap) in [
+        ("cursor", vec!["close p", "declare p cursor for select 'new'"]),
+        ("cursor-at-once", vec!["commit; begin; declare p cursor for select 'new'"]),
+        ("cursor-quoted", vec!["close all", "declare \"p\" scroll cursor for select 'new'"]),
+    ] {
+        let mut raw = Raw::sign_in(&hansard.login("dev", application));
+        raw.talk(&query("begin"));
+        raw.talk(&[parse("a", "select 'old'"), bind("p", "a"), bind("q", "a"), sync()].concat());
+        let mut pipeline: Vec<u8> = swap.iter().flat_map(|text| query(text)).collect();
+        pipeline.extend([execute("p", 0), sync()].concat());
+        raw.send(&pipeline);
+        let said: Vec<Message> = (0..=swap.len()).flat_map(|_| raw.until_ready()).collect();
+        assert_eq!(values(&said), ["new"], "{application}: {said:?}");
+        let sql =
+            format!("select text, kind from statements where application = '{application}' and request = 'execute'");
+        let rows = hansard.archive().query_until(&sql, |rows| !rows.is_empty());
+        assert_eq!(rows, [json!({ "text": "", "kind": "unparsed" })], "{application}");
+    }
+    // Giving up one name does not unsettle the others.
+    let mut raw = Raw::sign_in(&hansard.login("dev", "deallocated-one"));
+    raw.talk(&[parse("a", "select 'old'"), parse("other", "select 'other'"), sync()].concat());
+    raw.talk(&query("deallocate a"));
+    assert_eq!(values(&raw.talk(&[bind("", "other"), execute("", 0), sync()].concat())), ["other"]);
+    let rows = recorded(&hansard, "deallocated-one", 2);
+    assert_eq!(rows[1], "select 'other' | allow | ok");
+}
+
+#[test]
+fn each_execute_of_a_portal_is_a_row_of_its_own() {
+    let hansard = Hansard::start(Store::Folder);
+    let mut raw = Raw::sign_in(&hansard.login("dev", "portals"));
+    let begin = [parse("s", "select generate_series(1, 5)"), bind("p", "s")].concat();
+    let said = raw.talk(&[begin, execute("p", 2), execute("p", 2), execute("p", 2), sync()].concat());
+    assert_eq!(kinds(&said), "12DDsDDsDCZ");
+    let sql = "select rows_returned as rows, status, portal_name, prepared_name from statements \
+               where application = 'portals' order by statement_seq";
+    let rows = hansard.archive().query_until(sql, |rows| rows.len() >= 3);
+    let row = |rows: u32| json!({ "rows": rows, "status": "ok", "portal_name": "p", "prepared_name": "s" });
+    assert_eq!(rows, [row(2), row(2), row(1)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn copy_runs_in_both_protocols_and_its_failures_leave_the_session_alive() {
+    let hansard = Hansard::start(Store::Folder);
+    let db = connect(&hansard.login("dev", "copy")).await.unwrap();
+    let sink = db.copy_in::<_, bytes::Bytes>("copy notes (id) from stdin").await.unwrap();
+    let mut sink = Box::pin(sink);
+    sink.send(bytes::Bytes::from_static(b"720001\n720002\n")).await.unwrap();
+    assert_eq!(sink.as_mut().finish().await.unwrap(), 2);
+    // Given up by the client: CopyFail.
+    let mut sink = Box::pin(db.copy_in::<_, bytes::Bytes>("copy notes (id) from stdin").await.unwrap());
+    sink.send(bytes::Bytes::from_static(b"720003\n")).await.unwrap();
+    drop(sink);
+    // Failed by the server in the middle.
+    let mut sink = Box::pin(db.copy_in::<_, bytes::Bytes>("copy notes (id) from stdin").await.unwrap());
+    sink.send(bytes::Bytes::from_static(b"no number\n")).await.unwrap();
+    let error = sink.as_mut().finish().await.unwrap_err();
+    assert_eq!(error.code().unwrap().code(), "22P02");
+    let out = db.copy_out("copy (select 1) to stdout").await.unwrap();
+    assert_eq!(out.collect::<Vec<_>>().await.len(), 1);
+    db.simple_query("select 1").await.unwrap();
+
+    let rows = hansard.archive().rows_of("copy", 5);
+    let show = |row: &Value| format!("{} {} {}", row["status"], row["sqlstate"], row["rows_affected"]);
+    let shown: Vec<String> = rows.iter().map(show).collect();
+    assert_eq!(
+        shown,
+        [
+            "\"ok\" null 2",
+            "\"cancelled\" \"57014\" null",
+            "\"error\" \"22P02\" null",
+            "\"ok\" null null",
+            "\"ok\" null null"
+        ]
+    );
+}
+
+#[test]
+fn copy_in_simple_messages_pipelined_failing_and_twice_in_one() {
+    let hansard = Hansard::start(Store::Folder);
+    let mut raw = Raw::sign_in(&hansard.login("dev", "copy-raw"));
+    let data = |text: &str| message('d', text.as_bytes());
+    let done = || message('c', b"");
+    let copy = "copy notes (id) from stdin";
+    // All at once, and twice in one message.
+    assert_eq!(kinds(&raw.talk(&[query(copy), data("730001\n"), done()].concat())), "GCZ");
+    let twice = query(&format!("{copy}; {copy}"));
+    let said = raw.talk(&[twice, data("730002\n"), done(), data("730003\n"), done()].concat());
+    assert_eq!(kinds(&said), "GCGCZ");
+    // Failed by the server, by the client; what comes behind is ignored.
+    let said = raw.talk(&[query(copy), data("x\n"), data("730004\n"), done()].concat());
+    assert_eq!((kinds(&said).as_str(), errors(&said)), ("GEZ", vec!["22P02".to_owned()]));
+    let said = raw.talk(&[query(copy), data("730005\n"), message('f', b"why\0")].concat());
+    assert_eq!((kinds(&said).as_str(), errors(&said)), ("GEZ", vec!["57014".to_owned()]));
+    // Flush and Sync in the middle are ignored by the server.
+    let said = raw.talk(&[query(copy), data("730006\n"), sync(), flush(), data("730007\n"), done()].concat());
+    assert_eq!(kinds(&said), "GCZ");
+    // Ends of COPY that nobody began.
+    let said = raw.talk(&[done().repeat(1000), message('f', b"\0").repeat(1000), query("select 1")].concat());
+    assert_eq!(kinds(&said), "TDCZ");
+    // In the extended protocol with the Sync before the data, and a failure.
+    let said = raw.talk(&[run_unnamed(copy), sync(), data("730008\n"), done(), sync()].concat());
+    assert_eq!(kinds(&said), "12GCZ");
+    let said = raw.talk(&[run_unnamed(copy), sync(), data("x\n"), done(), sync()].concat());
+    assert_eq!(kinds(&said), "12GEZ");
+    assert_eq!(kinds(&raw.talk(&query("select 2"))), "TDCZ");
+    let rows = recorded(&hansard, "copy-raw", 9);
+    assert_eq!(rows[8], "select 2 | allow | ok", "{rows:#?}");
+    let affected = "select rows_affected from statements where application = 'copy-raw' order by statement_seq";
+    let rows = hansard.archive().query(affected);
+    let affected: Vec<Option<u64>> = rows.iter().map(|row| row["rows_affected"].as_u64()).collect();
+    assert_eq!(affected, [Some(1), Some(2), None, None, Some(2), None, Some(1), None, None]);
+}
+
+#[test]
+fn a_hundred_thousand_ends_of_nothing_do_not_stall_a_session() {
+    let hansard = Hansard::start(Store::Folder);
+    let mut raw = Raw::sign_in(&hansard.login("dev", "ends-of-nothing"));
+    raw.send(&message('c', b"").repeat(200_000));
+    assert_eq!(kinds(&raw.talk(&query("select 1"))), "TDCZ");
+    drop(raw);
+    assert_eq!(closed(&hansard, "ends-of-nothing")["reason"], "client_gone");
+}
+
+#[test]
+fn a_sync_too_many_in_a_copy_shifts_no_outcome_to_another_statement() {
+    let hansard = Hansard::start(Store::Folder);
+    let mut raw = Raw::sign_in(&hansard.login("dev", "shifted"));
+    raw.send(&query("copy notes (id) from stdin"));
+    assert_eq!(raw.next().unwrap().kind, 'G');
+    // The server fails at the data and answers the Sync; whether it saw the Sync in COPY or after cannot be known here.
+    raw.send(&[message('d', b"x\n"), sync(), query("select generate_series(1, 9)"), query("select 'next'")].concat());
+    let said = raw.until(|message| message.kind == 'D' && message.body.ends_with(b"next"));
+    drop(raw);
+    closed(&hansard, "shifted");
+    let sql = "select text, status, rows_returned as rows from statements where application = 'shifted' order by statement_seq";
+    let rows = hansard.archive().query(sql);
+    let nine = rows.iter().find(|row| row["text"].as_str().unwrap().contains("generate_series"));
+    let row = nine.unwrap_or_else(|| panic!("{rows:?}"));
+    let right = row["rows"] == 9 && row["status"] == "ok";
+    let honest = row["status"] == "unknown" && !said.iter().any(|message| message.kind == 'D');
+    assert!(right || honest, "{row}\n{said:?}");
+}
+
+#[test]
+fn a_function_call_message_is_refused_and_the_session_lives() {
+    let hansard = Hansard::start(Store::Folder);
+    let mut raw = Raw::sign_in(&hansard.login("dev", "function-call"));
+    let said = raw.talk(&message('F', b"\0\0\x06\xa4\0\0\0\0\0\0"));
+    assert_eq!((kinds(&said).as_str(), errors(&said)), ("EZ", vec!["0A000".to_owned()]));
+    assert_eq!(kinds(&raw.talk(&query("select 1"))), "TDCZ");
+    let rows = recorded(&hansard, "function-call", 2);
+    assert_eq!(rows[0], " | deny | denied");
+}
+
+#[test]
+fn notices_and_notifications_arrive_also_while_nothing_is_asked() {
+    let hansard = Hansard::start(Store::Folder);
+    let mut raw = Raw::sign_in(&hansard.login("dev", "listening"));
+    assert_eq!(kinds(&raw.talk(&query("listen bell"))), "CZ");
+    Postgres::shared().admin("notify bell, 'ding'");
+    let heard = raw.next().unwrap();
+    assert_eq!((heard.kind, heard.body.ends_with(b"bell\0ding\0")), ('A', true));
+    let said = raw.talk(&query("do $$ begin raise notice 'look'; end $$"));
+    assert_eq!(said[0].field('M'), "look");
+    // Longer than anything that is held in memory.
+    let said = raw.talk(&query("do $$ begin raise notice '%', repeat('x', 70000000); end $$"));
+    assert_eq!(said.iter().map(|message| message.kind).collect::<String>(), "NCZ");
+    assert_eq!(said[0].field('M').len(), 70_000_000);
+    assert_alive(&hansard);
+}
+
+#[test]
+fn a_value_of_100_mb_and_a_client_that_does_not_read_cost_no_memory() {
+    const MAX_GROWTH: u64 = 64 << 20;
+    let hansard = Hansard::start(Store::Folder);
+    let mut raw = Raw::sign_in(&hansard.login("dev", "large"));
+    raw.talk(&query("select 1"));
+    hansard.forget_peak_memory();
+    let before = hansard.memory("VmRSS");
+    raw.send(&query("select repeat('x', 100000000)"));
+    let said = raw.until_ready();
+    assert_eq!(values(&said)[0].len(), 100_000_000);
+    let growth = hansard.memory("VmHWM").saturating_sub(before);
+    assert!(growth < MAX_GROWTH, "a large value: {} MiB", growth >> 20);
+    drop(said);
+    // 800 MB that nobody reads.
+    raw.send(&query("select repeat('y', 8000) from generate_series(1, 100000)"));
+    std::thread::sleep(Duration::from_secs(2));
+    let growth = hansard.memory("VmHWM").saturating_sub(before);
+    assert!(growth < MAX_GROWTH, "a client that does not read: {} MiB", growth >> 20);
+    drop(raw);
+    assert_eq!(closed(&hansard, "large")["reason"], "client_gone");
+}
+
+#[test]
+fn whoever_only_stops_talking_gets_every_answer() {
+    let hansard = Hansard::start(Store::Folder);
+    let mut raw = Raw::sign_in(&hansard.login("dev", "half-closed"));
+    let pipeline =
+        [query("select pg_sleep(0.3)"), run_unnamed("select repeat('z', 1000000)"), sync(), query("select 3")];
+    raw.send(&pipeline.concat());
+    raw.half_close();
+    assert_eq!(kinds(&raw.rest()), "TDCZ12DCZTDCZ");
+    let rows = recorded(&hansard, "half-closed", 3);
+    assert!(rows.iter().all(|row| row.ends_with("| ok")), "{rows:?}");
+    assert_eq!(closed(&hansard, "half-closed")["reason"], "client_gone");
+}
