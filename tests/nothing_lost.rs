@@ -159,7 +159,7 @@ async fn talk(db: &Client, id: &mut i32, told: &mut Told) {
         *id += 1;
         let body = format!("the note of {id}");
         if *id % 16 == 0 {
-            let refusal = db.simple_query("select * from hr.salaries").await.expect_err("nobody may see them");
+            let refusal = db.simple_query("select * from hr.salaries").await.unwrap_err();
             let Some(reference) = refused(&refusal) else { return ends(&refusal) };
             told.refused.insert(reference);
             continue;
