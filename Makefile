@@ -7,7 +7,7 @@ CARGO ?= cargo
 # More arguments for `make demo`, such as ARGS=--exit.
 ARGS ?=
 
-.PHONY: help setup-demo setup-test build demo test lint bench clean-parts
+.PHONY: help setup-demo setup-test build demo test soak lint bench clean-parts
 
 help: ## says what can be made
 	@printf 'Hansard: the word-for-word record of who said what to a database.\n\n'
@@ -35,6 +35,10 @@ test: setup-test lint ## sets up, checks formatting and lints, runs every test
 	$(CARGO) test --locked --no-fail-fast 2>&1 | tee target/test.log
 	@awk '/^test result: ok\./ { passed += $$4; ignored += $$8 } \
 	  END { printf "\nHansard: %d tests passed, %d ignored; formatting and lints are clean.\n", passed, ignored }' target/test.log
+
+soak: export HANSARD_SOAK_MINUTES ?= 30
+soak: setup-test ## kills the program again and again under load; HANSARD_SOAK_MINUTES=30 says for how long
+	$(CARGO) test --locked --test nothing_lost -- --nocapture hundreds
 
 bench: ## runs the benchmarks
 	$(CARGO) bench --locked

@@ -11,8 +11,8 @@
 //! A row belongs to the segment that holds the entry which completes it: a record to that of its outcome.
 //!
 //! While the archive is away it tries again for as long as it takes and reads no further, so memory stays bounded by one
-//! segment; the journal keeps the rest. What contradicts (another content under our name) stops shipping, loudly, and
-//! loses nothing.
+//! segment; the journal keeps the rest. What contradicts (another content under our name) stops shipping, loudly, is put
+//! on record as an event, once, and loses nothing.
 
 mod collect;
 mod recovery;
@@ -192,6 +192,12 @@ impl Shipper {
         if let Err(error) = &ended {
             tracing::error!(%error, "shipping has stopped; the journal keeps everything and fills up until this is settled");
             work.stopped(error);
+            // Whoever waits for a shipment waits in vain from here on.
+            drop(requests);
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = work.record_conflict(error) => {}
+            }
         }
         ended
     }

@@ -173,7 +173,13 @@ impl Store {
 
     /// An archive that forgets everything when the program ends; for tests and demonstrations.
     pub fn in_memory() -> Self {
-        Self { objects: Arc::new(object_store::memory::InMemory::new()), folder: None }
+        Self::over(Arc::new(object_store::memory::InMemory::new()))
+    }
+
+    /// An archive over any object store that creates a name at most once when asked to (`PutMode::Create`). The seam by
+    /// which a store that fails, or that forbids what an immutable container forbids, takes the place of a real one.
+    pub fn over(objects: Arc<dyn ObjectStore>) -> Self {
+        Self { objects, folder: None }
     }
 
     /// Stores an object under a name that nothing else has.
@@ -318,6 +324,14 @@ fn without_secrets(message: &str) -> String {
 fn one_line(message: &str) -> String {
     message.split_whitespace().collect::<Vec<_>>().join(" ")
 }
+
+#[cfg(test)]
+#[path = "../tests/support/failing_store.rs"]
+pub(crate) mod failing;
+
+#[cfg(test)]
+#[path = "../tests/support/worm.rs"]
+pub(crate) mod worm;
 
 #[cfg(test)]
 mod tests;

@@ -76,6 +76,8 @@ pub enum RecorderEventKind {
     JournalTailCut,
     /// A client asked to cancel a statement.
     CancelRequested,
+    /// It found another content in the archive under a name of its own, and ships no more.
+    ArchiveConflict,
 }
 
 impl RecorderEventKind {
@@ -87,6 +89,7 @@ impl RecorderEventKind {
             Self::Recovered => "recovered",
             Self::JournalTailCut => "journal_tail_cut",
             Self::CancelRequested => "cancel_requested",
+            Self::ArchiveConflict => "archive_conflict",
         }
     }
 }

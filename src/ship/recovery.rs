@@ -1,14 +1,14 @@
 //! What a start finds in the journal: how far shipping had come, and what was open when the last run ended.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::collect::Collector;
 use crate::journal::Journal;
 use crate::journal::JournalError;
 use crate::model::{
-    CloseReason, Entry, EntrySeq, Outcome, Reference, SegmentCut, SegmentShipped, Session, SessionClosed, SessionId,
-    Timestamp,
+    CloseReason, Entry, EntrySeq, Outcome, RecorderEventKind, Reference, SegmentCut, SegmentShipped, Session,
+    SessionClosed, SessionId, Timestamp,
 };
 
 /// How far shipping had come.
@@ -20,6 +20,8 @@ pub(super) struct Survey {
     pub(super) cuts: Vec<SegmentCut>,
     /// What was carried when files were last freed.
     pub(super) carried: Vec<Entry>,
+    /// What was said of contradictions in the archive.
+    pub(super) conflicts: BTreeSet<String>,
 }
 
 impl Survey {
@@ -35,6 +37,9 @@ impl Survey {
                     continue;
                 }
                 Entry::SegmentCut(cut) => survey.cuts.push(cut),
+                Entry::Event(event) if event.kind == RecorderEventKind::ArchiveConflict => {
+                    survey.conflicts.insert(event.detail);
+                }
                 Entry::SegmentShipped(shipped) => {
                     if let Some(count) = shipped.carried {
                         let count = usize::try_from(count).unwrap_or(usize::MAX);

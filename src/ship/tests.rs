@@ -15,6 +15,8 @@ use crate::model::{
 };
 use crate::segment::Manifest;
 use crate::segment::tests::{node, record, session, texts};
+use crate::store::failing::{FailingStore, Fault};
+use crate::store::worm::Worm;
 
 #[derive(Debug)]
 struct At(i64);
@@ -33,9 +35,70 @@ fn journal_in(dir: &Path) -> Journal {
     Journal::open(settings).unwrap().journal
 }
 
-fn store_in(dir: &Path) -> Store {
-    let url = format!("file://{}/archive", dir.display());
-    Store::open(&crate::store::StoreSettings { url, azure: crate::store::AzureSettings::default() }).unwrap()
+/// What an archive may be: every scenario runs over each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A folder.
+    Folder,
+    /// An immutable container.
+    Worm,
+}
+
+const KINDS: [Kind; 2] = [Kind::Folder, Kind::Worm];
+
+/// Where a scenario plays: a folder for the journal, and an archive.
+#[derive(Debug)]
+struct Place {
+    kind: Kind,
+    dir: tempfile::TempDir,
+    store: Store,
+    worm: Worm,
+    /// Between the shipper and the immutable container.
+    line: FailingStore,
+}
+
+impl Place {
+    fn new(kind: Kind) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let worm = Worm::default();
+        let line = FailingStore::over(Arc::new(worm.clone()));
+        let store = match kind {
+            Kind::Folder => {
+                let url = format!("file://{}/archive", dir.path().display());
+                let azure = crate::store::AzureSettings::default();
+                Store::open(&crate::store::StoreSettings { url, azure }).unwrap()
+            }
+            Kind::Worm => Store::over(Arc::new(line.clone())),
+        };
+        Self { kind, dir, store, worm, line }
+    }
+
+    fn each() -> impl Iterator<Item = Self> {
+        KINDS.into_iter().map(Self::new)
+    }
+
+    fn journal(&self) -> Journal {
+        journal_in(self.dir.path())
+    }
+
+    /// From now on the archive takes nothing, or everything again.
+    fn away(&self, away: bool) {
+        let in_the_way = self.dir.path().join("archive/log");
+        match (self.kind, away) {
+            (Kind::Folder, true) => std::fs::write(&in_the_way, b"x").unwrap(),
+            (Kind::Folder, false) => std::fs::remove_file(&in_the_way).unwrap(),
+            (Kind::Worm, true) => self.line.always(Fault::Refused),
+            (Kind::Worm, false) => self.line.always(Fault::None),
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // Anything else that is forbidden panics where it is tried.
+        let twice = self.worm.created().into_iter().find(|(_, times)| *times > 1);
+        assert!(std::thread::panicking() || twice.is_none(), "created twice: {twice:?}");
+    }
 }
 
 fn settings(max_bytes: usize) -> ShipSettings {
@@ -104,6 +167,19 @@ fn story() -> Vec<Entry> {
     story
 }
 
+/// What the journal says of contradictions in the archive.
+fn conflicts(journal: &Journal) -> Vec<String> {
+    let mut reader = journal.reader();
+    let mut found = Vec::new();
+    while let Some(numbered) = reader.next(journal_end(journal)).unwrap() {
+        match numbered.entry {
+            Entry::Event(event) if event.kind == RecorderEventKind::ArchiveConflict => found.push(event.detail),
+            _ => {}
+        }
+    }
+    found
+}
+
 fn references(session: u64, numbers: impl Iterator<Item = u64>) -> Vec<String> {
     numbers.map(|statement| Reference { session: SessionId::from_bits(session), statement }.to_string()).collect()
 }
@@ -165,18 +241,19 @@ impl Archive {
 
 #[tokio::test]
 async fn every_row_is_shipped_once_and_the_manifests_are_a_chain() {
-    let dir = tempfile::tempdir().unwrap();
-    let (journal, store) = (journal_in(dir.path()), store_in(dir.path()));
-    for entry in story() {
-        journal.append(vec![entry]).await.unwrap();
+    for place in Place::each() {
+        let (journal, store) = (place.journal(), place.store.clone());
+        for entry in story() {
+            journal.append(vec![entry]).await.unwrap();
+        }
+        finish(&journal, &store, 6_000).await;
+        let archive = Archive::of(&store).await;
+        archive.assert_tells_the_story();
+        assert!(archive.manifests.len() > 2, "{} segments", archive.manifests.len());
+        finish(&journal, &store, 6_000).await;
+        assert_eq!(Archive::of(&store).await, archive, "a second run ships nothing");
+        assert!(journal.oldest_file_ends_before().is_none_or(|next| next > EntrySeq(10)), "files were freed");
     }
-    finish(&journal, &store, 6_000).await;
-    let archive = Archive::of(&store).await;
-    archive.assert_tells_the_story();
-    assert!(archive.manifests.len() > 2, "{} segments", archive.manifests.len());
-    finish(&journal, &store, 6_000).await;
-    assert_eq!(Archive::of(&store).await, archive, "a second run ships nothing");
-    assert!(journal.oldest_file_ends_before().is_none_or(|next| next > EntrySeq(10)), "files were freed");
 }
 
 /// Polls a future `steps` times more than once and drops it: a crash between two steps.
@@ -196,89 +273,93 @@ async fn crash_after<F: Future>(steps: usize, future: F) -> bool {
 
 #[tokio::test]
 async fn a_crash_between_any_two_steps_changes_nothing_in_the_archive() {
-    let mut reference: Option<Archive> = None;
-    let mut steps = 0;
-    loop {
-        let dir = tempfile::tempdir().unwrap();
-        let store = store_in(dir.path());
-        let journal = journal_in(dir.path());
-        for entry in story() {
-            journal.append(vec![entry]).await.unwrap();
+    for kind in KINDS {
+        let mut reference: Option<Archive> = None;
+        let mut steps = 0;
+        loop {
+            let place = Place::new(kind);
+            let (journal, store) = (place.journal(), place.store.clone());
+            for entry in story() {
+                journal.append(vec![entry]).await.unwrap();
+            }
+            let done = crash_after(steps, finish(&journal, &store, 6_000)).await;
+            journal.close().await;
+            let journal = place.journal();
+            finish(&journal, &store, 6_000).await;
+            let archive = Archive::of(&store).await;
+            archive.assert_tells_the_story();
+            let first =
+                reference.get_or_insert_with(|| Archive { parquet: archive.parquet.clone(), manifests: vec![] });
+            assert_eq!(first.parquet.keys().collect::<Vec<_>>(), archive.parquet.keys().collect::<Vec<_>>());
+            assert_eq!(first.parquet, archive.parquet, "same names and bytes after a crash at step {steps}");
+            journal.close().await;
+            if done {
+                break;
+            }
+            steps += 1;
         }
-        let done = crash_after(steps, finish(&journal, &store, 6_000)).await;
-        journal.close().await;
-        let journal = journal_in(dir.path());
-        finish(&journal, &store, 6_000).await;
-        let archive = Archive::of(&store).await;
-        archive.assert_tells_the_story();
-        let first = reference.get_or_insert_with(|| Archive { parquet: archive.parquet.clone(), manifests: vec![] });
-        assert_eq!(first.parquet.keys().collect::<Vec<_>>(), archive.parquet.keys().collect::<Vec<_>>());
-        assert_eq!(first.parquet, archive.parquet, "same names and bytes after a crash at step {steps}");
-        journal.close().await;
-        if done {
-            break;
-        }
-        steps += 1;
+        assert!(steps > 20, "{steps} steps only");
     }
-    assert!(steps > 20, "{steps} steps only");
 }
 
 #[tokio::test]
 async fn crashes_without_end_still_ship_each_row_once() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = store_in(dir.path());
-    for (at, entry) in story().into_iter().enumerate() {
-        let journal = journal_in(dir.path());
-        journal.append(vec![entry]).await.unwrap();
-        crash_after(at % 17, finish(&journal, &store, 3_000)).await;
-        journal.close().await;
+    for place in Place::each() {
+        let store = place.store.clone();
+        for (at, entry) in story().into_iter().enumerate() {
+            let journal = place.journal();
+            journal.append(vec![entry]).await.unwrap();
+            crash_after(at % 17, finish(&journal, &store, 3_000)).await;
+            journal.close().await;
+        }
+        let journal = place.journal();
+        finish(&journal, &store, 3_000).await;
+        Archive::of(&store).await.assert_tells_the_story();
+        let open = tokio::task::spawn_blocking(move || open_at_crash(&journal)).await.unwrap().unwrap();
+        assert_eq!((open.sessions, open.statements), (vec![], vec![]));
     }
-    let journal = journal_in(dir.path());
-    finish(&journal, &store, 3_000).await;
-    Archive::of(&store).await.assert_tells_the_story();
-    let open = tokio::task::spawn_blocking(move || open_at_crash(&journal)).await.unwrap().unwrap();
-    assert_eq!((open.sessions, open.statements), (vec![], vec![]));
 }
 
 #[tokio::test]
 async fn what_is_open_survives_the_freeing_of_its_file_and_what_ended_does_not_come_back() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = store_in(dir.path());
-    let mut journal = journal_in(dir.path());
-    journal.append(vec![opened(1), intent(1, 1), opened(2), intent(2, 1)]).await.unwrap();
-    for number in 2..30 {
-        journal.append(vec![intent(1, number), outcome(1, number)]).await.unwrap();
-        if number == 15 {
-            // Session 2 ends after it was carried, and its end is freed before what was carried is.
-            journal.append(vec![outcome(2, 1), closed(2)]).await.unwrap();
+    for place in Place::each() {
+        let store = place.store.clone();
+        let mut journal = place.journal();
+        journal.append(vec![opened(1), intent(1, 1), opened(2), intent(2, 1)]).await.unwrap();
+        for number in 2..30 {
+            journal.append(vec![intent(1, number), outcome(1, number)]).await.unwrap();
+            if number == 15 {
+                // Session 2 ends after it was carried, and its end is freed before what was carried is.
+                journal.append(vec![outcome(2, 1), closed(2)]).await.unwrap();
+            }
+            finish(&journal, &store, 1 << 20).await;
+            if number % 4 == 0 {
+                journal.close().await;
+                journal = place.journal();
+            }
+            let asked = journal.clone();
+            let open = tokio::task::spawn_blocking(move || open_at_crash(&asked)).await.unwrap().unwrap();
+            let mut wanted = vec![session(1)];
+            wanted.extend((number < 15).then(|| session(2)));
+            let sessions: Vec<_> = open.sessions.iter().map(|open| Arc::clone(&open.session)).collect();
+            assert_eq!(sessions, wanted, "after statement {number}");
+            assert_eq!(open.statements.len(), wanted.len());
+            assert!(!open.clean);
         }
+        assert!(
+            journal.reader().next(journal_end(&journal)).unwrap().unwrap().seq > EntrySeq(4),
+            "the first file was freed"
+        );
+        journal.append(vec![outcome(1, 1), closed(1)]).await.unwrap();
         finish(&journal, &store, 1 << 20).await;
-        if number % 4 == 0 {
-            journal.close().await;
-            journal = journal_in(dir.path());
-        }
-        let asked = journal.clone();
-        let open = tokio::task::spawn_blocking(move || open_at_crash(&asked)).await.unwrap().unwrap();
-        let mut wanted = vec![session(1)];
-        wanted.extend((number < 15).then(|| session(2)));
-        let sessions: Vec<_> = open.sessions.iter().map(|open| Arc::clone(&open.session)).collect();
-        assert_eq!(sessions, wanted, "after statement {number}");
-        assert_eq!(open.statements.len(), wanted.len());
-        assert!(!open.clean);
+        let archive = Archive::of(&store).await;
+        let mut wanted = references(1, 1..30);
+        wanted.extend(references(2, 1..=1));
+        wanted.sort();
+        assert_eq!(archive.column("statements", "reference"), wanted);
+        assert_eq!(archive.column("sessions", "subject"), ["maria", "maria"]);
+        assert_eq!(archive.column("events", "kind"), Vec::<String>::new());
     }
-    assert!(
-        journal.reader().next(journal_end(&journal)).unwrap().unwrap().seq > EntrySeq(4),
-        "the first file was freed"
-    );
-    journal.append(vec![outcome(1, 1), closed(1)]).await.unwrap();
-    finish(&journal, &store, 1 << 20).await;
-    let archive = Archive::of(&store).await;
-    let mut wanted = references(1, 1..30);
-    wanted.extend(references(2, 1..=1));
-    wanted.sort();
-    assert_eq!(archive.column("statements", "reference"), wanted);
-    assert_eq!(archive.column("sessions", "subject"), ["maria", "maria"]);
-    assert_eq!(archive.column("events", "kind"), Vec::<String>::new());
 }
 
 fn journal_end(journal: &Journal) -> EntrySeq {
@@ -287,132 +368,161 @@ fn journal_end(journal: &Journal) -> EntrySeq {
 
 #[tokio::test]
 async fn an_archive_that_is_away_is_waited_for_and_nothing_is_freed() {
-    let dir = tempfile::tempdir().unwrap();
-    let (journal, store) = (journal_in(dir.path()), store_in(dir.path()));
-    journal.append(story()).await.unwrap();
-    journal.append(vec![event(RecorderEventKind::CancelRequested)]).await.unwrap();
-    let in_the_way = dir.path().join("archive/log");
-    std::fs::write(&in_the_way, b"x").unwrap();
-    let shipper = shipper(&journal, &store, 1 << 20);
-    let handle = shipper.handle();
-    let mut status = handle.status();
-    let stop = CancellationToken::new();
-    let running = tokio::spawn(shipper.run(stop.clone()));
-    let finishing = tokio::spawn(async move { handle.finish().await });
-    let failing = status.wait_for(|status| status.failing.is_some()).await.unwrap().clone();
-    assert!(failing.failing.unwrap().contains("manifest-000000000001.json"));
-    assert_eq!(failing.shipped, None);
-    assert!(failing.surveyed && failing.upload_failures > 0);
-    assert_eq!((failing.segments_sealed, failing.segments_shipped), (1, 0));
-    // The first row is that of the event that begins the story.
-    assert_eq!(failing.oldest, Some(Timestamp(1)));
-    let waited = Duration::from_micros(u64::try_from(NOW - 1).unwrap());
-    assert_eq!((failing.seal_delays.counts[0], failing.seal_delays.total), (1, waited));
-    assert_eq!(journal.reader().next(EntrySeq(1)).unwrap().unwrap().seq, EntrySeq(1));
-    assert!(!finishing.is_finished());
-    std::fs::remove_file(&in_the_way).unwrap();
-    finishing.await.unwrap().unwrap();
-    assert_eq!(status.borrow().shipped, Some(SegmentNo(1)));
-    assert_eq!(status.borrow().failing, None);
-    assert_eq!((status.borrow().segments_sealed, status.borrow().segments_shipped), (1, 1));
-    assert_eq!(status.borrow().oldest, None);
-    stop.cancel();
-    running.await.unwrap().unwrap();
-    assert_eq!(Archive::of(&store).await.column("statements", "reference").len(), 21);
+    for place in Place::each() {
+        let (journal, store) = (place.journal(), place.store.clone());
+        journal.append(story()).await.unwrap();
+        journal.append(vec![event(RecorderEventKind::CancelRequested)]).await.unwrap();
+        place.away(true);
+        let shipper = shipper(&journal, &store, 1 << 20);
+        let handle = shipper.handle();
+        let mut status = handle.status();
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(shipper.run(stop.clone()));
+        let finishing = tokio::spawn(async move { handle.finish().await });
+        let failing = status.wait_for(|status| status.failing.is_some()).await.unwrap().clone();
+        let file = if place.kind == Kind::Folder { "manifest-000000000001.json" } else { "connection refused" };
+        assert!(failing.failing.as_ref().unwrap().contains(file), "{failing:?}");
+        assert_eq!(failing.shipped, None);
+        assert!(failing.surveyed && failing.upload_failures > 0);
+        assert_eq!((failing.segments_sealed, failing.segments_shipped), (1, 0));
+        // The first row is that of the event that begins the story.
+        assert_eq!(failing.oldest, Some(Timestamp(1)));
+        let waited = Duration::from_micros(u64::try_from(NOW - 1).unwrap());
+        assert_eq!((failing.seal_delays.counts[0], failing.seal_delays.total), (1, waited));
+        assert_eq!(journal.reader().next(EntrySeq(1)).unwrap().unwrap().seq, EntrySeq(1));
+        assert!(!finishing.is_finished());
+        place.away(false);
+        finishing.await.unwrap().unwrap();
+        assert_eq!(status.borrow().shipped, Some(SegmentNo(1)));
+        assert_eq!(status.borrow().failing, None);
+        assert_eq!((status.borrow().segments_sealed, status.borrow().segments_shipped), (1, 1));
+        assert_eq!(status.borrow().oldest, None);
+        stop.cancel();
+        running.await.unwrap().unwrap();
+        assert_eq!(Archive::of(&store).await.column("statements", "reference").len(), 21);
+    }
 }
 
 #[tokio::test]
 async fn another_content_under_our_name_stops_shipping_and_loses_nothing() {
-    let dir = tempfile::tempdir().unwrap();
-    let (journal, store) = (journal_in(dir.path()), store_in(dir.path()));
-    journal.append(story()).await.unwrap();
-    let name = "statements/date=1970-01-01/node-1-000000000001.parquet";
-    store.put_once(name, Bytes::from_static(b"another recorder's")).await.unwrap();
-    let shipper = shipper(&journal, &store, 1 << 20);
-    let handle = shipper.handle();
-    let (ended, finished) = tokio::join!(shipper.run(CancellationToken::new()), handle.finish());
-    assert!(matches!(ended, Err(ShipError::Store(StoreError::Conflict { .. }))), "{ended:?}");
-    assert!(matches!(finished, Err(ShipError::Gone)));
-    assert!(handle.status().borrow().stopped.as_ref().unwrap().contains("another content"));
-    assert_eq!(store.list("log").await.unwrap(), []);
-    assert_eq!(journal.reader().next(EntrySeq(1)).unwrap().unwrap().seq, EntrySeq(1));
+    for place in Place::each() {
+        let (mut journal, store) = (place.journal(), place.store.clone());
+        journal.append(story()).await.unwrap();
+        let name = "statements/date=1970-01-01/node-1-000000000001.parquet";
+        store.put_once(name, Bytes::from_static(b"another recorder's")).await.unwrap();
+        let shipper = shipper(&journal, &store, 1 << 20);
+        let handle = shipper.handle();
+        let (ended, finished) = tokio::join!(shipper.run(CancellationToken::new()), handle.finish());
+        assert!(matches!(ended, Err(ShipError::Store(StoreError::Conflict { .. }))), "{ended:?}");
+        assert!(matches!(finished, Err(ShipError::Gone)));
+        assert!(handle.status().borrow().stopped.as_ref().unwrap().contains("another content"));
+        assert_eq!(store.list("log").await.unwrap(), []);
+        assert_eq!(journal.reader().next(EntrySeq(1)).unwrap().unwrap().seq, EntrySeq(1));
+        // It is on record when `run` ends, and a restart that finds the same says nothing new.
+        for _ in 0..2 {
+            let told = conflicts(&journal);
+            assert!(told.len() == 1 && told[0].contains(name), "{told:?}");
+            journal.close().await;
+            journal = place.journal();
+            let ended = self::shipper(&journal, &store, 1 << 20).run(CancellationToken::new()).await;
+            assert!(matches!(ended, Err(ShipError::Store(StoreError::Conflict { .. }))), "{ended:?}");
+        }
+        if place.kind == Kind::Folder {
+            // Somebody settles it where that is possible, and the record of it is shipped with the rest.
+            std::fs::remove_file(place.dir.path().join("archive").join(name)).unwrap();
+            journal.append(vec![event(RecorderEventKind::Started)]).await.unwrap();
+            finish(&journal, &store, 1 << 20).await;
+            let archive = Archive::of(&store).await;
+            assert_eq!(archive.column("events", "kind"), ["archive_conflict", "started", "started"]);
+            assert_eq!(archive.column("statements", "reference").len(), 21);
+        }
+    }
 }
 
 #[tokio::test]
 async fn rows_that_waited_long_enough_are_shipped_without_being_asked_for() {
-    let dir = tempfile::tempdir().unwrap();
-    let (journal, store) = (journal_in(dir.path()), store_in(dir.path()));
-    journal.append(vec![event(RecorderEventKind::Started)]).await.unwrap();
-    for (max_age, shipped) in [(Duration::from_secs(2), None), (Duration::from_millis(900), Some(SegmentNo(1)))] {
-        let settings = ShipSettings { max_age, ..settings(1 << 20) };
-        let shipper = Shipper::new(journal.clone(), store.clone(), node(), settings, Arc::new(At(NOW)));
-        let status = shipper.handle().status();
-        let ran = tokio::time::timeout(Duration::from_millis(500), shipper.run(CancellationToken::new())).await;
-        assert!(ran.is_err(), "it runs on");
-        assert_eq!(status.borrow().shipped, shipped);
+    for place in Place::each() {
+        let (journal, store) = (place.journal(), place.store.clone());
+        journal.append(vec![event(RecorderEventKind::Started)]).await.unwrap();
+        for (max_age, shipped) in [(Duration::from_secs(2), None), (Duration::from_millis(900), Some(SegmentNo(1)))] {
+            let settings = ShipSettings { max_age, ..settings(1 << 20) };
+            let shipper = Shipper::new(journal.clone(), store.clone(), node(), settings, Arc::new(At(NOW)));
+            let status = shipper.handle().status();
+            let ran = tokio::time::timeout(Duration::from_millis(500), shipper.run(CancellationToken::new())).await;
+            assert!(ran.is_err(), "it runs on");
+            assert_eq!(status.borrow().shipped, shipped);
+        }
     }
 }
 
 #[tokio::test]
 async fn what_a_crash_left_open_is_ended_as_unknown() {
-    let dir = tempfile::tempdir().unwrap();
-    let (journal, store) = (journal_in(dir.path()), store_in(dir.path()));
-    let find = |journal: &Journal| {
-        let journal = journal.clone();
-        async move { tokio::task::spawn_blocking(move || open_at_crash(&journal)).await.unwrap().unwrap() }
-    };
-    assert_eq!(find(&journal).await, OpenAtCrash { clean: true, ..OpenAtCrash::default() });
-    let run = vec![event(RecorderEventKind::Started), opened(1), intent(1, 1), outcome(1, 1), intent(1, 2)];
-    journal.append(run).await.unwrap();
-    let open = find(&journal).await;
-    assert!(!open.clean);
-    assert_eq!(open.statements, [Reference { session: SessionId::from_bits(1), statement: 2 }]);
-    assert_eq!(open.sessions[0].statements, 2);
-    assert_eq!(open.sessions[0].server_version.as_deref(), Some("15.18"));
-    let endings = open.endings(Timestamp(99));
-    assert!(matches!(endings[..], [Entry::Outcome(_), Entry::SessionClosed(_)]), "outcomes before their session's end");
-    journal.append(endings).await.unwrap();
-    journal.append(vec![event(RecorderEventKind::Stopped)]).await.unwrap();
-    finish(&journal, &store, 1 << 20).await;
-    assert_eq!(find(&journal).await, OpenAtCrash { clean: true, ..OpenAtCrash::default() });
-    let archive = Archive::of(&store).await;
-    assert_eq!(archive.column("statements", "status"), ["ok", "unknown"]);
-    assert_eq!(archive.column("sessions", "reason"), ["recorder_died"]);
+    for place in Place::each() {
+        let (journal, store) = (place.journal(), place.store.clone());
+        let find = |journal: &Journal| {
+            let journal = journal.clone();
+            async move { tokio::task::spawn_blocking(move || open_at_crash(&journal)).await.unwrap().unwrap() }
+        };
+        assert_eq!(find(&journal).await, OpenAtCrash { clean: true, ..OpenAtCrash::default() });
+        let run = vec![event(RecorderEventKind::Started), opened(1), intent(1, 1), outcome(1, 1), intent(1, 2)];
+        journal.append(run).await.unwrap();
+        let open = find(&journal).await;
+        assert!(!open.clean);
+        assert_eq!(open.statements, [Reference { session: SessionId::from_bits(1), statement: 2 }]);
+        assert_eq!(open.sessions[0].statements, 2);
+        assert_eq!(open.sessions[0].server_version.as_deref(), Some("15.18"));
+        let endings = open.endings(Timestamp(99));
+        assert!(
+            matches!(endings[..], [Entry::Outcome(_), Entry::SessionClosed(_)]),
+            "outcomes before their session's end"
+        );
+        journal.append(endings).await.unwrap();
+        journal.append(vec![event(RecorderEventKind::Stopped)]).await.unwrap();
+        finish(&journal, &store, 1 << 20).await;
+        assert_eq!(find(&journal).await, OpenAtCrash { clean: true, ..OpenAtCrash::default() });
+        let archive = Archive::of(&store).await;
+        assert_eq!(archive.column("statements", "status"), ["ok", "unknown"]);
+        assert_eq!(archive.column("sessions", "reason"), ["recorder_died"]);
+    }
 }
 
 #[tokio::test]
 async fn an_end_without_a_beginning_is_kept_as_an_event() {
-    let dir = tempfile::tempdir().unwrap();
-    let (journal, store) = (journal_in(dir.path()), store_in(dir.path()));
-    journal.append(vec![outcome(1, 1), closed(1), intent(3, 1), outcome(3, 1)]).await.unwrap();
-    finish(&journal, &store, 1 << 20).await;
-    let archive = Archive::of(&store).await;
-    assert_eq!(archive.column("events", "kind"), ["unmatched_close", "unmatched_outcome", "unmatched_outcome"]);
+    for place in Place::each() {
+        let (journal, store) = (place.journal(), place.store.clone());
+        journal.append(vec![outcome(1, 1), closed(1), intent(3, 1), outcome(3, 1)]).await.unwrap();
+        finish(&journal, &store, 1 << 20).await;
+        let archive = Archive::of(&store).await;
+        assert_eq!(archive.column("events", "kind"), ["unmatched_close", "unmatched_outcome", "unmatched_outcome"]);
+    }
 }
 
 #[tokio::test]
 async fn the_word_that_the_recorder_stopped_is_not_freed_before_the_next_start_has_seen_it() {
     // So many words and paddings that in some runs the last word ends its file, and all of that file could go.
     for words in 1..40 {
-        let dir = tempfile::tempdir().unwrap();
-        let (journal, store) = (journal_in(dir.path()), store_in(dir.path()));
-        for entry in story() {
-            journal.append(vec![entry]).await.unwrap();
+        for place in Place::each() {
+            let (journal, store) = (place.journal(), place.store.clone());
+            for entry in story() {
+                journal.append(vec![entry]).await.unwrap();
+            }
+            let padding = event_saying(RecorderEventKind::Started, "x".repeat(words * 11));
+            journal.append(vec![padding]).await.unwrap();
+            for _ in 0..words {
+                journal.append(vec![event(RecorderEventKind::Stopped)]).await.unwrap();
+            }
+            finish(&journal, &store, 1 << 20).await;
+            journal.close().await;
+            let journal = place.journal();
+            let asked = journal.clone();
+            let found = tokio::task::spawn_blocking(move || open_at_crash(&asked)).await.unwrap().unwrap();
+            assert!(found.clean, "after {words} words");
+            journal.append(vec![event(RecorderEventKind::Started)]).await.unwrap();
+            finish(&journal, &store, 1 << 20).await;
+            let oldest = journal.reader().next(journal_end(&journal)).unwrap().unwrap().seq;
+            assert!(oldest > EntrySeq(1), "then it is freed, after {words} words");
         }
-        let padding = event_saying(RecorderEventKind::Started, "x".repeat(words * 11));
-        journal.append(vec![padding]).await.unwrap();
-        for _ in 0..words {
-            journal.append(vec![event(RecorderEventKind::Stopped)]).await.unwrap();
-        }
-        finish(&journal, &store, 1 << 20).await;
-        journal.close().await;
-        let journal = journal_in(dir.path());
-        let asked = journal.clone();
-        let found = tokio::task::spawn_blocking(move || open_at_crash(&asked)).await.unwrap().unwrap();
-        assert!(found.clean, "after {words} words");
-        journal.append(vec![event(RecorderEventKind::Started)]).await.unwrap();
-        finish(&journal, &store, 1 << 20).await;
-        let oldest = journal.reader().next(journal_end(&journal)).unwrap().unwrap().seq;
-        assert!(oldest > EntrySeq(1), "then it is freed, after {words} words");
     }
 }
+
+mod away;

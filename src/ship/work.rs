@@ -1,6 +1,6 @@
 //! The steps of shipping, in the only order that is safe.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,9 +13,11 @@ use super::{ShipError, ShipSettings, ShipStatus};
 use crate::journal::Journal;
 use crate::journal::JournalError;
 use crate::journal::Reader;
-use crate::model::{Clock, Entry, EntrySeq, NodeName, SegmentCut, SegmentNo, SegmentShipped};
+use crate::model::{
+    Clock, Entry, EntrySeq, NodeName, RecorderEvent, RecorderEventKind, SegmentCut, SegmentNo, SegmentShipped,
+};
 use crate::segment::{File, Manifest, Rows, Segment};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// A reader and what it has collected; shared with the thread that may block.
 #[derive(Debug)]
@@ -50,6 +52,8 @@ pub(super) struct Work {
     /// Cuts of the last run that were not confirmed.
     cuts: VecDeque<SegmentCut>,
     shipped: Option<SegmentShipped>,
+    /// What earlier runs said of contradictions in the archive.
+    conflicts: BTreeSet<String>,
     /// Since when a row waits, by a clock that cannot be set back.
     waiting: Option<Instant>,
 }
@@ -75,6 +79,7 @@ impl Work {
             reading,
             cuts: VecDeque::new(),
             shipped: None,
+            conflicts: BTreeSet::new(),
             waiting: None,
         }
     }
@@ -88,6 +93,7 @@ impl Work {
         *self.reading() = Reading { reader: self.journal.reader(), collector };
         self.cuts = survey.cuts.into();
         self.shipped = survey.shipped;
+        self.conflicts = survey.conflicts;
         self.report(|status| {
             status.shipped = survey.shipped.map(|shipped| shipped.segment);
             status.shipped_upto = survey.shipped.map_or(EntrySeq(0), |shipped| shipped.upto);
@@ -128,6 +134,25 @@ impl Work {
     /// Says why shipping ended.
     pub(super) fn stopped(&self, error: &ShipError) {
         self.report(|status| status.stopped = Some(error.to_string()));
+    }
+
+    /// Puts on record that the archive contradicts us, if that is why shipping ended. Once: a restart that finds the same
+    /// again adds nothing.
+    pub(super) async fn record_conflict(&self, error: &ShipError) {
+        let ShipError::Store(StoreError::Conflict { name }) = error else { return };
+        let event = RecorderEvent {
+            time: self.clock.now(),
+            node: self.node.clone(),
+            kind: RecorderEventKind::ArchiveConflict,
+            detail: format!("the archive holds another content under {name}; nothing is shipped until this is settled"),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        if self.conflicts.contains(&event.detail) {
+            return;
+        }
+        if let Err(error) = self.append(|| vec![Entry::Event(event.clone())]).await {
+            tracing::error!(%error, "the contradiction could not be recorded");
+        }
     }
 
     fn due(&mut self, force: EntrySeq) -> bool {
@@ -315,6 +340,16 @@ impl Work {
 
     fn report(&self, change: impl FnOnce(&mut ShipStatus)) {
         self.status.send_modify(change);
+    }
+
+    /// How far reading has come and what its rows take, for a test that watches it from outside.
+    #[cfg(test)]
+    pub(super) fn gauge(&self) -> impl Fn() -> (EntrySeq, usize) + use<> {
+        let reading = Arc::clone(&self.reading);
+        move || {
+            let reading = lock(&reading);
+            (reading.collector.position(), reading.collector.bytes())
+        }
     }
 
     fn reading(&self) -> MutexGuard<'_, Reading> {

@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::Path as FilePath;
 
+use object_store::{MultipartUpload, PutMultipartOptions, PutPayload};
+
+use super::worm::{Call, Worm};
 use super::*;
 
 fn settings(url: impl Into<String>) -> StoreSettings {
@@ -18,7 +21,7 @@ const NAME: &str = "statements/date=2026-11-24/node-1-000000000001.parquet";
 #[tokio::test]
 async fn the_same_bytes_again_are_fine_and_others_contradict() {
     let dir = tempfile::tempdir().unwrap();
-    for store in [folder(dir.path()), Store::in_memory()] {
+    for store in [folder(dir.path()), Store::in_memory(), Store::over(Arc::new(Worm::default()))] {
         assert_eq!(store.put_once(NAME, Bytes::from_static(b"one")).await.unwrap(), Put::Stored);
         assert_eq!(store.put_once(NAME, Bytes::from_static(b"one")).await.unwrap(), Put::AlreadyThere);
         let error = store.put_once(NAME, Bytes::from_static(b"two")).await.unwrap_err();
@@ -32,7 +35,7 @@ async fn the_same_bytes_again_are_fine_and_others_contradict() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_racing_creates_one_stores_and_the_others_see_it() {
     let dir = tempfile::tempdir().unwrap();
-    for store in [folder(dir.path()), Store::in_memory()] {
+    for store in [folder(dir.path()), Store::in_memory(), Store::over(Arc::new(Worm::default()))] {
         let racers: Vec<_> = (0..16)
             .map(|number| {
                 let store = store.clone();
@@ -143,4 +146,41 @@ fn a_container_that_is_missing_may_still_be_made_and_an_error_is_one_line() {
     let put = StoreError::from(&missing, "store", NAME);
     assert!(put.retryable());
     assert!(put.to_string().ends_with("<Error> <Code>x"), "{put}");
+}
+
+/// Whether the immutable container ended whoever tried this.
+async fn forbids<T: Send + 'static>(attempt: impl Future<Output = T> + Send + 'static) -> bool {
+    tokio::spawn(attempt).await.is_err_and(|ended| ended.is_panic())
+}
+
+async fn upload(worm: Worm, name: Path) -> object_store::Result<object_store::PutResult> {
+    let mut upload = worm.put_multipart_opts(&name, PutMultipartOptions::default()).await?;
+    upload.put_part(PutPayload::from_static(b"part")).await?;
+    upload.complete().await
+}
+
+#[tokio::test]
+async fn the_immutable_container_of_the_tests_forbids_what_azure_forbids() {
+    let worm = Worm::default();
+    let store = Store::over(Arc::new(worm.clone()));
+    store.put_once(NAME, Bytes::from_static(b"one")).await.unwrap();
+    let taken = || Path::from(NAME);
+    let free = Path::from("free");
+    let w = worm.clone();
+    assert!(forbids(async move { w.put(&taken(), "two".into()).await }).await, "overwrite");
+    let (w, to) = (worm.clone(), free.clone());
+    assert!(forbids(async move { w.put(&to, "two".into()).await }).await, "a put that could overwrite");
+    let w = worm.clone();
+    assert!(forbids(async move { w.delete(&taken()).await }).await, "delete");
+    let (w, to) = (worm.clone(), free.clone());
+    assert!(forbids(async move { w.rename(&taken(), &to).await }).await, "rename");
+    let (w, to) = (worm.clone(), free.clone());
+    assert!(forbids(async move { w.copy(&to, &taken()).await }).await, "copy over");
+    assert!(forbids(upload(worm.clone(), taken())).await, "an upload over");
+    upload(worm.clone(), free.clone()).await.unwrap();
+    worm.copy_if_not_exists(&free, &Path::from("copy")).await.unwrap();
+    assert_eq!(store.get(NAME).await.unwrap(), Bytes::from_static(b"one"));
+    let created = |name: &str| Call::Create(name.to_owned(), true);
+    let expected = [created(NAME), created("free"), created("copy"), Call::Get(NAME.to_owned())];
+    assert_eq!(worm.calls(), expected);
 }

@@ -15,6 +15,8 @@ trap : INT TERM HUP
 (
     cat <&3 >/dev/null
     kill -s "$signal" "$child" 2>/dev/null
+    # One that was stopped in its tracks hears nothing before it goes on.
+    kill -s CONT "$child" 2>/dev/null
 ) &
 watcher=$!
 exec 3<&-

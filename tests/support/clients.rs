@@ -1,6 +1,6 @@
 //! Real clients: psql, tokio-postgres, and the Python programs of `tests/clients/`.
 
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use tokio_postgres::config::SslMode;
@@ -72,14 +72,6 @@ pub(crate) fn psql(login: &Login, script: &str) -> Psql {
     let done = child.wait_with_output().unwrap();
     writer.join().unwrap();
     Psql { success: done.status.success(), stdout: lossy(&done.stdout), stderr: lossy(&done.stderr) }
-}
-
-/// Inserts one numbered note after the other, in the background, until its connection ends.
-pub(crate) fn steady(login: &Login, first: u32) -> Child {
-    let mut command = python();
-    command.arg(repository("tests/clients/steady.py")).arg(first.to_string());
-    login.environment(&mut command);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
 /// Connects with tokio-postgres over TLS.

@@ -91,8 +91,13 @@ impl Hansard {
 
     /// Starts one with the configuration of the tests as `edit` leaves it, and the usual rules.
     pub(crate) fn start_edited(edit: &dyn Fn(String) -> String) -> Self {
+        Self::start_edited_over(Store::Folder, edit)
+    }
+
+    /// The same with another archive than the folder.
+    pub(crate) fn start_edited_over(store: Store, edit: &dyn Fn(String) -> String) -> Self {
         let rules = fs::read_to_string(repository("tests/support/rules.cedar")).unwrap();
-        Self::start_on(Store::Folder, &rules, Issuer::shared(), edit)
+        Self::start_on(store, &rules, Issuer::shared(), edit)
     }
 
     fn start_on(store: Store, rules: &str, issuer: &'static Issuer, edit: &dyn Fn(String) -> String) -> Self {
@@ -110,17 +115,27 @@ impl Hansard {
         hansard
     }
 
-    /// Starts it on the folders it had before.
+    /// Starts it on the folders it had before, and waits until it listens.
     pub(crate) fn start_again(&mut self) {
+        self.launch();
+        self.await_listening();
+    }
+
+    /// Waits until it listens.
+    pub(crate) fn await_listening(&mut self) {
+        let address = format!("127.0.0.1:{}", self.port);
+        let leash = self.running.as_mut().unwrap();
+        leash.wait(|log| log.lines().find(|line| line.contains("listening") && line.contains(&address)).map(|_| ()));
+    }
+
+    /// Starts it on the folders it had before; how far it gets is seen later.
+    pub(crate) fn launch(&mut self) {
         assert!(self.running.is_none(), "it is running");
         self.starts += 1;
         let mut command = Command::new(env!("CARGO_BIN_EXE_hansard"));
         command.arg("serve").arg("-c").arg(self.folder.join("hansard.toml"));
         let log = self.log_path(self.starts);
-        let mut leash = Leash::borrow("Hansard", self.folder.path(), &log, "KILL", &command);
-        let address = format!("127.0.0.1:{}", self.port);
-        leash.wait(|log| log.lines().find(|line| line.contains("listening") && line.contains(&address)).map(|_| ()));
-        self.running = Some(leash);
+        self.running = Some(Leash::borrow("Hansard", self.folder.path(), &log, "KILL", &command));
     }
 
     /// `kill -9`: no time for anything.

@@ -9,7 +9,10 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::folder::keep;
-use super::{Folder, LOOK_AGAIN, START_LIMIT, repository, wait_for};
+use super::{Folder, START_LIMIT, repository};
+
+/// How often its log and its end are looked for: some tests start and end a part hundreds of times.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// A running part and its log.
 #[derive(Debug)]
@@ -62,18 +65,28 @@ impl Leash {
 
     /// The part's own process.
     pub(super) fn pid(&self) -> Pid {
-        let number = wait_for("the process number", START_LIMIT, || {
-            fs::read_to_string(&self.pid_file).ok()?.strip_suffix('\n')?.parse().ok()
-        });
-        Pid::from_raw(number).unwrap()
+        let number = || fs::read_to_string(&self.pid_file).ok()?.strip_suffix('\n')?.parse().ok();
+        let started = Instant::now();
+        loop {
+            if let Some(pid) = number() {
+                return Pid::from_raw(pid).unwrap();
+            }
+            assert!(started.elapsed() < START_LIMIT, "{} has no process", self.name);
+            sleep(LOOK_AGAIN);
+        }
     }
 
     /// Sends a signal and waits for the end: the exit code, or 128 and the signal that ended it.
     pub(super) fn end(mut self, signal: Signal, limit: Duration) -> i32 {
         kill_process(self.pid(), signal).unwrap();
-        let name = self.name;
-        let status = wait_for(&format!("the end of {name}"), limit, || self.child.try_wait().unwrap());
-        status.code().unwrap_or_else(|| panic!("the leash of {name} was killed: {status}"))
+        let (name, started) = (self.name, Instant::now());
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code().unwrap_or_else(|| panic!("the leash of {name} was killed: {status}"));
+            }
+            assert!(started.elapsed() < limit, "{name} did not end within {limit:?}");
+            sleep(LOOK_AGAIN);
+        }
     }
 
     /// Waits until `ready` finds what it looks for; shows the log if it does not or if the part ended.

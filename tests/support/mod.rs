@@ -25,7 +25,7 @@ pub(crate) mod raw;
 mod stories;
 
 pub(crate) use azurite::{ACCOUNT, Azurite, Container, KEY};
-pub(crate) use clients::{Login, client, connect, encryption, psql, steady};
+pub(crate) use clients::{Login, client, connect, encryption, psql};
 pub(crate) use expected::{Expected, assert_recorded};
 pub(crate) use folder::Folder;
 pub(crate) use hansard::{Archive, Hansard, Store, duckdb_rows};
