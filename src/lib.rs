@@ -41,6 +41,8 @@ pub mod sql;
 
 pub mod policy;
 
+pub mod seal;
+
 pub mod journal;
 
 // Path 1: the connection.

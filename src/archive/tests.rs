@@ -388,3 +388,25 @@ fn a_session_a_reference_and_latest_are_told_apart() {
     assert_eq!("latest".parse(), Ok(Which::Latest));
     assert!("newest".parse::<Which>().is_err());
 }
+
+#[tokio::test]
+async fn rows_that_are_older_than_a_column_have_null_there() {
+    let mut shelf = Shelf::new();
+    let names = shelf.seal(records(vec![record(7, 1, 0, "select 1")])).await;
+    let path = shelf.path(&names[0]);
+    let bytes = bytes::Bytes::from(fs::read(&path).unwrap());
+    let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap();
+    let batch = reader.build().unwrap().next().unwrap().unwrap();
+    let older: Vec<usize> = (0..batch.num_columns() - 1).collect();
+    let batch = batch.project(&older).unwrap();
+    assert!(batch.column_by_name("segment").is_none());
+    let mut writer = parquet::arrow::ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    fs::write(&path, writer.into_inner().unwrap()).unwrap();
+    // It promises the bytes that the file had.
+    fs::remove_file(shelf.path(&names[1])).unwrap();
+    let (rows, _) = ask(&shelf.archive(), "SELECT reference, segment FROM statements").await.unwrap();
+    assert_eq!(rows, [[json!(Reference { session: id(7), statement: 1 }.to_string()), json!(null)]]);
+    let (rows, _) = ask(&shelf.archive(), "SELECT count(*) FROM statements WHERE segment = 1").await.unwrap();
+    assert_eq!(rows, [[json!(0)]]);
+}

@@ -4,6 +4,7 @@
 //! stores what is already there. Whole: no text and no value is cut, at any size.
 
 mod columns;
+mod logical;
 mod manifest;
 mod params;
 mod schema;
@@ -20,6 +21,7 @@ use crate::model::{
     SessionClosed, Sha256, Timestamp,
 };
 
+pub use logical::LogicalRows;
 pub use manifest::{Manifest, ManifestFile};
 pub use schema::{Dataset, MEANING};
 
@@ -158,19 +160,19 @@ impl Segment {
         for (day, mut records) in by_day(&rows.records, |record| record.intent.time) {
             records.sort_by_key(|record| (record.intent.time, record.intent.reference, record.entry));
             let sizes = records.iter().map(|record| tables::statement_size(record)).collect();
-            let table = |range| records.get(range).map(tables::statements);
+            let table = |range| records.get(range).map(|records| tables::statements(no, records));
             files.push(write::file(&stamp, Dataset::Statements, &day, sizes, table)?);
         }
         for (day, mut sessions) in by_day(&rows.sessions, SessionRow::time) {
             sessions.sort_by_key(|row| (row.time(), row.entry()));
             let sizes = sessions.iter().map(|row| tables::session_size(row)).collect();
-            let table = |range| sessions.get(range).map(tables::sessions);
+            let table = |range| sessions.get(range).map(|sessions| tables::sessions(no, sessions));
             files.push(write::file(&stamp, Dataset::Sessions, &day, sizes, table)?);
         }
         for (day, mut events) in by_day(&rows.events, EventRow::time) {
             events.sort_by_key(|row| (row.time(), row.entry));
             let sizes = events.iter().map(|row| tables::event_size(row)).collect();
-            let table = |range| events.get(range).map(|events| tables::events(node, events));
+            let table = |range| events.get(range).map(|events| tables::events(&stamp, events));
             files.push(write::file(&stamp, Dataset::Events, &day, sizes, table)?);
         }
         Ok(files)
@@ -203,6 +205,14 @@ pub enum SegmentError {
         dataset: &'static str,
         /// What is wrong.
         source: arrow::error::ArrowError,
+    },
+    /// Rows of another contract.
+    #[error("the rows are not those of {dataset}: {problem}")]
+    Foreign {
+        /// Which was expected.
+        dataset: &'static str,
+        /// What is different.
+        problem: String,
     },
     /// The Parquet writer failed.
     #[error("the Parquet writer failed on {dataset}: {source}")]

@@ -16,6 +16,8 @@ pub(super) const ZONE: &str = "UTC";
 /// The name of a list's element, as the Parquet format wants it.
 pub(super) const ELEMENT: &str = "element";
 
+const INT32: &str = "int32";
+
 /// One kind of file in the archive; each has its folder and its contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Dataset {
@@ -64,10 +66,15 @@ impl Dataset {
     ///
     /// [`SegmentError::Contract`] if this program was built with a contract that it cannot read.
     pub fn schema(self) -> Result<SchemaRef, SegmentError> {
+        let fields = self.columns()?.iter().map(|column| self.field(column)).collect::<Result<Fields, _>>()?;
+        Ok(Arc::new(Schema::new(fields)))
+    }
+
+    /// The contract's columns.
+    pub(super) fn columns(self) -> Result<Vec<Column>, SegmentError> {
         let contract: Contract = serde_json::from_str(self.contract())
             .map_err(|error| SegmentError::Contract { dataset: self.name(), problem: error.to_string() })?;
-        let fields = contract.columns.iter().map(|column| self.field(column)).collect::<Result<Fields, _>>()?;
-        Ok(Arc::new(Schema::new(fields)))
+        Ok(contract.columns)
     }
 
     fn field(self, column: &Column) -> Result<Field, SegmentError> {
@@ -78,21 +85,17 @@ impl Dataset {
 
     fn data_type(self, column: &Column) -> Result<DataType, SegmentError> {
         let list = |kind| DataType::List(Arc::new(Field::new(ELEMENT, kind, false)));
-        Ok(match column.kind.as_str() {
-            "utf8" => DataType::Utf8,
-            "binary" => DataType::Binary,
-            "bool" => DataType::Boolean,
-            "int32" => DataType::Int32,
-            "int64" => DataType::Int64,
-            "timestamp[us, UTC]" => DataType::Timestamp(TimeUnit::Microsecond, Some(ZONE.into())),
-            "list<utf8>" => list(DataType::Utf8),
-            "list<struct>" => {
+        Ok(match column.kind(self)? {
+            Kind::Text => DataType::Utf8,
+            Kind::Bytes => DataType::Binary,
+            Kind::Flag => DataType::Boolean,
+            Kind::Number if column.written_kind == INT32 => DataType::Int32,
+            Kind::Number => DataType::Int64,
+            Kind::Time => DataType::Timestamp(TimeUnit::Microsecond, Some(ZONE.into())),
+            Kind::Texts => list(DataType::Utf8),
+            Kind::Structs => {
                 let inner = column.fields.iter().map(|inner| self.field(inner)).collect::<Result<Fields, _>>()?;
                 list(DataType::Struct(inner))
-            }
-            other => {
-                let problem = format!("column {} has the unknown type {other}", column.name);
-                return Err(SegmentError::Contract { dataset: self.name(), problem });
             }
         })
     }
@@ -103,15 +106,48 @@ struct Contract {
     columns: Vec<Column>,
 }
 
+/// A column, or a field of a struct.
 #[derive(Deserialize)]
-struct Column {
-    name: String,
+pub(super) struct Column {
+    /// Its number in canonical bytes.
+    pub(super) key: u64,
+    pub(super) name: String,
     #[serde(rename = "type")]
-    kind: String,
-    nullable: bool,
+    written_kind: String,
+    pub(super) nullable: bool,
     meaning: String,
     #[serde(default)]
-    fields: Vec<Column>,
+    pub(super) fields: Vec<Column>,
+}
+
+/// What the values of a column are, apart from how wide they are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Text,
+    Bytes,
+    Flag,
+    Number,
+    Time,
+    Texts,
+    Structs,
+}
+
+impl Column {
+    pub(super) fn kind(&self, dataset: Dataset) -> Result<Kind, SegmentError> {
+        Ok(match self.written_kind.as_str() {
+            "utf8" => Kind::Text,
+            "binary" => Kind::Bytes,
+            "bool" => Kind::Flag,
+            INT32 | "int64" => Kind::Number,
+            "timestamp[us, UTC]" => Kind::Time,
+            "list<utf8>" => Kind::Texts,
+            "list<struct>" => Kind::Structs,
+            other => {
+                let problem = format!("column {} has the unknown type {other}", self.name);
+                return Err(SegmentError::Contract { dataset: dataset.name(), problem });
+            }
+        })
+    }
 }
 
 #[cfg(test)]
@@ -132,6 +168,20 @@ mod tests {
             for sorted in ["time", "node", "entry_seq", "session_id"] {
                 assert!(schema.field_with_name(sorted).is_ok(), "{} lacks {sorted}", dataset.name());
             }
+        }
+    }
+
+    #[test]
+    fn keys_are_given_once() {
+        fn check(columns: &[Column]) {
+            let mut keys: Vec<u64> = columns.iter().map(|column| column.key).collect();
+            keys.sort_unstable();
+            keys.dedup();
+            assert_eq!(keys.len(), columns.len());
+            columns.iter().for_each(|column| check(&column.fields));
+        }
+        for dataset in Dataset::ALL {
+            check(&dataset.columns().unwrap());
         }
     }
 }

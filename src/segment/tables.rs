@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 
 use super::columns::Columns;
+use super::write::Stamp;
 use super::{Dataset, EventRow, Happening, SegmentError, SessionRow, params};
 use crate::model::{
-    Decision, Effect, Facts, LoginRefused, NodeName, Param, ParamFormat, Peer, Principal, Record, RuleId, Session,
+    Decision, Effect, Facts, LoginRefused, Param, ParamFormat, Peer, Principal, Record, RuleId, SegmentNo, Session,
     SessionClosed, Statement, Timestamp,
 };
 
@@ -68,7 +69,7 @@ fn json_bytes(value: &serde_json::Value) -> usize {
 }
 
 /// The columns of `statements`.
-pub(super) fn statements(records: &[&Record]) -> Result<Columns, SegmentError> {
+pub(super) fn statements(no: SegmentNo, records: &[&Record]) -> Result<Columns, SegmentError> {
     let mut to = Columns::of(Dataset::Statements)?;
     let each = || records.iter();
     to.text("reference", each().map(|row| Some(row.intent.reference.to_string())));
@@ -102,11 +103,12 @@ pub(super) fn statements(records: &[&Record]) -> Result<Columns, SegmentError> {
     to.count("bytes_out", each().map(|row| Some(row.outcome.bytes_out)));
     to.count("first_row_us", each().map(|row| row.outcome.first_row_us));
     to.count("total_us", each().map(|row| row.outcome.total_us));
+    to.count("segment", each().map(|_| Some(no.0)));
     Ok(to)
 }
 
 /// The columns of `sessions`.
-pub(super) fn sessions(rows: &[&SessionRow]) -> Result<Columns, SegmentError> {
+pub(super) fn sessions(no: SegmentNo, rows: &[&SessionRow]) -> Result<Columns, SegmentError> {
     let mut to = Columns::of(Dataset::Sessions)?;
     let closed = || rows.iter().map(|row| as_closed(row));
     let whos: Vec<Who<'_>> = rows
@@ -142,6 +144,7 @@ pub(super) fn sessions(rows: &[&SessionRow]) -> Result<Columns, SegmentError> {
     let rules: Vec<Option<&[String]>> = whos.iter().map(|who| Some(who.rules)).collect();
     to.texts("rules", &rules)?;
     to.text("policy_version", whos.iter().map(|who| who.policy_version));
+    to.count("segment", rows.iter().map(|_| Some(no.0)));
     Ok(to)
 }
 
@@ -164,8 +167,8 @@ fn one<'a, T>(
     }
 }
 
-/// The columns of `events`. `node` is the recorder that writes the segment.
-pub(super) fn events(node: &NodeName, rows: &[&EventRow]) -> Result<Columns, SegmentError> {
+/// The columns of `events`.
+pub(super) fn events(stamp: &Stamp<'_>, rows: &[&EventRow]) -> Result<Columns, SegmentError> {
     let mut to = Columns::of(Dataset::Events)?;
     let prepared = || {
         rows.iter().map(|row| match &row.what {
@@ -182,7 +185,7 @@ pub(super) fn events(node: &NodeName, rows: &[&EventRow]) -> Result<Columns, Seg
     let session = || rows.iter().map(|row| row.session.as_deref());
     to.text("kind", rows.iter().map(|row| Some(happened(&row.what))));
     to.count("entry_seq", rows.iter().map(|row| Some(row.entry.0)));
-    to.text("node", recorder().map(|event| Some(event.map_or(node, |event| &event.node).as_str())));
+    to.text("node", recorder().map(|event| Some(event.map_or(stamp.node, |event| &event.node).as_str())));
     to.time("time", rows.iter().map(|row| Some(row.time())));
     to.text("detail", rows.iter().map(|row| detail(&row.what)));
     to.text("version", recorder().map(|event| event.map(|event| event.version.as_str())));
@@ -199,6 +202,7 @@ pub(super) fn events(node: &NodeName, rows: &[&EventRow]) -> Result<Columns, Seg
     to.count("preparation", prepared().map(|row| row.map(|row| row.number)));
     let decisions: Vec<_> = judged.iter().map(|row| row.map(|(.., decision)| decision)).collect();
     decision(&mut to, &decisions)?;
+    to.count("segment", rows.iter().map(|_| Some(stamp.no.0)));
     Ok(to)
 }
 

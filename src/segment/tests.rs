@@ -152,7 +152,7 @@ fn refused(entry: u64, time: i64) -> SessionRow {
     SessionRow::Refused { entry: EntrySeq(entry), refused: Box::new(refused) }
 }
 
-fn events() -> Vec<EventRow> {
+pub(crate) fn events() -> Vec<EventRow> {
     let started = RecorderEvent {
         time: Timestamp(1),
         node: node(),
@@ -182,7 +182,7 @@ fn events() -> Vec<EventRow> {
     .collect()
 }
 
-fn build(rows: &Rows) -> Vec<File> {
+pub(crate) fn built(rows: &Rows) -> Vec<File> {
     Segment::build(&node(), SegmentNo(3), Timestamp(99), rows).unwrap()
 }
 
@@ -210,7 +210,7 @@ pub(crate) fn texts(bytes: &Bytes, column: &str) -> Vec<String> {
 #[test]
 fn a_record_reads_back_as_the_contract_says() {
     let rows = Rows { records: vec![record(1, 5, "select 1".into())], ..Rows::default() };
-    let files = build(&rows);
+    let files = built(&rows);
     assert_eq!(files.len(), 1);
     assert_eq!(files[0].name, "statements/date=1970-01-01/node-1-000000000003.parquet");
     let batch = &read(&files[0])[0];
@@ -240,7 +240,7 @@ fn a_record_reads_back_as_the_contract_says() {
 #[test]
 fn sessions_and_events_read_back_with_every_column() {
     let rows = Rows { sessions: vec![refused(5, 9), closed(4, 8)], events: events(), ..Rows::default() };
-    let files = build(&rows);
+    let files = built(&rows);
     assert_eq!(files.len(), 2);
     let sessions = &read(&files[0])[0];
     assert_eq!(sessions.schema().fields(), Dataset::Sessions.schema().unwrap().fields());
@@ -270,11 +270,11 @@ fn the_same_rows_give_the_same_bytes_in_whatever_order_they_came() {
         sessions: vec![closed(4, 8), refused(5, 9), closed(6, 8)],
         events: events(),
     };
-    let files = build(&rows);
+    let files = built(&rows);
     rows.records.reverse();
     rows.sessions.reverse();
     rows.events.reverse();
-    assert_eq!(build(&rows), files);
+    assert_eq!(built(&rows), files);
     let names: Vec<_> = files.iter().map(|file| file.name.as_str()).collect();
     assert_eq!(
         names,
@@ -294,7 +294,7 @@ fn the_same_rows_give_the_same_bytes_in_whatever_order_they_came() {
 
 #[test]
 fn no_rows_make_no_file() {
-    assert_eq!(build(&Rows::default()), vec![]);
+    assert_eq!(built(&Rows::default()), vec![]);
     assert!(Rows::default().is_empty());
 }
 
@@ -302,7 +302,7 @@ fn no_rows_make_no_file() {
 fn a_text_that_is_not_utf_8_is_kept_byte_for_byte() {
     let bytes = Bytes::from_static(b"select '\xff'");
     let rows = Rows { records: vec![record(1, 5, SqlText::new(bytes.clone()))], ..Rows::default() };
-    let batch = &read(&build(&rows)[0])[0];
+    let batch = &read(&built(&rows)[0])[0];
     assert_eq!(text(batch, "text", 0), None);
     assert_eq!(batch.column_by_name("text_bytes").unwrap().as_binary::<i32>().value(0), &bytes[..]);
 }
@@ -312,7 +312,7 @@ fn long_texts_come_back_whole_and_are_not_repeated_in_statistics() {
     let long = |seed: u8| SqlText::new(vec![b'a' + seed; (20 << 20) + usize::from(seed)].into());
     let records: Vec<_> = (1..=5).map(|seed| record(u64::from(seed), i64::from(seed), long(seed))).collect();
     let rows = Rows { records, ..Rows::default() };
-    let file = &build(&rows)[0];
+    let file = &built(&rows)[0];
     let batches = read(file);
     let texts: Vec<_> = batches
         .iter()
@@ -335,7 +335,7 @@ fn data_end(reader: &SerializedFileReader<Bytes>) -> u64 {
 fn a_file_says_what_it_is_and_can_be_pruned() {
     let records =
         (1..=20_001).map(|number| record(number, i64::try_from(number).unwrap(), "select 1".into())).collect();
-    let file = &build(&Rows { records, ..Rows::default() })[0];
+    let file = &built(&Rows { records, ..Rows::default() })[0];
     let reader = SerializedFileReader::new(file.bytes.clone()).unwrap();
     let metadata = reader.metadata();
     assert_eq!(metadata.num_row_groups(), 2);
@@ -362,7 +362,7 @@ fn a_file_says_what_it_is_and_can_be_pruned() {
 #[test]
 fn a_manifest_names_the_files_and_repeats_the_one_before() {
     let rows = Rows { records: vec![record(1, 5, "select 1".into())], events: events(), ..Rows::default() };
-    let files = build(&rows);
+    let files = built(&rows);
     let cut = SegmentCut { segment: SegmentNo(3), upto: EntrySeq(40), time: Timestamp(99) };
     let before = Sha256::of(b"before");
     let manifest = Manifest::new(&node(), &cut, EntrySeq(11), Some(before), &files);

@@ -1,0 +1,14 @@
+//! Promise 4, *nothing forged*: what is signed can be rebuilt and checked by others, from the published page alone.
+
+mod support;
+
+use support::{output, python, repository};
+
+#[test]
+fn a_reader_in_another_language_rebuilds_every_published_vector() {
+    let mut command = python();
+    command.arg(repository("tests/parts/check_vectors.py")).arg(repository("schemas"));
+    let checked: serde_json::Value = serde_json::from_str(&output(&mut command, "")).unwrap();
+    let count = |name: &str| checked.get(name).and_then(serde_json::Value::as_u64).unwrap();
+    assert!(count("records") >= 11 && count("proofs") == 72 && count("notes") == 3, "{checked}");
+}
