@@ -119,6 +119,8 @@ pub struct Exchange {
     suspect: bool,
     /// After an error: the database discards until a `Sync` that is still to come.
     skipping: bool,
+    /// What was sent into a failed batch: it keeps its meaning for what follows until the `Sync` that discards it.
+    skipped: Vec<Pending>,
     /// The database reads COPY data and ignores `Sync` until the client ends them.
     copying_in: bool,
     transaction: char,
@@ -150,6 +152,7 @@ impl Exchange {
             batch: 0,
             discarding: false,
             skipping: false,
+            skipped: Vec::new(),
             fatal: false,
             suspect: false,
             copying_in: false,
@@ -173,7 +176,8 @@ impl Exchange {
 
     /// Whether nothing is asked and no transaction is open.
     pub fn idle(&self) -> bool {
-        self.transaction == 'I' && self.pending.iter().all(|pending| matches!(pending, Pending::CopyEnd))
+        let nothing_asked = self.pending.iter().all(|pending| matches!(pending, Pending::CopyEnd));
+        self.transaction == 'I' && nothing_asked && self.skipped.is_empty()
     }
 
     /// Whether so much waits for an answer that no more should be taken.
@@ -288,6 +292,8 @@ impl Exchange {
                 self.discarding = false;
                 if !self.copying_in {
                     self.skipping = false;
+                    let skipped = std::mem::take(&mut self.skipped);
+                    self.discard_all(skipped);
                     self.push(Pending::Sync(self.batch));
                     self.batch += 1;
                 }
@@ -378,10 +384,8 @@ impl Exchange {
             types,
             described: std::sync::OnceLock::new(),
         };
-        if !self.skipping {
-            let change = self.statements.put(name, prepared, self.batch);
-            self.push(Pending::Parse(change, number));
-        }
+        let change = self.statements.put(name, prepared, self.batch);
+        self.push(Pending::Parse(change, number));
     }
 
     /// An `Execute` was allowed: queued, to be answered.
@@ -412,7 +416,7 @@ impl Exchange {
 
     /// A denial could not be recorded: it is answered with `refusal` instead.
     pub fn answer_instead(&mut self, denied: Reference, refusal: &Refusal) {
-        let poison = self.pending.iter_mut().rev().find_map(|pending| match pending {
+        let poison = self.pending.iter_mut().chain(&mut self.skipped).rev().find_map(|pending| match pending {
             Pending::Poison { stands_for, answer, .. } if *stands_for == denied => Some(answer),
             _ => None,
         });
@@ -424,7 +428,7 @@ impl Exchange {
     /// What was allowed could not be recorded and is not sent. `answer` answers the first of a batch, and a poison takes
     /// its place; those behind it in the same batch are dropped. Gives the bytes to send instead, if any.
     pub fn withdraw(&mut self, asked: Asked, stops: Reference, answer: Option<&Refusal>) -> Option<Bytes> {
-        let found = self.pending.iter_mut().rev().find(|pending| match (pending, asked) {
+        let found = self.pending.iter_mut().chain(&mut self.skipped).rev().find(|pending| match (pending, asked) {
             (Pending::Query(_, run) | Pending::Execute(run), Asked::Execution(reference)) => run.is(reference),
             (Pending::Parse(_, number), Asked::Preparation(_, wanted)) => *number == wanted,
             _ => false,
@@ -478,6 +482,8 @@ impl Exchange {
     /// The session is over: what was still running has an unknown end.
     pub fn finish(&mut self, now: Timestamp) -> Vec<Outcome> {
         self.done.append(&mut self.settling);
+        let skipped = std::mem::take(&mut self.skipped);
+        self.discard_all(skipped);
         for pending in std::mem::take(&mut self.pending) {
             if let Pending::Query(_, run) | Pending::Execute(run) = pending {
                 let status = if run.failed() { run.failure() } else { OutcomeStatus::Unknown };
@@ -498,16 +504,12 @@ impl Exchange {
     }
 
     fn push(&mut self, pending: Pending) {
-        let discarded = self.skipping && !matches!(pending, Pending::Sync(_));
-        if !discarded {
+        if self.skipping && self.skipped.len() < MAX_PENDING {
+            self.skipped.push(pending);
+        } else if self.skipping {
+            self.discard(pending);
+        } else {
             self.pending.push_back(pending);
-            return;
-        }
-        // The database has failed the batch already and will not look at this.
-        match pending {
-            Pending::Execute(run) | Pending::Query(_, run) => self.done.push(run.end(OutcomeStatus::Skipped, self.now)),
-            Pending::Bind(change) => drop(self.portals.undo(change)),
-            _ => {}
         }
     }
 

@@ -232,8 +232,12 @@ impl Exchange {
     fn skip(&mut self) {
         let upto = self.pending.iter().position(|pending| matches!(pending, Pending::Sync(_)));
         self.skipping = upto.is_none();
-        // From the back, so that each name goes back to what it stood for before.
-        let mut skipped: Vec<Pending> = self.pending.drain(..upto.unwrap_or(self.pending.len())).collect();
+        let skipped = self.pending.drain(..upto.unwrap_or(self.pending.len())).collect();
+        self.discard_all(skipped);
+    }
+
+    /// From the back, so that each name goes back to what it stood for before.
+    pub(super) fn discard_all(&mut self, mut skipped: Vec<Pending>) {
         let first = self.done.len();
         while let Some(pending) = skipped.pop() {
             self.discard(pending);
@@ -243,7 +247,7 @@ impl Exchange {
         }
     }
 
-    fn discard(&mut self, pending: Pending) {
+    pub(super) fn discard(&mut self, pending: Pending) {
         match pending {
             Pending::Execute(run) | Pending::Query(_, run) => self.done.push(run.end(OutcomeStatus::Skipped, self.now)),
             Pending::Parse(change, _) => self.undo_parse(change),

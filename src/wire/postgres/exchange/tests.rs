@@ -176,10 +176,32 @@ fn what_is_sent_into_a_failed_batch_is_skipped() {
     session.fails("42601");
     session.bind("", "");
     session.execute("");
-    assert_eq!(session.ends(), [(1, OutcomeStatus::Skipped)]);
+    assert!(!session.exchange.idle());
     session.sync();
+    assert_eq!(session.ends(), [(1, OutcomeStatus::Skipped)]);
     session.server(b'Z', b"I");
     assert!(session.exchange.idle());
+}
+
+#[test]
+fn what_is_skipped_is_recorded_as_what_was_asked_however_early_the_error_came() {
+    let mut session = Session::new();
+    session.parse("", "INSERT");
+    session.bind("", "");
+    session.execute("");
+    session.client(b'H', b"");
+    session.server(b'1', b"");
+    session.server(b'2', b"");
+    session.fails("23505");
+    session.parse("", "SELECT 4");
+    session.bind("", "");
+    assert_eq!(session.text_of_execute("").as_deref(), Some("SELECT 4"));
+    session.execute("");
+    session.sync();
+    assert_eq!(session.ends(), [(1, OutcomeStatus::Error), (2, OutcomeStatus::Skipped)]);
+    session.server(b'Z', b"I");
+    session.bind("", "");
+    assert_eq!(session.text_of_execute("").as_deref(), Some("INSERT"), "the database never took the other");
 }
 
 #[test]
