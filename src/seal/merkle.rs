@@ -56,6 +56,18 @@ impl Tree {
         self.size += 1;
     }
 
+    /// The roots of the complete subtrees that would end with this leaf, by their height: at 0 the leaf itself.
+    pub fn completed_by(&self, leaf: Sha256) -> Vec<Sha256> {
+        let height = self.size.trailing_ones() as usize;
+        let mut completed = vec![leaf];
+        let mut right = leaf;
+        for left in self.edge.iter().rev().take(height) {
+            right = node(left, &right);
+            completed.push(right);
+        }
+        completed
+    }
+
     /// The root; of an empty tree, the hash of nothing.
     pub fn root(&self) -> Sha256 {
         let mut subtrees = self.edge.iter().rev();
@@ -317,6 +329,20 @@ mod tests {
             }
         }
         assert_eq!(Tree::resume(3, leaves(1)), None);
+    }
+
+    #[test]
+    fn a_leaf_completes_the_subtrees_that_end_with_it() {
+        let all = leaves(SIZES);
+        let mut tree = Tree::default();
+        for (at, leaf) in all.iter().enumerate() {
+            let completed = tree.completed_by(*leaf);
+            assert_eq!(completed.len(), (at + 1).trailing_zeros() as usize + 1);
+            for (height, root) in completed.iter().enumerate() {
+                assert_eq!(*root, naive_root(&all[at + 1 - (1 << height)..=at]));
+            }
+            tree.push(*leaf);
+        }
     }
 
     #[test]

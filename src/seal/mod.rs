@@ -5,7 +5,9 @@
 //! trust this program.
 //!
 //! From the inside out: [`canonical`] makes the bytes of one row, [`merkle`] one hash of many rows and of many
-//! manifests, [`checkpoint`] a statement about that hash, [`note`] signs it, [`proof`] ties one row to it.
+//! manifests, [`tiles`] keeps the hashes between, [`checkpoint`] is a statement about a root, [`note`] signs it, [`proof`]
+//! ties one row to it, [`transition`] hands a log over from one key to the next. [`log`] knows the names of all this
+//! in the archive.
 
 mod cbor;
 
@@ -15,6 +17,12 @@ pub mod merkle;
 
 pub mod note;
 
+pub mod transition;
+
+pub mod tiles;
+
 pub mod checkpoint;
 
 pub mod proof;
+
+pub mod log;

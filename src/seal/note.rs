@@ -37,7 +37,7 @@ fn fits_name(name: &str) -> bool {
 }
 
 /// Which key made a signature: four bytes, a hint and no proof.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyId(pub [u8; ID_BYTES]);
 
 impl KeyId {
@@ -45,6 +45,12 @@ impl KeyId {
         let named = [name.as_bytes(), &[b'\n', TYPE_ED25519], public].concat();
         let [a, b, c, d, ..] = Sha256::of(&named).0;
         Self([a, b, c, d])
+    }
+
+    /// The id that eight lower-case hexadecimal digits are.
+    pub fn read(text: &str) -> Option<Self> {
+        let id = Self(u32::from_str_radix(text, 16).ok()?.to_be_bytes());
+        (id.to_string() == text).then_some(id)
     }
 }
 
