@@ -28,6 +28,9 @@ pub(super) const END_LEN: usize = FRAME_HEADER_LEN + FRAME_TRAILER_LEN;
 /// The longest payload: a statement and its values, each up to PostgreSQL's 1 GiB limit of one message, fit into it.
 pub(super) const MAX_PAYLOAD: usize = (2 << 30) + (64 << 20);
 
+/// The least frame that a statement takes: field names alone are as long.
+pub(super) const LEAST_STATEMENT: usize = 256;
+
 const FILE_MAGIC: &[u8; 8] = b"HANSARDJ";
 const FILE_VERSION: u32 = 1;
 /// The first two bytes of a frame.
@@ -148,6 +151,12 @@ mod tests {
         assert!(header.matches(FIRST, &payload, crc));
         assert!(!header.matches(EntrySeq(4), &payload, crc), "a frame of an earlier use of the file");
         assert_eq!(decode(&payload).unwrap(), entry);
+    }
+
+    #[test]
+    fn no_statement_takes_less_than_the_least() {
+        let payload = encode(&intent(1, "", true)).unwrap();
+        assert!(FRAME_HEADER_LEN + payload.len() + FRAME_TRAILER_LEN >= LEAST_STATEMENT, "{}", payload.len());
     }
 
     #[test]

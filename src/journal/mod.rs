@@ -182,7 +182,7 @@ impl Journal {
     }
 
     fn start(settings: Settings, disk: Arc<dyn Disk>, lock: Option<File>) -> Result<Opened, JournalError> {
-        let recovered = recovery::recover(disk.as_ref())?;
+        let recovered = recovery::recover(disk.as_ref(), settings.file_bytes)?;
         let damage = recovered.damage.clone();
         let last = recovered.last;
         let (shared, requests, flushed) = writer::start(settings, disk, recovered, lock, QUEUE_LIMIT)?;

@@ -8,6 +8,7 @@ use std::path::Path;
 use rustix::fs::{FlockOperation, flock};
 
 use super::disk::Disk;
+use super::frame;
 use super::scan::{Found, Scan};
 use super::{Journal, JournalError};
 use crate::model::EntrySeq;
@@ -33,6 +34,9 @@ pub struct Damage {
     /// How many entries are missing for certain: those between two that are there. None for a damaged end, behind which
     /// there may have been entries that nobody was told were recorded, or that were.
     pub missing: u64,
+    /// How many statements may be missing at most: of a damaged end, as many as fit into what was written behind it
+    /// (files are used again, so that may be what an earlier use left there), or into what was cut off the file.
+    pub at_most: u64,
 }
 
 /// A file that holds entries.
@@ -78,8 +82,8 @@ fn first_of(name: &str) -> Option<EntrySeq> {
     name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.parse().ok().map(EntrySeq)
 }
 
-/// Reads all files through.
-pub(super) fn recover(disk: &dyn Disk) -> Result<Recovered, JournalError> {
+/// Reads all files through. `file_bytes` is how long files are made.
+pub(super) fn recover(disk: &dyn Disk, file_bytes: u64) -> Result<Recovered, JournalError> {
     let names = disk.list().map_err(JournalError::disk("list its directory"))?;
     let files: BTreeMap<EntrySeq, HeldFile> =
         names.iter().filter_map(|name| Some((first_of(name)?, HeldFile { name: name.clone(), bytes: 0 }))).collect();
@@ -89,7 +93,7 @@ pub(super) fn recover(disk: &dyn Disk) -> Result<Recovered, JournalError> {
         Recovered { spares, used: 0, last: before_all, damage: Vec::new(), gaps: BTreeMap::new(), files };
     let firsts: Vec<EntrySeq> = recovered.files.keys().copied().collect();
     for (at, first) in firsts.iter().enumerate() {
-        recovered.read(disk, *first, firsts.get(at + 1).copied())?;
+        recovered.read(disk, file_bytes, (*first, firsts.get(at + 1).copied()))?;
     }
     // A file without entries is of no use: its name may be wanted, its room is.
     let empty: Vec<EntrySeq> = recovered.files.keys().copied().filter(|first| *first > recovered.last).collect();
@@ -105,7 +109,12 @@ pub(super) fn recover(disk: &dyn Disk) -> Result<Recovered, JournalError> {
 impl Recovered {
     /// Reads one file. What `follower`, the first entry of the next file, starts with does not count here: it was written
     /// there again because its flush failed here.
-    fn read(&mut self, disk: &dyn Disk, first: EntrySeq, follower: Option<EntrySeq>) -> Result<(), JournalError> {
+    fn read(
+        &mut self,
+        disk: &dyn Disk,
+        file_bytes: u64,
+        (first, follower): (EntrySeq, Option<EntrySeq>),
+    ) -> Result<(), JournalError> {
         let name = self.files.get(&first).map(|file| file.name.clone()).unwrap_or_default();
         let trouble = || JournalError::disk("read a file");
         let file = disk.open(&name).map_err(trouble())?;
@@ -136,11 +145,15 @@ impl Recovered {
         }
         self.used += file_end;
         if !header_intact && file_end > 0 {
-            self.damage.push(Damage { file: name.clone(), offset: 0, missing: 0 });
+            self.damage.push(Damage { file: name.clone(), offset: 0, missing: 0, at_most: 0 });
         }
         // Where a file follows, what it starts with tells whether anything is missing here.
         if let Some(offset) = damaged_at.filter(|_| follower.is_none() && (header_intact || file_end > 0)) {
-            self.damage.push(Damage { file: name.clone(), offset, missing: 0 });
+            let (written, length) = scan.written_from(offset).map_err(trouble())?;
+            // A file that is shorter than files are made had more behind its end.
+            let lost = if length < file_bytes { file_bytes.saturating_sub(offset) } else { written };
+            let at_most = lost.div_ceil(frame::LEAST_STATEMENT as u64);
+            self.damage.push(Damage { file: name.clone(), offset, missing: 0, at_most });
         }
         if let Some(held) = self.files.get_mut(&first) {
             held.bytes = file_end;
@@ -152,7 +165,7 @@ impl Recovered {
         let missing = seq.0.saturating_sub(self.last.0 + 1);
         if missing > 0 {
             self.gaps.insert(EntrySeq(self.last.0 + 1), seq);
-            self.damage.push(Damage { file: name.to_owned(), offset, missing });
+            self.damage.push(Damage { file: name.to_owned(), offset, missing, at_most: missing });
             self.last = EntrySeq(seq.0 - 1);
         }
     }

@@ -87,6 +87,25 @@ impl Scan {
         }
     }
 
+    /// How many bytes from an offset on were written, which is all but the zeros that a file is filled with; and how long
+    /// the file is.
+    pub(super) fn written_from(&mut self, offset: u64) -> io::Result<(u64, u64)> {
+        let (mut at, mut written) = (offset, 0);
+        self.buffer.resize(READ_AHEAD, 0);
+        let mut buffer = std::mem::take(&mut self.buffer);
+        loop {
+            let got = self.fill(at, &mut buffer)?;
+            let last = buffer.iter().take(got).rposition(|byte| *byte != 0);
+            if let Some(last) = last {
+                written = at + last as u64 + 1 - offset;
+            }
+            at += got as u64;
+            if got < READ_AHEAD {
+                return Ok((written, at));
+            }
+        }
+    }
+
     /// Forgets what was read ahead: the file has been written since.
     pub(super) fn refresh(&mut self) {
         self.buffer.clear();

@@ -123,6 +123,8 @@ async fn a_file_cut_at_any_byte_loses_only_what_was_cut_and_says_so() {
         let says_so = !damage.is_empty();
         let whole_or_empty = cut >= last_end + frame::END_LEN || kept == 0 && cut < frame::FILE_HEADER_LEN;
         assert_eq!(says_so, !whole_or_empty, "cut at {cut}: {damage:?}");
+        let at_most: u64 = damage.iter().map(|damage| damage.at_most).sum();
+        assert!(!says_so || at_most >= (4 - kept) as u64, "cut at {cut}: {damage:?}");
     }
 }
 
@@ -143,6 +145,8 @@ async fn a_byte_damaged_anywhere_costs_the_entry_it_is_in_and_no_other() {
         assert_eq!(damage.len(), 1, "damaged at {at}: {damage:?}");
         let between = matches!(hit, Some(Some(entry)) if entry < 3);
         assert_eq!(damage[0].missing, u64::from(between), "damaged at {at}");
+        assert!(damage[0].at_most >= lost as u64, "damaged at {at}: {damage:?}");
+        assert!(damage[0].at_most <= 8, "no more than fits behind, damaged at {at}: {damage:?}");
     }
 }
 
