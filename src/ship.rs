@@ -4,7 +4,8 @@
 //!
 //! 1. A segment's end is journaled as a `SegmentCut` *before* it is built, so a repeated build has the same rows, the
 //!    same names and the same bytes, and a repeated put finds them there.
-//! 2. Files are put once; the manifest, which names them and repeats the digest of the manifest before, is put last.
+//! 2. Files are put once; then the manifest, which names them and repeats the digest of the manifest before; then the
+//!    signed checkpoint of the log that the manifest is now the last entry of.
 //! 3. Then `SegmentShipped` is journaled, directly behind the sessions and statements that are still open, if there are
 //!    files to free. After that a restart needs nothing from before the segment's end, and the files are freed.
 //!
@@ -15,6 +16,7 @@
 //! on record as an event, once, and loses nothing.
 
 mod collect;
+mod log;
 mod recovery;
 mod work;
 
@@ -31,6 +33,7 @@ use crate::model::{Clock, EntrySeq, NodeName, SegmentNo, Timestamp};
 use crate::segment::SegmentError;
 use crate::store::{Store, StoreError};
 
+pub use log::{KeyRing, Signed};
 pub use recovery::{OpenAtCrash, OpenSession, open_at_crash};
 use work::Work;
 
@@ -50,6 +53,8 @@ pub struct ShipSettings {
     pub first_pause: Duration,
     /// The longest pause between two tries.
     pub longest_pause: Duration,
+    /// What the recorder promises in every manifest: a row at least this often. Whoever records keeps the promise.
+    pub heartbeat: Duration,
 }
 
 impl Default for ShipSettings {
@@ -59,6 +64,7 @@ impl Default for ShipSettings {
             max_bytes: 64 << 20,
             first_pause: Duration::from_secs(1),
             longest_pause: Duration::from_secs(60),
+            heartbeat: Duration::from_secs(300),
         }
     }
 }
@@ -86,6 +92,8 @@ pub struct ShipStatus {
     pub upload_failures: u64,
     /// How long the first rows of the sealed segments had waited.
     pub seal_delays: Delays,
+    /// The newest checkpoint that is in the archive, of this run.
+    pub signed: Option<Signed>,
 }
 
 /// Delays, counted by length.
@@ -123,9 +131,30 @@ pub enum ShipError {
     /// The journal is closed.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The log cannot be signed.
+    #[error("the log cannot be signed: {problem}")]
+    Signing {
+        /// Why.
+        problem: String,
+    },
     /// The shipper is not running.
     #[error("shipping has stopped")]
     Gone,
+}
+
+/// What a shipper works with.
+#[derive(Debug)]
+pub struct Parts {
+    /// From where.
+    pub journal: Journal,
+    /// To where.
+    pub store: Store,
+    /// Whose.
+    pub node: NodeName,
+    /// What signs the log.
+    pub keys: Arc<dyn KeyRing>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
 }
 
 /// Ships the journal's entries. One for each journal.
@@ -163,12 +192,12 @@ impl ShipHandle {
 }
 
 impl Shipper {
-    /// A shipper of this node's journal into this archive.
-    pub fn new(journal: Journal, store: Store, node: NodeName, settings: ShipSettings, clock: Arc<dyn Clock>) -> Self {
+    /// A shipper of these.
+    pub fn new(parts: Parts, settings: ShipSettings) -> Self {
         let (sender, requests) = mpsc::channel(FINISH_QUEUE);
         let (status, watched) = watch::channel(ShipStatus::default());
         let handle = ShipHandle { requests: sender, status: watched };
-        Self { work: Work::new(journal, store, node, settings, clock, status), requests, handle }
+        Self { work: Work::new(parts, settings, status), requests, handle }
     }
 
     /// To ask it while it runs.

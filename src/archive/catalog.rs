@@ -12,6 +12,7 @@ use tokio::sync::{Mutex, OnceCell};
 use super::days::{self, Wanted};
 use super::error::ArchiveError;
 use crate::model::{NodeName, SegmentNo};
+use crate::seal::log::LogObject;
 use crate::segment::{Dataset, Manifest};
 use crate::store::{Listed, Store};
 
@@ -270,9 +271,10 @@ fn data_file(dataset: Dataset, object: Listed) -> Result<DataFile, ArchiveError>
 
 /// `log/node-1/manifest-000000000042.json`, taken apart.
 fn manifest_name(name: &str) -> Option<(String, u64)> {
-    let (node, file) = name.strip_prefix("log/")?.split_once('/')?;
-    let number = file.strip_prefix("manifest-")?.strip_suffix(".json")?;
-    Some((NodeName::new(node).ok()?.to_string(), digits(number)?))
+    match LogObject::read(name)? {
+        (node, LogObject::Manifest(number)) => Some((node.to_string(), number.0)),
+        _ => None,
+    }
 }
 
 fn manifest_path(node: &str, number: u64) -> Result<String, ArchiveError> {

@@ -1,5 +1,6 @@
 //! A session again: its statements in order, in parts of bounded size, with what is missing said.
 
+use std::fmt;
 use std::str::FromStr;
 
 use serde_json::Value;
@@ -25,6 +26,17 @@ pub enum Which {
     Session(SessionId),
     /// A statement.
     Statement(Reference),
+}
+
+/// As it is asked for.
+impl fmt::Display for Which {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Latest => f.write_str("latest"),
+            Self::Session(id) => id.fmt(f),
+            Self::Statement(reference) => reference.fmt(f),
+        }
+    }
 }
 
 impl FromStr for Which {

@@ -9,10 +9,15 @@ use bytes::Bytes;
 use super::Archive;
 use crate::model::{
     Action, CloseReason, Decision, Effect, EntrySeq, Facts, Intent, Kind, LoginRefused, NodeName, Object, ObjectKind,
-    Outcome, OutcomeStatus, Param, ParamFormat, Peer, Principal, Record, Reference, Request, RuleId, SegmentCut,
-    SegmentNo, Session, SessionClosed, SessionId, Sha256, SqlText, Statement, Timestamp, TokenFacts, Verdict,
+    Outcome, OutcomeStatus, Param, ParamFormat, Peer, Principal, Record, RecorderEventKind, Reference, Request, RuleId,
+    SegmentCut, SegmentNo, Session, SessionClosed, SessionId, Sha256, SqlText, Statement, Timestamp, TokenFacts,
+    Verdict,
 };
-use crate::segment::{Manifest, Rows, Segment, SessionRow};
+use crate::seal::checkpoint::{Checkpoint, origin};
+use crate::seal::log::LogObject;
+use crate::seal::merkle::{self, Head, Tree};
+use crate::seal::note::SigningKey;
+use crate::segment::{Context, Happening, Manifest, Rows, Segment, SessionRow};
 use crate::store::{AzureSettings, Store, StoreSettings};
 
 pub(crate) const DAY: i64 = 86_400_000_000;
@@ -23,7 +28,11 @@ pub(crate) const START: i64 = 1_795_529_452_117_000;
 pub(crate) struct Shelf {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) store: Store,
-    segments: u64,
+    log: Tree,
+    entries: u64,
+    previous: Option<Sha256>,
+    /// What signs.
+    pub(crate) key: SigningKey,
 }
 
 impl Shelf {
@@ -31,32 +40,54 @@ impl Shelf {
         let dir = tempfile::tempdir().unwrap();
         let url = format!("file://{}", dir.path().display());
         let store = Store::open(&StoreSettings { url, azure: AzureSettings::default() }).unwrap();
-        Self { dir, store, segments: 0 }
+        Self { dir, store, log: Tree::default(), entries: 0, previous: None, key: key(1) }
     }
 
     pub(crate) fn archive(&self) -> Archive {
         Archive::open(&self.store).unwrap()
     }
 
-    /// Stores one segment as `ship` does: files, then the manifest.
+    /// Stores one segment as `ship` does: files, the manifest, the checkpoint. The names of all but the checkpoint.
     pub(crate) async fn seal(&mut self, rows: Rows) -> Vec<String> {
-        self.segments += 1;
-        let no = SegmentNo(self.segments);
+        let no = SegmentNo(self.log.size() + 1);
         let latest = rows.records.iter().map(|record| record.outcome.time).max().unwrap_or(Timestamp(START));
-        let files = Segment::build(&node(), no, latest, &rows).unwrap();
-        let cut = SegmentCut { segment: no, upto: EntrySeq(1), time: latest };
-        let manifest = Manifest::new(&node(), &cut, EntrySeq(1), None, &files).file().unwrap();
+        let built = Segment::build(&node(), no, latest, &rows).unwrap();
+        let upto = EntrySeq(self.entries + 100);
+        let cut = SegmentCut { segment: no, upto, time: latest, heartbeat_seconds: 300 };
+        let stops = rows.events.last().is_some_and(
+            |row| matches!(&row.what, Happening::Recorder(event) if event.kind == RecorderEventKind::Stopped),
+        );
+        let first_entry = EntrySeq(self.entries + 1);
+        let context = Context { cut, first_entry, previous: self.previous, open_sessions: 0, stops };
+        let manifest = Manifest::new(&node(), &context, &rows, &built).file().unwrap();
+        self.log.push(merkle::leaf(&manifest.bytes));
+        (self.entries, self.previous) = (upto.0, Some(manifest.sha256));
         let mut names = Vec::new();
-        for file in files.into_iter().chain([manifest]) {
+        for file in built.files.into_iter().chain([manifest]) {
             self.store.put_once(&file.name, file.bytes).await.unwrap();
             names.push(file.name);
         }
+        self.sign().await;
         names
+    }
+
+    /// Stores the checkpoint of the log as it is.
+    pub(crate) async fn sign(&self) -> String {
+        let head = Head { size: self.log.size(), root: self.log.root() };
+        let note = Checkpoint::new(origin(&node()), head).sign(&self.key).unwrap();
+        let name = LogObject::Checkpoint(head.size, self.key.verifier().id()).name(&node());
+        self.store.put_once(&name, note.to_string().into()).await.unwrap();
+        name
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
+}
+
+/// A signing key of the node, the same for the same seed.
+pub(crate) fn key(seed: u8) -> SigningKey {
+    SigningKey::from_pem(&origin(&node()), &SigningKey::new_pem(&[seed; 32])).unwrap()
 }
 
 pub(crate) fn node() -> NodeName {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::certificate::{SelfSigned, self_signed};
+use super::recorder::Needs;
 use super::system::{RandomIds, SystemClock};
 use crate::config::{self, Config, Place, Plain};
 use crate::gateway::tls::ServerConfig;
@@ -15,7 +16,7 @@ use crate::journal::{self, Journal};
 use crate::model::{Clock, Ids};
 use crate::policy::Policy;
 use crate::ship::ShipSettings;
-use crate::store::{AzureCredential, AzureSettings, Secret, StoreSettings};
+use crate::store::{AzureCredential, AzureSettings, Secret, Store, StoreSettings};
 
 /// How many files a full journal has at least.
 const FILES_AT_LEAST: u64 = 8;
@@ -89,6 +90,7 @@ pub(super) fn assemble(path: &Path, config: &Config) -> Result<Parts, Vec<String
             ship: ShipSettings {
                 max_age: config.storage.segment_max_age,
                 max_bytes: usize::try_from(config.storage.segment_max_size).unwrap_or(usize::MAX),
+                heartbeat: config.evidence.heartbeat,
                 ..ShipSettings::default()
             },
             counters: config.targets.iter().map(|target| (target.name.clone(), Arc::default())).collect(),
@@ -96,6 +98,21 @@ pub(super) fn assemble(path: &Path, config: &Config) -> Result<Parts, Vec<String
             ids: Arc::new(ids),
         }),
         _ => Err(problems.found),
+    }
+}
+
+impl Parts {
+    /// What the recorder needs, to write into `store`.
+    pub(super) fn recorder_needs(&self, config: &Config, store: Store) -> Needs {
+        Needs {
+            journal: self.journal.clone(),
+            store,
+            ship: self.ship.clone(),
+            keys: config.evidence.keys.clone(),
+            policy: (self.policy.version().to_owned(), self.policy.rules()),
+            node: config.node.clone(),
+            clock: Arc::clone(&self.clock),
+        }
     }
 }
 

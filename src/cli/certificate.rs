@@ -3,15 +3,13 @@
 //! It protects against those who listen, and against those in between as far as a client compares the fingerprint.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
+use super::private_file::{self, PrivateFileError};
 use crate::model::Sha256;
 
 const CERT_FILE: &str = "self-signed.crt";
@@ -53,27 +51,14 @@ impl fmt::Debug for SelfSigned {
 /// A self-signed certificate cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
-    /// A file cannot be read or written.
-    #[error("the certificate file {} failed", path.display())]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    /// A file cannot be read or written, or others can read the key.
+    #[error(transparent)]
+    File(#[from] PrivateFileError),
     /// There is a certificate whose key is gone.
     #[error("{} has no key beside it: restore {KEY_FILE}, or remove the certificate to have a new one made", cert.display())]
     KeyMissing {
         /// The certificate.
         cert: PathBuf,
-    },
-    /// Others can read the key.
-    #[error("the key {} can be read by others (mode {mode:o}): have it replaced, or set its mode to 600", path.display())]
-    Exposed {
-        /// The key.
-        path: PathBuf,
-        /// Its mode.
-        mode: u32,
     },
     /// A file holds something else.
     #[error("{} does not hold what was written there: remove {CERT_FILE} and {KEY_FILE} to have new ones made", path.display())]
@@ -94,17 +79,12 @@ pub enum CertificateError {
 /// The folder cannot be used, or what is in it is not what was put there.
 pub fn self_signed(folder: &Path, names: &[String]) -> Result<SelfSigned, CertificateError> {
     let (cert_file, key_file) = (folder.join(CERT_FILE), folder.join(KEY_FILE));
-    let Some(cert_pem) = read(&cert_file)? else {
+    let Some(cert_pem) = private_file::read_public(&cert_file)? else {
         return make(folder, names);
     };
-    let Some(key_pem) = read(&key_file)? else {
+    let Some(key_pem) = private_file::read(&key_file)? else {
         return Err(CertificateError::KeyMissing { cert: cert_file });
     };
-    let metadata = std::fs::metadata(&key_file).map_err(failed(&key_file))?;
-    let mode = metadata.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(CertificateError::Exposed { path: key_file, mode });
-    }
     if KeyPair::from_pem(&key_pem).is_err() {
         return Err(CertificateError::Damaged { path: key_file });
     }
@@ -129,48 +109,16 @@ fn make(folder: &Path, names: &[String]) -> Result<SelfSigned, CertificateError>
     let cert = params.self_signed(&key)?;
     let (cert_pem, key_pem) = (cert.pem(), key.serialize_pem());
     let (cert_file, key_file) = (folder.join(CERT_FILE), folder.join(KEY_FILE));
-    std::fs::create_dir_all(folder).map_err(failed(folder))?;
     // The key first: a certificate in place says that its key is too.
-    write(&key_file, &key_pem, 0o600)?;
-    write(&cert_file, &cert_pem, 0o644)?;
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed(folder))?;
+    private_file::write(&key_file, &key_pem)?;
+    private_file::write_public(&cert_file, &cert_pem)?;
     Ok(SelfSigned { fingerprint: Sha256::of(cert.der()), cert_pem, key_pem, cert_file, made: true })
-}
-
-fn failed(path: &Path) -> impl FnOnce(io::Error) -> CertificateError {
-    let path = path.to_owned();
-    |source| CertificateError::File { path, source }
-}
-
-fn read(path: &Path) -> Result<Option<String>, CertificateError> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-            Err(CertificateError::Damaged { path: path.to_owned() })
-        }
-        Err(error) => Err(failed(path)(error)),
-    }
-}
-
-/// Writes beside and renames, so that a file is there whole or not at all, and never with another mode.
-fn write(path: &Path, text: &str, mode: u32) -> Result<(), CertificateError> {
-    let beside = path.with_extension("new");
-    let written = || -> io::Result<()> {
-        match std::fs::remove_file(&beside) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&beside, path)
-    };
-    written().map_err(failed(path))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn mode(path: &Path) -> u32 {
@@ -210,7 +158,8 @@ mod tests {
         self_signed(dir.path(), &[]).unwrap();
         let key = dir.path().join(KEY_FILE);
         std::fs::set_permissions(&key, PermissionsExt::from_mode(0o640)).unwrap();
-        assert!(matches!(self_signed(dir.path(), &[]), Err(CertificateError::Exposed { mode: 0o640, .. })));
+        let exposed = self_signed(dir.path(), &[]);
+        assert!(matches!(exposed, Err(CertificateError::File(PrivateFileError::Exposed { mode: 0o640, .. }))));
         std::fs::set_permissions(&key, PermissionsExt::from_mode(0o600)).unwrap();
         std::fs::write(&key, "nothing").unwrap();
         assert!(matches!(self_signed(dir.path(), &[]), Err(CertificateError::Damaged { path }) if path == key));

@@ -8,6 +8,10 @@ pub mod certificate;
 pub mod demo;
 pub mod exit;
 mod health;
+mod keyring;
+mod keys;
+mod operator;
+mod private_file;
 mod query;
 mod reading;
 mod recorder;
@@ -46,6 +50,8 @@ enum Command {
     Query(query::QueryArgs),
     Replay(replay::ReplayArgs),
     Why(why::WhyArgs),
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
 }
 
 /// What every command takes.
@@ -116,6 +122,7 @@ pub fn main() -> ExitCode {
         Command::Query(args) => query::run(args, globals).into(),
         Command::Replay(args) => replay::run(args, globals).into(),
         Command::Why(args) => why::run(args, globals).into(),
+        Command::Keys(command) => keys::run(command, globals).into(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::{self, BufWriter, IsTerminal};
 
 use super::Globals;
 use super::exit::Exit;
-use super::reading::{self, Stop, Where, counted, moment};
+use super::reading::{self, Asked, Stop, Where, counted, moment};
 use super::render::{Format, Parts, say};
 use crate::archive::{Archive, Coverage};
 
@@ -31,7 +31,7 @@ pub(super) struct QueryArgs {
 
 pub(super) fn run(args: &QueryArgs, globals: &Globals) -> Exit {
     reading::run(globals, async {
-        let archive = args.place.open()?;
+        let archive = args.place.open(Asked { command: "query", question: &args.sql, quiet: globals.quiet })?;
         let stdout = io::stdout();
         let terminal = stdout.is_terminal();
         let mut out = BufWriter::new(stdout.lock());

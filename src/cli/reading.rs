@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::assembly::{archive_settings, encoded};
 use super::exit::Exit;
+use super::operator;
 use super::render::{Lines, say, shown};
 use super::{Globals, telemetry};
 use crate::archive::{Archive, ArchiveError, Fault, ParamRow};
@@ -95,25 +96,70 @@ pub(super) fn run(globals: &Globals, work: impl Future<Output = Result<Exit, Sto
     }
 }
 
+/// What is asked of the archive, for the record.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked<'a> {
+    /// The command.
+    pub(super) command: &'a str,
+    /// What it is asked for.
+    pub(super) question: &'a str,
+    /// Whether to say only what went wrong.
+    pub(super) quiet: bool,
+}
+
 impl Where {
-    /// Opens the archive. A folder that is not there is not made.
-    pub(super) fn open(&self) -> Result<Archive, Stop> {
+    /// Opens the archive. A folder that is not there is not made. A read by a recorder's configuration is put on record
+    /// first; one that cannot be is refused.
+    pub(super) fn open(&self, asked: Asked<'_>) -> Result<Archive, Stop> {
+        Ok(Archive::open(&self.store(asked)?)?)
+    }
+
+    /// The same, as objects.
+    pub(super) fn store(&self, asked: Asked<'_>) -> Result<Store, Stop> {
         let settings = match (&self.config, &self.archive) {
-            (Some(config), _) => configured(config)?,
+            (Some(config), _) => configured(config, asked)?,
             (None, Some(archive)) => named(archive)?,
             (None, None) => return Err(Stop::Said(Exit::Usage, "name an archive: -c FILE or --archive".to_owned())),
         };
-        let store = Store::open(&settings).map_err(ArchiveError::from)?;
-        Ok(Archive::open(&store)?)
+        Ok(Store::open(&settings).map_err(ArchiveError::from)?)
     }
 }
 
-fn configured(path: &Path) -> Result<StoreSettings, Stop> {
+fn configured(path: &Path, asked: Asked<'_>) -> Result<StoreSettings, Stop> {
     let config = Config::load(path).map_err(|problems| Stop::Said(Exit::Invalid, problems.to_string()))?;
     if let Place::Folder(folder) = &config.storage.place {
         there(folder)?;
     }
-    archive_settings(path, &config.storage).map_err(|problems| Stop::Said(Exit::Invalid, problems.join("\n")))
+    let settings =
+        archive_settings(path, &config.storage).map_err(|problems| Stop::Said(Exit::Invalid, problems.join("\n")))?;
+    put_on_record(&config.journal.path, asked)?;
+    Ok(settings)
+}
+
+/// Puts the read on record where the recorder is.
+fn put_on_record(journal: &Path, asked: Asked<'_>) -> Result<(), Stop> {
+    let journal = match std::fs::metadata(journal) {
+        Ok(_) => journal,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            if !asked.quiet {
+                say(format_args!("note: {} is not on this machine, so this read is not on record", journal.display()));
+            }
+            return Ok(());
+        }
+        Err(error) => return Err(unrecorded(journal, &error)),
+    };
+    operator::note(journal, asked.command, asked.question).map_err(|error| unrecorded(journal, &error))
+}
+
+fn unrecorded(journal: &Path, error: &std::io::Error) -> Stop {
+    let words = format!(
+        "this read would not be on record, so nothing is read: {} cannot be written: {error}; ask as the recorder's user",
+        journal.display()
+    );
+    match error.kind() {
+        std::io::ErrorKind::PermissionDenied => Stop::Said(Exit::Forbidden, words),
+        _ => Stop::Said(Exit::DependencyAway, words),
+    }
 }
 
 fn named(archive: &str) -> Result<StoreSettings, Stop> {
@@ -205,19 +251,21 @@ pub(super) fn counted(number: u64, one: &str) -> String {
 mod tests {
     use super::*;
 
+    const ASKED: Asked<'_> = Asked { command: "query", question: "SELECT 1", quiet: true };
+
     #[test]
     fn an_archive_that_is_not_there_is_not_made() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("typo");
         for name in [folder.display().to_string(), format!("file://{}", folder.display())] {
             let which = Where { config: None, archive: Some(name) };
-            let stop = which.open().unwrap_err();
+            let stop = which.open(ASKED).unwrap_err();
             assert!(matches!(&stop, Stop::Said(Exit::NotFound, words) if words.contains("no archive at")), "{stop:?}");
         }
         assert!(!folder.exists());
         let odd = dir.path().join("a b%c");
         std::fs::create_dir(&odd).unwrap();
-        assert!(Where { config: None, archive: Some(odd.display().to_string()) }.open().is_ok());
+        assert!(Where { config: None, archive: Some(odd.display().to_string()) }.open(ASKED).is_ok());
     }
 
     #[test]

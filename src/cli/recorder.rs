@@ -1,25 +1,36 @@
-//! A recorder's life: open the journal, settle what the last run left open, ship; and at the end, stop in order.
+//! A recorder's life: open the journal, settle what the last run left open, ship, say that it lives; and at the end, stop
+//! in order.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use super::keyring::{KeyFolder, KeyFolderError};
+use super::operator;
 use crate::journal::{Damage, Journal, JournalError, Opened, Settings};
-use crate::model::{Clock, Entry, NodeName, RecorderEvent, RecorderEventKind};
-use crate::ship::{ShipError, ShipHandle, ShipSettings, Shipper, open_at_crash};
+use crate::model::{Clock, Entry, EntrySeq, EventDetails, NodeName, RecorderEvent, RecorderEventKind, Timestamp};
+use crate::ship::{KeyRing, OpenAtCrash, Parts, ShipError, ShipHandle, ShipSettings, Shipper, open_at_crash};
 use crate::store::Store;
 
 /// How long a clean stop waits for the archive. What is not shipped by then is shipped at the next start.
 const LAST_SHIPMENT_LIMIT: Duration = Duration::from_secs(30);
+/// How often notes of reads are looked for.
+const LOOK_FOR_READS_EVERY: Duration = Duration::from_secs(1);
+/// So many heartbeats' time without one is a gap.
+const BEATS_TO_A_GAP: u32 = 2;
 
 /// A journal and what ships it.
 pub(super) struct Recorder {
     pub(super) journal: Journal,
     pub(super) ship: ShipHandle,
-    node: NodeName,
-    clock: Arc<dyn Clock>,
+    scribe: Scribe,
+    living: JoinHandle<()>,
+    /// Ends `living`.
+    last_breath: CancellationToken,
     shipping: JoinHandle<Result<(), ShipError>>,
     stop: CancellationToken,
 }
@@ -29,8 +40,21 @@ pub(super) struct Needs {
     pub(super) journal: Settings,
     pub(super) store: Store,
     pub(super) ship: ShipSettings,
+    /// The folder of the signing keys.
+    pub(super) keys: PathBuf,
+    /// The version of the rules in force, and how many there are.
+    pub(super) policy: (String, usize),
     pub(super) node: NodeName,
     pub(super) clock: Arc<dyn Clock>,
+}
+
+/// Why a recorder does not start.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StartError {
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error(transparent)]
+    Keys(#[from] KeyFolderError),
 }
 
 impl Recorder {
@@ -38,47 +62,41 @@ impl Recorder {
     ///
     /// # Errors
     ///
-    /// The journal cannot be opened or written.
-    pub(super) async fn start(needs: Needs) -> Result<Self, JournalError> {
-        let Needs { journal: settings, store, ship, node, clock } = needs;
+    /// The journal cannot be opened or written, or the signing key is not the one that it should be.
+    pub(super) async fn start(needs: Needs) -> Result<Self, StartError> {
+        let Needs { journal: settings, store, ship, keys, policy, node, clock } = needs;
+        let folder = settings.dir.clone();
         let opened = tokio::task::block_in_place(|| Journal::open(settings))?;
         let Opened { journal, damage, last } = opened;
         let left = tokio::task::block_in_place(|| open_at_crash(&journal))?;
-        let now = clock.now();
-        let event = |kind, detail: String| {
-            let version = env!("CARGO_PKG_VERSION").to_owned();
-            Entry::Event(RecorderEvent { time: now, node: node.clone(), kind, detail, version })
-        };
-        let mut entries: Vec<Entry> =
-            damage.iter().map(|damage| event(RecorderEventKind::JournalTailCut, said_of(damage))).collect();
-        if !left.clean {
-            let (sessions, statements) = (left.sessions.len(), left.statements.len());
-            let detail = format!(
-                "the last run was not stopped; open sessions: {sessions}, statements with unknown end: {statements}"
-            );
-            tracing::warn!(sessions, statements, "the last run was not stopped; what it left open is recorded as such");
-            entries.push(event(RecorderEventKind::Recovered, detail));
+        let (keys, made) = KeyFolder::of_recorder(&keys, &node, &left)?;
+        let key = keys.current().verifier().to_string();
+        if made {
+            tracing::warn!(key, "a signing key was made; give its verifier key to those who verify");
         }
-        entries.extend(left.endings(now));
-        entries.push(event(RecorderEventKind::Started, format!("the journal's last entry was {}", last.0)));
-        journal.append(entries).await?;
-        let shipper = Shipper::new(journal.clone(), store, node.clone(), ship, Arc::clone(&clock));
+        let scribe = Scribe { journal: journal.clone(), node: node.clone(), clock: Arc::clone(&clock), folder };
+        journal.append(scribe.beginning(&damage, last, &left, &key, policy)).await?;
+        let heartbeat = ship.heartbeat;
+        let parts = Parts { journal: journal.clone(), store, node, keys: Arc::new(keys), clock };
+        let shipper = Shipper::new(parts, ship);
         let handle = shipper.handle();
         let stop = CancellationToken::new();
         let shipping = tokio::spawn(shipper.run(stop.clone()));
-        Ok(Self { journal, ship: handle, node, clock, shipping, stop })
+        let last_breath = CancellationToken::new();
+        let living = tokio::spawn(scribe.clone().live(heartbeat, last_breath.clone()));
+        Ok(Self { journal, ship: handle, scribe, living, last_breath, shipping, stop })
     }
 
     /// Says that the recorder stops, ships what there is, and closes the journal. All sessions have ended before.
     pub(super) async fn stop(self) {
-        let event = Entry::Event(RecorderEvent {
-            time: self.clock.now(),
-            node: self.node,
-            kind: RecorderEventKind::Stopped,
-            detail: "stopped on purpose".to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-        });
-        if let Err(error) = self.journal.append(vec![event]).await {
+        // The word that it stops is the last one.
+        self.last_breath.cancel();
+        if let Err(error) = self.living.await {
+            tracing::error!(%error, "what says that the recorder lives ended badly");
+        }
+        self.scribe.take_reads().await;
+        let stopped = self.scribe.event(RecorderEventKind::Stopped, "stopped on purpose".to_owned());
+        if let Err(error) = self.journal.append(vec![Entry::Event(stopped)]).await {
             tracing::error!(%error, "the stop could not be recorded");
         }
         match tokio::time::timeout(LAST_SHIPMENT_LIMIT, self.ship.finish()).await {
@@ -94,7 +112,139 @@ impl Recorder {
     }
 }
 
+/// Writes what happens to the recorder itself.
+#[derive(Debug, Clone)]
+struct Scribe {
+    journal: Journal,
+    node: NodeName,
+    clock: Arc<dyn Clock>,
+    /// The journal's.
+    folder: PathBuf,
+}
+
+impl Scribe {
+    fn event(&self, kind: RecorderEventKind, detail: String) -> RecorderEvent {
+        RecorderEvent::new(self.clock.now(), self.node.clone(), kind, detail)
+    }
+
+    /// What a start has to say: what was damaged, what the last run left open, that there is a new one, and by which
+    /// rules.
+    fn beginning(
+        &self,
+        damage: &[Damage],
+        last: EntrySeq,
+        left: &OpenAtCrash,
+        key: &str,
+        (policy, rules): (String, usize),
+    ) -> Vec<Entry> {
+        let mut entries: Vec<Entry> = damage
+            .iter()
+            .map(|damage| {
+                let event = self.event(RecorderEventKind::JournalTailCut, said_of(damage));
+                let (missing, at_most) = (Some(damage.missing), Some(damage.at_most));
+                let more = EventDetails {
+                    since: left.last_time,
+                    missing,
+                    missing_at_most: at_most,
+                    ..EventDetails::default()
+                };
+                Entry::Event(event.with(more))
+            })
+            .collect();
+        if !left.clean {
+            let (sessions, statements) = (left.sessions.len(), left.statements.len());
+            tracing::warn!(sessions, statements, "the last run was not stopped; what it left open is recorded as such");
+            let event = self.event(
+                RecorderEventKind::Recovered,
+                format!(
+                    "the last run was not stopped; open sessions: {sessions}, statements with unknown end: {statements}"
+                ),
+            );
+            // What was forwarded had been flushed before, and what was flushed was found: damage says so itself.
+            let more = EventDetails { since: left.last_time, missing_at_most: Some(0), ..EventDetails::default() };
+            entries.push(Entry::Event(event.with(more)));
+        }
+        entries.extend(left.endings(self.clock.now()));
+        let started = self.event(RecorderEventKind::Started, format!("the journal's last entry was {}", last.0));
+        let more = EventDetails { previous_entry: Some(last), key: Some(key.to_owned()), ..EventDetails::default() };
+        entries.push(Entry::Event(started.with(more)));
+        let loaded = self.event(RecorderEventKind::PolicyLoaded, format!("rules: {rules}"));
+        entries
+            .push(Entry::Event(loaded.with(EventDetails { policy_version: Some(policy), ..EventDetails::default() })));
+        entries
+    }
+
+    /// Says that the recorder lives, and what operators read.
+    async fn live(self, heartbeat: Duration, stop: CancellationToken) {
+        let ticks = |every| {
+            let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + every, every);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            ticks
+        };
+        let (mut beats, mut looks) = (ticks(heartbeat), ticks(LOOK_FOR_READS_EVERY));
+        let mut last = self.clock.now();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = beats.tick() => last = self.beat(last, heartbeat).await,
+                _ = looks.tick() => self.take_reads().await,
+            }
+        }
+    }
+
+    /// One heartbeat; and what there is to say if the one before was too long ago.
+    async fn beat(&self, last: Timestamp, heartbeat: Duration) -> Timestamp {
+        let beat = self.event(RecorderEventKind::Heartbeat, String::new());
+        let now = beat.time;
+        let silent = Duration::from_micros(now.micros_since(last));
+        let mut entries = Vec::new();
+        if silent > heartbeat * BEATS_TO_A_GAP {
+            let detail = format!(
+                "nothing happened for {} s: the machine was suspended or busy, or its clock was moved",
+                silent.as_secs()
+            );
+            // Nothing is forwarded that is not recorded, whatever the clock says.
+            let more = EventDetails {
+                since: Some(last),
+                missing: Some(0),
+                missing_at_most: Some(0),
+                ..EventDetails::default()
+            };
+            entries.push(Entry::Event(self.event(RecorderEventKind::Gap, detail).with(more)));
+        }
+        entries.push(Entry::Event(beat));
+        if let Err(error) = self.journal.append(entries).await {
+            tracing::error!(%error, "that the recorder lives could not be recorded");
+            return last;
+        }
+        now
+    }
+
+    /// Makes events of the notes that readers of the archive left.
+    async fn take_reads(&self) {
+        let (folder, node) = (self.folder.clone(), self.node.clone());
+        let waiting = tokio::task::spawn_blocking(move || operator::waiting(&folder, &node)).await;
+        let waiting = match waiting {
+            Ok(Ok(waiting)) => waiting,
+            Ok(Err(error)) => return tracing::error!(%error, "notes of reads cannot be read"),
+            // The runtime ends.
+            Err(_) => return,
+        };
+        for noted in waiting {
+            if let Err(error) = self.journal.append(vec![Entry::Event(noted.event.clone())]).await {
+                return tracing::error!(%error, "a read of the archive could not be recorded; its note stays");
+            }
+            if let Err(error) = noted.settle() {
+                return tracing::error!(%error, "the note of a read cannot be removed");
+            }
+        }
+    }
+}
+
 fn said_of(damage: &Damage) -> String {
-    let Damage { file, offset, missing } = damage;
-    format!("{file}: from offset {offset} on, what was written is damaged; entries missing for certain: {missing}")
+    let Damage { file, offset, missing, at_most } = damage;
+    format!(
+        "{file}: from offset {offset} on, what was written is damaged; entries missing for certain: {missing}, \
+         statements missing at most: {at_most}"
+    )
 }

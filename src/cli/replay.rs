@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::Globals;
 use super::exit::Exit;
-use super::reading::{self, Stop, Where, bound, clock, counted, day, took};
+use super::reading::{self, Asked, Stop, Where, bound, clock, counted, day, took};
 use super::render::{Format, Lines, object, say, shown};
 use crate::archive::{Archive, Replay, SessionRow, StatementRow, Which};
 
@@ -59,7 +59,8 @@ pub(super) fn run(args: &ReplayArgs, globals: &Globals) -> Exit {
         }
     };
     reading::run(globals, async {
-        let archive = args.place.open()?;
+        let archive =
+            args.place.open(Asked { command: "replay", question: &args.which.to_string(), quiet: globals.quiet })?;
         let mut out = BufWriter::new(io::stdout().lock());
         let missing = replay(&archive, args.which, form, &mut out).await?;
         if missing.is_empty() {

@@ -12,7 +12,9 @@ use super::Globals;
 use super::assembly::{Opened, Parts, assemble};
 use super::exit::Exit;
 use super::health::{HealthServer, Sources};
-use super::recorder::{Needs, Recorder};
+use super::keyring::{KeyFolder, KeyFolderError};
+use super::keys::beside_the_archive;
+use super::recorder::{Recorder, StartError};
 use super::render::say;
 use crate::config::{Config, Metrics};
 use crate::gateway::{self, Site};
@@ -77,6 +79,16 @@ fn check(path: &Path) -> Result<(Config, Parts), Vec<String>> {
             problems.push(of_file(&format_args!("{key}: {} cannot be read: {error}", file.display())));
         }
     }
+    let keys = &config.evidence.keys;
+    if beside_the_archive(keys, &config) {
+        let why = "is in the archive's folder: whoever can change the archive could sign it again";
+        problems.push(of_file(&format_args!("evidence.keys: {} {why}", keys.display())));
+    }
+    match KeyFolder::open(keys, &config.node) {
+        // The first start makes one.
+        Ok(_) | Err(KeyFolderError::Missing { .. }) => {}
+        Err(error) => problems.push(of_file(&format_args!("evidence.keys: {error}"))),
+    }
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -104,18 +116,15 @@ async fn serve(config: &Config, mut parts: Parts) -> Exit {
             }
         },
     };
-    let needs = Needs {
-        journal: parts.journal.clone(),
-        store,
-        ship: parts.ship.clone(),
-        node: config.node.clone(),
-        clock: Arc::clone(&parts.clock),
-    };
+    let needs = parts.recorder_needs(config, store);
     let recorder = match Recorder::start(needs).await {
         Ok(recorder) => recorder,
         Err(error) => {
             tracing::error!(%error, "the recorder cannot start");
-            return Exit::DependencyAway;
+            return match error {
+                StartError::Journal(_) => Exit::DependencyAway,
+                StartError::Keys(_) => Exit::Invalid,
+            };
         }
     };
     let served = match open(config, &mut parts, &recorder).await {

@@ -4,7 +4,7 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 
 use super::Globals;
 use super::exit::Exit;
-use super::reading::{self, Stop, Where, bound, moment, took};
+use super::reading::{self, Asked, Stop, Where, bound, moment, took};
 use super::render::{Format, Lines, Table, say, shown};
 use crate::archive::{Archive, EffectRow, SessionRow, StatementRow, What, Which};
 
@@ -31,7 +31,8 @@ pub(super) fn run(args: &WhyArgs, globals: &Globals) -> Exit {
         return Exit::Usage;
     }
     reading::run(globals, async {
-        let archive = args.place.open()?;
+        let archive =
+            args.place.open(Asked { command: "why", question: &args.which.to_string(), quiet: globals.quiet })?;
         let stdout = io::stdout();
         let terminal = stdout.is_terminal();
         let mut out = BufWriter::new(stdout.lock());

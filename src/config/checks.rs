@@ -1,5 +1,5 @@
 //! The sections held against each other, and the defaults, each with its reason. The two ends of a connection are in
-//! [`super::ends`], the archive's place in [`super::storage`].
+//! [`super::ends`], the archive's place in [`super::storage`], what makes it checkable in [`super::evidence`].
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,6 +7,7 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 use super::ends::{listeners, targets};
+use super::evidence::evidence;
 use super::file::{
     Algorithm, File, IdentitySection, IssuerSection, JournalSection, LogLevel, LogSection, MetricsSection,
     TelemetrySection,
@@ -87,6 +88,8 @@ fn assemble(file: File, folder: Folder<'_>, surroundings: Surroundings<'_>, find
     let policy = file.policy.value.and_then(|policy| policy.path.value);
     let journal = journal(file.journal, folder, findings);
     let storage = storage(file.storage, folder, findings);
+    let journal_folder = journal.as_ref().map_or(Path::new(JOURNAL), |journal| journal.path.as_path());
+    let evidence = evidence(file.evidence, journal_folder, folder, findings);
     let telemetry = value_or(file.telemetry, TelemetrySection::default());
     let (log, metrics) = telemetry
         .map(|telemetry| (log(telemetry.log), metrics(telemetry.metrics, listeners.as_deref(), findings)))
@@ -102,6 +105,7 @@ fn assemble(file: File, folder: Folder<'_>, surroundings: Surroundings<'_>, find
         policy: policy?.0.into_iter().map(|path| folder.path(path)).collect(),
         journal: journal?,
         storage: storage?,
+        evidence: evidence?,
         log: log??,
         metrics: metrics??,
     })

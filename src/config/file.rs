@@ -31,6 +31,8 @@ section! {
         journal: Option<Located<JournalSection>>,
         /// Where the archive is.
         storage: Located<StorageSection>,
+        /// How the archive is made so that others can check it.
+        evidence: Option<Located<EvidenceSection>>,
         /// What the program says about itself.
         telemetry: Option<Located<TelemetrySection>>,
     }
@@ -298,6 +300,55 @@ section! {
         /// The bytes of its entries.
         #[schemars(extend("default" = "64MiB"))]
         max_size: Option<Located<Size>>,
+    }
+}
+
+section! {
+    /// How the archive is made so that others can check it.
+    #[derive(Default)]
+    EvidenceSection {
+        /// The folder of the signing keys; made at the first start, with a key. Default: `keys` in the journal's folder.
+        keys: Option<Located<PathBuf>>,
+        /// While the recorder runs, it says so this often, so that silence means something; 1s to 1h.
+        #[schemars(extend("default" = "5m"))]
+        heartbeat: Option<Located<Age>>,
+        /// An authority that vouches for the time of checkpoints. Default: none.
+        timestamps: Option<Located<TimestampsSection>>,
+        /// Another place, best in other hands, that every checkpoint is copied to. Default: none.
+        copy: Option<Located<CopySection>>,
+    }
+}
+
+section! {
+    /// A place that checkpoints are copied to. The keys mean what they mean in [storage].
+    CopySection {
+        /// file:///folder, or az://container/prefix for Azure Blob storage.
+        url: Located<String>,
+        /// Azure: the storage account.
+        account: Option<Located<String>>,
+        /// Azure: how we prove who we are.
+        auth: Option<Located<StorageAuth>>,
+        /// Azure, auth = "key": the account key, by reference.
+        key: Option<Located<SecretSection>>,
+        /// Azure, auth = "sas": the shared access signature, by reference.
+        sas: Option<Located<SecretSection>>,
+        /// Azure, auth = "managed_identity" or "workload_identity": which identity. Default: the machine's own.
+        client_id: Option<Located<String>>,
+        /// Azure: the service's URL, for sovereign clouds and the emulator. https, except on loopback.
+        endpoint: Option<Located<String>>,
+    }
+}
+
+section! {
+    /// A timestamp authority (RFC 3161).
+    TimestampsSection {
+        /// Where it answers; http or https.
+        url: Located<String>,
+        /// PEM file of the authorities whose timestamps are taken.
+        authorities: Located<PathBuf>,
+        /// How often the newest checkpoint is stamped; 1s to 1d.
+        #[schemars(extend("default" = "1h"))]
+        every: Option<Located<Age>>,
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod checks;
 mod ends;
+mod evidence;
 mod file;
 mod problems;
 mod reading;
@@ -56,6 +57,8 @@ pub struct Config {
     pub journal: Journal,
     /// Where the archive is.
     pub storage: Storage,
+    /// What makes the archive checkable by others.
+    pub evidence: Evidence,
     /// The log on standard error.
     pub log: Log,
     /// Where counters and health are told; absent, nowhere.
@@ -224,6 +227,30 @@ pub enum AzureAuth {
     },
 }
 
+/// `[evidence]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Evidence {
+    /// The folder of the signing keys.
+    pub keys: PathBuf,
+    /// How often the recorder says that it lives.
+    pub heartbeat: Duration,
+    /// Who vouches for the time of checkpoints, if anybody.
+    pub timestamps: Option<Timestamps>,
+    /// Where checkpoints are copied to, if anywhere.
+    pub copy: Option<Place>,
+}
+
+/// `[evidence] timestamps`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timestamps {
+    /// Where the authority answers.
+    pub url: String,
+    /// The certificates that its stamps are held to, in PEM.
+    pub authorities: PathBuf,
+    /// How often the newest checkpoint is stamped.
+    pub every: Duration,
+}
+
 /// `[telemetry] log`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Log {
@@ -266,10 +293,11 @@ impl Config {
     /// Every secret that the configuration refers to.
     pub fn secrets(&self) -> Vec<&Secret> {
         let keys = self.listeners.iter().filter_map(|listener| listener.tls.as_ref()).map(|tls| &tls.key);
-        let storage = match &self.storage.place {
+        let storage = [Some(&self.storage.place), self.evidence.copy.as_ref()];
+        let storage = storage.into_iter().flatten().filter_map(|place| match place {
             Place::Azure(Azure { auth: AzureAuth::Key(secret) | AzureAuth::Sas(secret), .. }) => Some(secret),
             _ => None,
-        };
+        });
         keys.chain(self.targets.iter().map(|target| &target.password)).chain(storage).collect()
     }
 
@@ -288,6 +316,9 @@ impl Config {
             if let UpstreamTls::VerifyFull { ca_file: Some(path) } = &target.tls {
                 files.push((format!("target.{}.tls.ca_file", target.name), path.as_path()));
             }
+        }
+        if let Some(timestamps) = &self.evidence.timestamps {
+            files.push(("evidence.timestamps.authorities".to_owned(), timestamps.authorities.as_path()));
         }
         files.extend(self.policy.iter().map(|path| ("policy.path".to_owned(), path.as_path())));
         files

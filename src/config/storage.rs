@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::checks::Folder;
-use super::file::{SegmentSection, StorageAuth, StorageSection};
-use super::reading::{Findings, Located, value_if_any, value_or};
+use super::file::{CopySection, SegmentSection, StorageAuth, StorageSection};
+use super::reading::{self, Findings, Located, value_if_any, value_or};
 use super::units::{Age, Size, duration_text};
 use super::urls::{ArchiveUrl, archive, web};
 use super::values::SecretSection;
@@ -23,13 +23,33 @@ pub(super) fn storage(
     folder: Folder<'_>,
     findings: &mut Findings,
 ) -> Option<Storage> {
-    let (at, name) = (section.at, section.name);
-    let mut section = section.value?;
+    let Located { at, name, value } = section;
+    let mut section = value?;
     let segment = segment(section.segment.take(), findings);
+    let place = place(section, &at, &name, folder, findings);
+    let (segment_max_age, segment_max_size) = segment?;
+    Some(Storage { place: place?, segment_max_age, segment_max_size })
+}
+
+/// A place that is only copied to.
+pub(super) fn copy(section: Located<CopySection>, folder: Folder<'_>, findings: &mut Findings) -> Option<Place> {
+    let Located { at, name, value } = section;
+    let CopySection { url, account, auth, key, sas, client_id, endpoint } = value?;
+    let section = StorageSection { url, account, auth, key, sas, client_id, endpoint, segment: None };
+    place(section, &at, &name, folder, findings)
+}
+
+fn place(
+    mut section: StorageSection,
+    at: &reading::Place,
+    name: &str,
+    folder: Folder<'_>,
+    findings: &mut Findings,
+) -> Option<Place> {
     section.account = section.account.map(|account| account.try_map(account_name, findings));
     section.endpoint = section.endpoint.map(|url| url.try_map(|url| web(&url).map(|()| url), findings));
     let url = section.url.clone().try_map(|url| archive(&url), findings).value;
-    let place = match url? {
+    match url? {
         ArchiveUrl::Folder(path) => {
             refuse_azure_keys(&section, findings);
             Some(Place::Folder(path))
@@ -37,7 +57,7 @@ pub(super) fn storage(
         ArchiveUrl::Azure { container, prefix } => {
             for (key, present) in [("account", section.account.is_some()), ("auth", section.auth.is_some())] {
                 if !present {
-                    findings.note(&at, format!("{name}: an az:// url needs the key \"{key}\""));
+                    findings.note(at, format!("{name}: an az:// url needs the key \"{key}\""));
                 }
             }
             let auth = auth(&section, folder, findings);
@@ -48,9 +68,7 @@ pub(super) fn storage(
                 .zip(endpoint)
                 .map(|((account, auth), endpoint)| Place::Azure(Azure { account, container, prefix, auth, endpoint }))
         }
-    };
-    let (segment_max_age, segment_max_size) = segment?;
-    Some(Storage { place: place?, segment_max_age, segment_max_size })
+    }
 }
 
 fn segment(section: Option<Located<SegmentSection>>, findings: &mut Findings) -> Option<(Duration, u64)> {

@@ -252,6 +252,31 @@ fn plain_text_is_for_loopback_at_both_ends() {
     assert_eq!(config.targets[0].tls, UpstreamTls::Disable);
 }
 
+/// The least file with a timestamp authority.
+const STAMPED: &str = concat!(
+    include_str!("../../fixtures/config/minimal.toml"),
+    "\n[evidence.timestamps]\nurl = \"http://tsa.example/\"\nauthorities = \"tsa.pem\"\n"
+);
+
+#[test]
+fn evidence_is_made_without_being_asked_for_and_says_what_is_wrong_with_it() {
+    let config = parse(MINIMAL).unwrap();
+    assert_eq!(config.evidence.keys, config.journal.path.join("keys"));
+    assert_eq!((config.evidence.timestamps, config.evidence.copy), (None, None));
+    let stamped = parse(STAMPED).unwrap().evidence.timestamps.unwrap();
+    assert_eq!((stamped.url.as_str(), stamped.every), ("http://tsa.example/", Duration::from_secs(3_600)));
+    let evidence = |section: &str| problems(&format!("{MINIMAL}[evidence]\n{section}\n"));
+    assert_eq!(evidence("heartbeat = \"2h\""), ["18:13: evidence.heartbeat: must be 1s to 1h"]);
+    let stamps = evidence("timestamps = { url = \"ftp://x\", authorities = \"a.pem\", every = \"0s\" }");
+    assert_eq!(stamps[0], "18:22: evidence.timestamps.url: expected a URL that begins with https://");
+    assert!(stamps[1].contains("evidence.timestamps.every: must be 1s to 1d"), "{stamps:?}");
+    let copy = evidence("copy = { url = \"az://audit\" }");
+    assert_eq!(copy.len(), 2, "{copy:?}");
+    assert!(copy[0].contains("evidence.copy: an az:// url needs the key \"account\""), "{copy:?}");
+    let misplaced = evidence("copy = { url = \"file:///x\", segment = { max_age = \"1m\" } }");
+    assert!(misplaced[0].contains("unknown key \"segment\""), "{misplaced:?}");
+}
+
 #[test]
 fn metrics_have_an_address_of_their_own() {
     let metrics = |section: &str| format!("{MINIMAL}[telemetry]\nmetrics = {section}\n");
@@ -357,7 +382,7 @@ fn the_schema_in_the_tree_is_the_one_the_types_give() {
 fn the_schema_has_exactly_the_keys_that_are_accepted() {
     let schema = schema();
     let sections = sections(&schema);
-    assert_eq!(sections.len(), 21, "{:?}", sections.keys());
+    assert_eq!(sections.len(), 26, "{:?}", sections.keys());
     for (name, section) in sections {
         let text = match name.as_str() {
             "" => "zzzzzz = 1".to_owned(),
@@ -392,14 +417,15 @@ fn a_default_that_the_schema_states_is_the_one_that_is_used() {
             // Into the section's own header if the minimal file has it, else into one behind.
             let line = format!("{key} = {default}\n");
             let header = format!("[{name}]\n");
-            let text = if MINIMAL.contains(&header) {
-                changed(&header, &format!("{header}{line}"))
+            let base = if name == "evidence.timestamps" { STAMPED } else { MINIMAL };
+            let text = if base.contains(&header) {
+                base.replace(&header, &format!("{header}{line}"))
             } else {
-                format!("{MINIMAL}\n{header}{line}")
+                format!("{base}\n{header}{line}")
             };
-            assert_eq!(parse(&text), parse(MINIMAL), "{name}.{key}");
+            assert_eq!(parse(&text), parse(base), "{name}.{key}");
             assert!(parse(&text).is_ok(), "{name}.{key}");
         }
     }
-    assert_eq!(stated, 18);
+    assert_eq!(stated, 20);
 }

@@ -7,6 +7,21 @@ use super::values::is_loopback;
 
 /// Whether `text` is `https://host…`, or `http://host…` on loopback: what travels there decides who is let in.
 pub(super) fn web(text: &str) -> Result<(), &'static str> {
+    let (host, plain) = address(text)?;
+    if plain && !is_loopback(host) {
+        return Err("http:// is for loopback; use https://");
+    }
+    Ok(())
+}
+
+/// Whether `text` is `https://host…` or `http://host…`: what an authority answers is signed, so nobody between can change
+/// it.
+pub(super) fn timestamp_authority(text: &str) -> Result<(), &'static str> {
+    address(text).map(|_| ())
+}
+
+/// The host, and whether the way to it is plain.
+fn address(text: &str) -> Result<(&str, bool), &'static str> {
     let (rest, plain) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
         (Some(rest), _) => (rest, false),
         (None, Some(rest)) => (rest, true),
@@ -19,11 +34,7 @@ pub(super) fn web(text: &str) -> Result<(), &'static str> {
     if authority.contains('@') {
         return Err("a URL must not hold credentials");
     }
-    let host = host(authority).ok_or("the URL names no host")?;
-    if plain && !is_loopback(host) {
-        return Err("http:// is for loopback; use https://");
-    }
-    Ok(())
+    host(authority).map(|host| (host, plain)).ok_or("the URL names no host")
 }
 
 /// The host of `host`, `host:port`, `[v6]` or `[v6]:port`, without brackets.

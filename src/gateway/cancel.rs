@@ -51,13 +51,8 @@ pub(super) async fn serve(pid: i32, secret: &[u8], site: &Site) {
         tracing::info!("a cancel request with an unknown key was ignored");
         return;
     };
-    let event = Entry::Event(RecorderEvent {
-        time: site.clock.now(),
-        node: site.node.clone(),
-        kind: RecorderEventKind::CancelRequested,
-        detail: format!("session {session}"),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-    });
+    let (now, kind) = (site.clock.now(), RecorderEventKind::CancelRequested);
+    let event = Entry::Event(RecorderEvent::new(now, site.node.clone(), kind, format!("session {session}")));
     if let Err(error) = site.journal.append(vec![event]).await {
         tracing::error!(%error, %session, "a cancel request could not be recorded and was not forwarded");
         return;

@@ -38,6 +38,23 @@ pub enum Entry {
     SegmentShipped(SegmentShipped),
 }
 
+impl Entry {
+    /// When it happened. What is said again has no time of its own.
+    pub fn time(&self) -> Option<Timestamp> {
+        match self {
+            Self::SessionOpened(session) => Some(session.opened),
+            Self::SessionClosed(closed) => Some(closed.closed),
+            Self::LoginRefused(refused) => Some(refused.time),
+            Self::Intent(intent) => Some(intent.time),
+            Self::Prepared(prepared) => Some(prepared.time),
+            Self::Outcome(outcome) => Some(outcome.time),
+            Self::Event(event) => Some(event.time),
+            Self::SegmentCut(cut) => Some(cut.time),
+            Self::SessionCarried(_) | Self::IntentCarried { .. } | Self::SegmentShipped(_) => None,
+        }
+    }
+}
+
 /// An entry with its number.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Numbered {
@@ -60,6 +77,45 @@ pub struct RecorderEvent {
     pub detail: String,
     /// The program's version.
     pub version: String,
+    /// The same for programs to read.
+    #[serde(default)]
+    pub more: Box<EventDetails>,
+}
+
+impl RecorderEvent {
+    /// Something that happened, with nothing more to say than the sentence.
+    pub fn new(time: Timestamp, node: NodeName, kind: RecorderEventKind, detail: String) -> Self {
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        Self { time, node, kind, detail, version, more: Box::default() }
+    }
+
+    /// The same with details.
+    #[must_use]
+    pub fn with(self, more: EventDetails) -> Self {
+        Self { more: Box::new(more), ..self }
+    }
+}
+
+/// What an event says beside its sentence; absent what does not concern it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EventDetails {
+    /// `started`: the last entry of the run before.
+    pub previous_entry: Option<EntrySeq>,
+    /// `recovered`, `gap`, `journal_tail_cut`: since when it is not known what happened.
+    pub since: Option<Timestamp>,
+    /// `journal_tail_cut`, `gap`: how many entries are missing for certain.
+    pub missing: Option<u64>,
+    /// `recovered`, `journal_tail_cut`, `gap`: how many statements may be missing at most.
+    pub missing_at_most: Option<u64>,
+    /// `started`, `key_changed`: the verifier key of the key that signs from now on.
+    pub key: Option<String>,
+    /// `policy_loaded`: the version of the rules.
+    pub policy_version: Option<String>,
+    /// `archive_read`: who read, by the operating system's name and number.
+    pub operator: Option<String>,
+    /// `archive_read`: what was asked, whole.
+    pub question: Option<String>,
 }
 
 /// What happened to a recorder.
@@ -72,12 +128,22 @@ pub enum RecorderEventKind {
     Stopped,
     /// It found at start that the last run had not stopped on purpose.
     Recovered,
-    /// It cut a damaged tail off its journal at start.
+    /// It cut a damaged tail off its journal at start, or found damage in the middle.
     JournalTailCut,
     /// A client asked to cancel a statement.
     CancelRequested,
     /// It found another content in the archive under a name of its own, and ships no more.
     ArchiveConflict,
+    /// It lives: said at a regular pace, so that silence means something.
+    Heartbeat,
+    /// It did not run for a while though it was not stopped: a suspended machine, or a clock that was moved.
+    Gap,
+    /// These rules are in force from now on.
+    PolicyLoaded,
+    /// Another key signs from now on.
+    KeyChanged,
+    /// An operator read the archive by the recorder's own configuration.
+    ArchiveRead,
 }
 
 impl RecorderEventKind {
@@ -90,6 +156,11 @@ impl RecorderEventKind {
             Self::JournalTailCut => "journal_tail_cut",
             Self::CancelRequested => "cancel_requested",
             Self::ArchiveConflict => "archive_conflict",
+            Self::Heartbeat => "heartbeat",
+            Self::Gap => "gap",
+            Self::PolicyLoaded => "policy_loaded",
+            Self::KeyChanged => "key_changed",
+            Self::ArchiveRead => "archive_read",
         }
     }
 }
@@ -103,10 +174,14 @@ pub struct SegmentCut {
     pub upto: EntrySeq,
     /// When it was cut.
     pub time: Timestamp,
+    /// The recorder's promise at that time: a row at least this often, in seconds. Kept here, because a retry after the
+    /// configuration changed must build the same manifest.
+    #[serde(default)]
+    pub heartbeat_seconds: u64,
 }
 
 /// A segment that the store confirmed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SegmentShipped {
     /// The segment.
     pub segment: SegmentNo,
@@ -117,4 +192,16 @@ pub struct SegmentShipped {
     /// How many entries directly before this one carry all that was open at `upto`, so that files before it can be
     /// freed; absent if nothing was to be freed.
     pub carried: Option<u64>,
+    /// The log of manifests at this size; absent in a journal from before there was one.
+    #[serde(default)]
+    pub log: Option<LogState>,
+}
+
+/// The log of manifests, as large as the segment's number: what is needed to go on with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogState {
+    /// The roots of its complete subtrees, the largest first.
+    pub edge: Vec<Sha256>,
+    /// The verifier key of the key that signed its checkpoint.
+    pub key: String,
 }

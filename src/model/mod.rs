@@ -22,7 +22,9 @@ mod statement;
 mod time;
 
 pub use decision::{Decision, RuleId, Verdict};
-pub use entry::{Entry, Numbered, RecorderEvent, RecorderEventKind, SegmentCut, SegmentShipped};
+pub use entry::{
+    Entry, EventDetails, LogState, Numbered, RecorderEvent, RecorderEventKind, SegmentCut, SegmentShipped,
+};
 pub use facts::{Action, Effect, Facts, Kind, Object, ObjectKind};
 pub use id::{Asked, EntrySeq, Ids, NodeName, Reference, SegmentNo, SessionId, Sha256, UnreadableId};
 pub use principal::{Credential, Principal, TokenFacts};

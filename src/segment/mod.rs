@@ -7,22 +7,25 @@ mod columns;
 mod logical;
 mod manifest;
 mod params;
+mod roots;
 mod schema;
 mod tables;
 mod write;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::model::{
-    EntrySeq, Intent, LoginRefused, NodeName, Outcome, Prepared, Record, RecorderEvent, SegmentNo, Session,
-    SessionClosed, Sha256, Timestamp,
+    EntrySeq, Intent, LoginRefused, NodeName, Outcome, Prepared, Record, RecorderEvent, RecorderEventKind, SegmentNo,
+    Session, SessionClosed, Sha256, Timestamp,
 };
 
 pub use logical::LogicalRows;
-pub use manifest::{Manifest, ManifestFile};
+pub use manifest::{Context, Manifest, ManifestDataset, ManifestFile, SessionHead};
+pub use roots::{DatasetRoots, Leaves, STRETCH};
 pub use schema::{Dataset, MEANING};
 
 /// What one segment holds.
@@ -114,6 +117,11 @@ pub enum Happening {
 }
 
 impl EventRow {
+    /// Whether it is this event of a recorder.
+    fn is(&self, kind: RecorderEventKind) -> bool {
+        matches!(&self.what, Happening::Recorder(event) if event.kind == kind)
+    }
+
     fn time(&self) -> Timestamp {
         match &self.what {
             Happening::Recorder(event) => event.time,
@@ -144,38 +152,65 @@ impl File {
     }
 }
 
+/// A segment's files, and the hashes of its rows.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Built {
+    /// One for each dataset and UTC day; a dataset without rows has none.
+    pub files: Vec<File>,
+    /// The leaf of each row, in the order of the published rule.
+    pub leaves: Leaves,
+}
+
 /// The Parquet files that are sealed together.
 #[derive(Debug)]
 pub struct Segment;
 
 impl Segment {
-    /// The files of one segment, one for each dataset and UTC day; a dataset without rows has none.
+    /// The files of one segment and the hashes of its rows. The hashes are made from the columns that go into the files,
+    /// so that what is signed is what is stored.
     ///
     /// # Errors
     ///
     /// [`SegmentError`]; the rows are untouched, and a retry with the same program fails in the same way.
-    pub fn build(node: &NodeName, no: SegmentNo, cut_time: Timestamp, rows: &Rows) -> Result<Vec<File>, SegmentError> {
+    pub fn build(node: &NodeName, no: SegmentNo, cut_time: Timestamp, rows: &Rows) -> Result<Built, SegmentError> {
         let stamp = write::Stamp { node, no, cut_time };
-        let mut files = Vec::new();
+        let mut built = Built::default();
         for (day, mut records) in by_day(&rows.records, |record| record.intent.time) {
             records.sort_by_key(|record| (record.intent.time, record.intent.reference, record.entry));
             let sizes = records.iter().map(|record| tables::statement_size(record)).collect();
             let table = |range| records.get(range).map(|records| tables::statements(no, records));
-            files.push(write::file(&stamp, Dataset::Statements, &day, sizes, table)?);
+            built.add(&stamp, Dataset::Statements, &day, sizes, table)?;
         }
         for (day, mut sessions) in by_day(&rows.sessions, SessionRow::time) {
             sessions.sort_by_key(|row| (row.time(), row.entry()));
             let sizes = sessions.iter().map(|row| tables::session_size(row)).collect();
             let table = |range| sessions.get(range).map(|sessions| tables::sessions(no, sessions));
-            files.push(write::file(&stamp, Dataset::Sessions, &day, sizes, table)?);
+            built.add(&stamp, Dataset::Sessions, &day, sizes, table)?;
         }
         for (day, mut events) in by_day(&rows.events, EventRow::time) {
             events.sort_by_key(|row| (row.time(), row.entry));
             let sizes = events.iter().map(|row| tables::event_size(row)).collect();
             let table = |range| events.get(range).map(|events| tables::events(&stamp, events));
-            files.push(write::file(&stamp, Dataset::Events, &day, sizes, table)?);
+            built.add(&stamp, Dataset::Events, &day, sizes, table)?;
         }
-        Ok(files)
+        built.leaves = built.leaves.sorted();
+        Ok(built)
+    }
+}
+
+impl Built {
+    fn add(
+        &mut self,
+        stamp: &write::Stamp<'_>,
+        dataset: Dataset,
+        day: &str,
+        sizes: Vec<usize>,
+        table: impl Fn(Range<usize>) -> Option<Result<columns::Columns, SegmentError>>,
+    ) -> Result<(), SegmentError> {
+        let (file, leaves) = write::file(stamp, dataset, day, sizes, table)?;
+        self.files.push(file);
+        self.leaves.extend(dataset, leaves);
+        Ok(())
     }
 }
 
@@ -221,6 +256,12 @@ pub enum SegmentError {
         dataset: &'static str,
         /// What it said.
         source: parquet::errors::ParquetError,
+    },
+    /// A manifest of a contract that this program does not know.
+    #[error("it is a manifest of the contract {found}, which this program does not know")]
+    Version {
+        /// The contract that it names.
+        found: String,
     },
     /// A value has no JSON form.
     #[error("a value cannot be written as JSON: {0}")]

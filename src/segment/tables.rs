@@ -6,8 +6,8 @@ use super::columns::Columns;
 use super::write::Stamp;
 use super::{Dataset, EventRow, Happening, SegmentError, SessionRow, params};
 use crate::model::{
-    Decision, Effect, Facts, LoginRefused, Param, ParamFormat, Peer, Principal, Record, RuleId, SegmentNo, Session,
-    SessionClosed, Statement, Timestamp,
+    Decision, Effect, EventDetails, Facts, LoginRefused, Param, ParamFormat, Peer, Principal, Record, RuleId,
+    SegmentNo, Session, SessionClosed, Statement, Timestamp,
 };
 
 /// What a row takes beside its texts, as a guess for the size of a row group.
@@ -189,6 +189,7 @@ pub(super) fn events(stamp: &Stamp<'_>, rows: &[&EventRow]) -> Result<Columns, S
     to.time("time", rows.iter().map(|row| Some(row.time())));
     to.text("detail", rows.iter().map(|row| detail(&row.what)));
     to.text("version", recorder().map(|event| event.map(|event| event.version.as_str())));
+    more(&mut to, &recorder().map(|event| event.map(|event| event.more.as_ref())).collect::<Vec<_>>());
     to.text("session_id", rows.iter().map(|row| session_of(row).map(|id| id.to_string())));
     to.text("issuer", session().map(|session| session.map(|session| session.principal.issuer.as_str())));
     to.text("subject", session().map(|session| session.map(|session| session.principal.subject.as_str())));
@@ -204,6 +205,19 @@ pub(super) fn events(stamp: &Stamp<'_>, rows: &[&EventRow]) -> Result<Columns, S
     decision(&mut to, &decisions)?;
     to.count("segment", rows.iter().map(|_| Some(stamp.no.0)));
     Ok(to)
+}
+
+/// What events of the recorder say for programs to read.
+fn more(to: &mut Columns, rows: &[Option<&EventDetails>]) {
+    let each = || rows.iter();
+    to.count("previous_entry", each().map(|row| row.and_then(|row| row.previous_entry).map(|entry| entry.0)));
+    to.time("since", each().map(|row| row.and_then(|row| row.since)));
+    to.count("missing", each().map(|row| row.and_then(|row| row.missing)));
+    to.count("missing_at_most", each().map(|row| row.and_then(|row| row.missing_at_most)));
+    to.text("signing_key", each().map(|row| row.and_then(|row| row.key.as_deref())));
+    to.text("loaded_policy", each().map(|row| row.and_then(|row| row.policy_version.as_deref())));
+    to.text("operator", each().map(|row| row.and_then(|row| row.operator.as_deref())));
+    to.text("question", each().map(|row| row.and_then(|row| row.question.as_deref())));
 }
 
 /// The statement of an event that is about one.

@@ -9,9 +9,9 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 
 use super::*;
 use crate::model::{
-    Action, CloseReason, Decision, Effect, Facts, Intent, Kind, Object, ObjectKind, OutcomeStatus, Param, ParamFormat,
-    Peer, Principal, RecorderEventKind, Reference, Request, RuleId, SegmentCut, SessionId, SqlText, Statement,
-    TokenFacts, Verdict,
+    Action, CloseReason, Decision, Effect, EventDetails, Facts, Intent, Kind, Object, ObjectKind, OutcomeStatus, Param,
+    ParamFormat, Peer, Principal, RecorderEventKind, Reference, Request, RuleId, SegmentCut, SessionId, SqlText,
+    Statement, TokenFacts, Verdict,
 };
 
 const DAY: i64 = 86_400_000_000;
@@ -153,12 +153,19 @@ fn refused(entry: u64, time: i64) -> SessionRow {
 }
 
 pub(crate) fn events() -> Vec<EventRow> {
+    let more = EventDetails {
+        previous_entry: Some(EntrySeq(0)),
+        since: Some(Timestamp(0)),
+        missing: Some(0),
+        missing_at_most: Some(7),
+        key: Some("hansard/node-1+00000000+AAAA".to_owned()),
+        policy_version: Some("v1".to_owned()),
+        operator: Some("root (uid 0)".to_owned()),
+        question: Some("select 1".to_owned()),
+    };
     let started = RecorderEvent {
-        time: Timestamp(1),
-        node: node(),
-        kind: RecorderEventKind::Started,
-        detail: "started".to_owned(),
         version: "0.1.0".to_owned(),
+        ..RecorderEvent::new(Timestamp(1), node(), RecorderEventKind::Started, "started".to_owned()).with(more)
     };
     let prepared = Prepared {
         session: SessionId::from_bits(7),
@@ -183,7 +190,7 @@ pub(crate) fn events() -> Vec<EventRow> {
 }
 
 pub(crate) fn built(rows: &Rows) -> Vec<File> {
-    Segment::build(&node(), SegmentNo(3), Timestamp(99), rows).unwrap()
+    Segment::build(&node(), SegmentNo(3), Timestamp(99), rows).unwrap().files
 }
 
 fn read(file: &File) -> Vec<RecordBatch> {
@@ -360,32 +367,49 @@ fn a_file_says_what_it_is_and_can_be_pruned() {
 }
 
 #[test]
-fn a_manifest_names_the_files_and_repeats_the_one_before() {
-    let rows = Rows { records: vec![record(1, 5, "select 1".into())], events: events(), ..Rows::default() };
-    let files = built(&rows);
-    let cut = SegmentCut { segment: SegmentNo(3), upto: EntrySeq(40), time: Timestamp(99) };
+fn a_manifest_says_what_is_there_and_repeats_the_one_before() {
+    let records = vec![record(4, 5, "select 1".into()), record(3, 7, "select 2".into())];
+    let rows = Rows { records, sessions: vec![closed(20, 9), refused(21, 2)], events: events() };
+    let built = Segment::build(&node(), SegmentNo(3), Timestamp(99), &rows).unwrap();
     let before = Sha256::of(b"before");
-    let manifest = Manifest::new(&node(), &cut, EntrySeq(11), Some(before), &files);
+    let cut = SegmentCut { segment: SegmentNo(3), upto: EntrySeq(40), time: Timestamp(99), heartbeat_seconds: 300 };
+    let context = Context { cut, first_entry: EntrySeq(11), previous: Some(before), open_sessions: 4, stops: true };
+    let manifest = Manifest::new(&node(), &context, &rows, &built);
     let file = manifest.file().unwrap();
     assert_eq!(file.name, "log/node-1/manifest-000000000003.json");
-    assert_eq!(file.rows, 5);
+    assert_eq!((file.rows, manifest.records), (8, 8));
     assert_eq!(Manifest::read(&file.bytes).unwrap(), manifest);
     assert_eq!(manifest.previous_manifest_sha256, Some(before.to_string()));
-    assert_eq!(manifest.files[1].sha256, files[0].sha256.to_string(), "sorted by name: events first");
-    let contract: serde_json::Value = serde_json::from_str(include_str!("../../schemas/manifest.v1.json")).unwrap();
-    let written: serde_json::Value = serde_json::from_slice(&file.bytes).unwrap();
-    let names = |fields: &serde_json::Value| -> Vec<String> {
-        fields.as_array().unwrap().iter().map(|field| field["name"].as_str().unwrap().to_owned()).collect()
-    };
-    let keys = |object: &serde_json::Value| -> Vec<String> {
-        let mut keys: Vec<_> = object.as_object().unwrap().keys().cloned().collect();
-        keys.sort();
-        keys
-    };
-    let sorted = |mut names: Vec<String>| {
-        names.sort();
-        names
-    };
-    assert_eq!(keys(&written), sorted(names(&contract["fields"])));
-    assert_eq!(keys(&written["files"][0]), sorted(names(&contract["fields"][7]["fields"])));
+    assert_eq!(manifest.files[2].sha256, built.files[0].sha256.to_string(), "sorted by name: events first");
+    assert_eq!(manifest.records_root, built.leaves.root().to_string());
+    assert_eq!(manifest.dataset(Dataset::Statements).unwrap().rows, 2);
+    let micros = |text: &Option<String>| text.clone().unwrap();
+    assert_eq!(micros(&manifest.first_time), "1970-01-01T00:00:00.000001Z");
+    assert_eq!(micros(&manifest.last_time), "1970-01-01T00:00:00.000009Z");
+    assert!(manifest.starts && manifest.stops);
+    assert_eq!((manifest.open_sessions, manifest.heartbeat_seconds), (4, 300));
+    let session = SessionId::from_bits(7).to_string();
+    let head = SessionHead { session, first: 3, last: 4, statements: 2, closed: Some(2) };
+    assert_eq!(manifest.sessions, [head]);
+    let older = String::from_utf8(file.bytes.to_vec()).unwrap().replace("manifest.v1", "manifest.v9");
+    assert!(matches!(Manifest::read(older.as_bytes()), Err(SegmentError::Version { .. })));
+    has_the_fields_of_the_contract(&file);
+}
+
+fn has_the_fields_of_the_contract(file: &File) {
+    use serde_json::Value;
+    let contract: Value = serde_json::from_str(include_str!("../../schemas/manifest.v1.json")).unwrap();
+    let written: Value = serde_json::from_slice(&file.bytes).unwrap();
+    fn check(fields: &Value, object: &Value) {
+        let mut names: Vec<_> =
+            fields.as_array().unwrap().iter().map(|field| field["name"].as_str().unwrap()).collect();
+        let mut keys: Vec<_> = object.as_object().unwrap().keys().map(String::as_str).collect();
+        names.sort_unstable();
+        keys.sort_unstable();
+        assert_eq!(keys, names);
+        for field in fields.as_array().unwrap().iter().filter(|field| field["fields"].is_array()) {
+            check(&field["fields"], &object[field["name"].as_str().unwrap()][0]);
+        }
+    }
+    check(&contract["fields"], &written);
 }

@@ -11,11 +11,11 @@ use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
 
 use super::columns::Columns;
-use super::{Dataset, File, SegmentError};
-use crate::model::{NodeName, SegmentNo, Timestamp};
+use super::{Dataset, File, LogicalRows, SegmentError};
+use crate::model::{EntrySeq, NodeName, SegmentNo, Sha256, Timestamp};
 
 /// Segment numbers are padded so that names sort as numbers do.
-pub(super) const NUMBER_WIDTH: usize = 12;
+const NUMBER_WIDTH: usize = 12;
 /// Small enough to prune by time, large enough to compress.
 const MAX_GROUP_ROWS: usize = 20_000;
 /// Text offsets of Arrow's `Utf8` are 32 bits: no row group may come near 2 GiB, unless one statement alone does, and
@@ -47,29 +47,32 @@ pub(super) struct Stamp<'a> {
     pub(super) cut_time: Timestamp,
 }
 
-/// The Parquet file of one dataset and day. `sizes` has an estimate for each row; `table` makes the columns of a range.
+/// The Parquet file of one dataset and day, and entry and leaf of each of its rows. `sizes` has an estimate for each row;
+/// `table` makes the columns of a range.
 pub(super) fn file(
     stamp: &Stamp<'_>,
     dataset: Dataset,
     day: &str,
     sizes: Vec<usize>,
     table: impl Fn(Range<usize>) -> Option<Result<Columns, SegmentError>>,
-) -> Result<File, SegmentError> {
+) -> Result<(File, Vec<(EntrySeq, Sha256)>), SegmentError> {
     let failed = |source| SegmentError::Parquet { dataset: dataset.name(), source };
     let schema = dataset.schema()?;
     let rows = sizes.len();
     let properties = properties(stamp, dataset, &schema).map_err(failed)?;
     let mut writer = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties)).map_err(failed)?;
+    let mut leaves = Vec::with_capacity(rows);
     for range in groups(sizes) {
         let Some(columns) = table(range) else { continue };
         let columns = columns?.in_order()?;
         let batch = RecordBatch::try_new(schema.clone(), columns)
             .map_err(|source| SegmentError::Rows { dataset: dataset.name(), source })?;
+        leaves.extend(LogicalRows::of(dataset, &batch)?.leaves()?);
         writer.write(&batch).and_then(|()| writer.flush()).map_err(failed)?;
     }
     let bytes = writer.into_inner().map_err(failed)?;
     let name = format!("{}/date={day}/{}-{:0NUMBER_WIDTH$}.parquet", dataset.name(), stamp.node, stamp.no.0);
-    Ok(File::new(name, bytes.into(), rows))
+    Ok((File::new(name, bytes.into(), rows), leaves))
 }
 
 /// Splits rows into row groups of bounded rows and bytes; a row larger than the bound is a group of its own.

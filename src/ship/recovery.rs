@@ -7,8 +7,8 @@ use super::collect::Collector;
 use crate::journal::Journal;
 use crate::journal::JournalError;
 use crate::model::{
-    CloseReason, Entry, EntrySeq, Outcome, RecorderEventKind, Reference, SegmentCut, SegmentShipped, Session,
-    SessionClosed, SessionId, Timestamp,
+    CloseReason, Entry, EntrySeq, Outcome, RecorderEvent, RecorderEventKind, Reference, SegmentCut, SegmentShipped,
+    Session, SessionClosed, SessionId, Timestamp,
 };
 
 /// How far shipping had come.
@@ -22,6 +22,8 @@ pub(super) struct Survey {
     pub(super) carried: Vec<Entry>,
     /// What was said of contradictions in the archive.
     pub(super) conflicts: BTreeSet<String>,
+    /// The verifier keys of the keys that are on record as having taken over.
+    pub(super) taken_over: BTreeSet<String>,
 }
 
 impl Survey {
@@ -37,9 +39,7 @@ impl Survey {
                     continue;
                 }
                 Entry::SegmentCut(cut) => survey.cuts.push(cut),
-                Entry::Event(event) if event.kind == RecorderEventKind::ArchiveConflict => {
-                    survey.conflicts.insert(event.detail);
-                }
+                Entry::Event(event) => survey.heard(event),
                 Entry::SegmentShipped(shipped) => {
                     if let Some(count) = shipped.carried {
                         let count = usize::try_from(count).unwrap_or(usize::MAX);
@@ -51,14 +51,24 @@ impl Survey {
             }
             run.clear();
         }
-        let upto = survey.shipped.map_or(EntrySeq(0), |shipped| shipped.upto);
+        let upto = survey.shipped.as_ref().map_or(EntrySeq(0), |shipped| shipped.upto);
         survey.cuts.retain(|cut| cut.upto > upto);
         Ok(survey)
     }
 
+    fn heard(&mut self, event: RecorderEvent) {
+        match event.kind {
+            RecorderEventKind::ArchiveConflict => {
+                self.conflicts.insert(event.detail);
+            }
+            RecorderEventKind::KeyChanged => self.taken_over.extend(event.more.key),
+            _ => {}
+        }
+    }
+
     /// A collector at the start of what is retained.
     pub(super) fn collector(&mut self) -> Collector {
-        let upto = self.shipped.map_or(EntrySeq(0), |shipped| shipped.upto);
+        let upto = self.shipped.as_ref().map_or(EntrySeq(0), |shipped| shipped.upto);
         Collector::new(upto, std::mem::take(&mut self.carried))
     }
 }
@@ -87,6 +97,12 @@ pub struct OpenAtCrash {
     pub statements: Vec<Reference>,
     /// Whether the recorder had said that it stops; also true of a journal that holds nothing yet.
     pub clean: bool,
+    /// The last moment that an entry tells of.
+    pub last_time: Option<Timestamp>,
+    /// The verifier key of the key that signed the last segment.
+    pub signed_by: Option<String>,
+    /// Those that are on record as having taken over.
+    pub taken_over: BTreeSet<String>,
 }
 
 impl OpenAtCrash {
@@ -127,10 +143,13 @@ struct Tally {
 pub fn open_at_crash(journal: &Journal) -> Result<OpenAtCrash, JournalError> {
     let upto = *journal.flushed().borrow();
     // Nothing is to be shipped here: no entry makes a row.
-    let mut collector = Collector::new(upto, Survey::of(journal, upto)?.carried);
+    let survey = Survey::of(journal, upto)?;
+    let mut collector = Collector::new(upto, survey.carried);
+    let mut last_time = None;
     let mut tallies: HashMap<SessionId, Tally> = HashMap::new();
     let mut reader = journal.reader();
     while let Some(numbered) = reader.next(upto)? {
+        last_time = numbered.entry.time().or(last_time);
         match &numbered.entry {
             Entry::Intent(intent) => {
                 let tally = tallies.entry(intent.reference.session).or_default();
@@ -164,5 +183,8 @@ pub fn open_at_crash(journal: &Journal) -> Result<OpenAtCrash, JournalError> {
         sessions: sessions.collect(),
         statements: collector.open_intents().map(|intent| intent.reference).collect(),
         clean: collector.stopping() || upto == EntrySeq(0),
+        last_time,
+        signed_by: survey.shipped.and_then(|shipped| shipped.log).map(|log| log.key),
+        taken_over: survey.taken_over,
     })
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::pin::pin;
+use std::sync::Mutex;
 use std::task::Poll;
 
 use bytes::Bytes;
@@ -11,8 +12,12 @@ use super::*;
 use crate::journal;
 use crate::model::{
     CloseReason, Entry, Intent, Outcome, OutcomeStatus, Record, RecorderEvent, RecorderEventKind, Reference,
-    SessionClosed, SessionId, Timestamp,
+    SessionClosed, SessionId, Sha256, Timestamp,
 };
+use crate::seal::checkpoint::Checkpoint;
+use crate::seal::log::LogObject;
+use crate::seal::merkle::{self, Tree};
+use crate::seal::note::{Note, SigningKey, VerifierKey};
 use crate::segment::Manifest;
 use crate::segment::tests::{node, record, session, texts};
 use crate::store::failing::{FailingStore, Fault};
@@ -103,11 +108,49 @@ impl Drop for Place {
 
 fn settings(max_bytes: usize) -> ShipSettings {
     let pause = Duration::from_millis(5);
-    ShipSettings { max_age: Duration::from_secs(3_600), max_bytes, first_pause: pause, longest_pause: pause }
+    let max_age = Duration::from_secs(3_600);
+    ShipSettings { max_age, max_bytes, first_pause: pause, longest_pause: pause, ..ShipSettings::default() }
+}
+
+/// Keys in memory.
+#[derive(Debug)]
+struct Keys {
+    current: Mutex<Arc<SigningKey>>,
+    next: Mutex<Option<Arc<SigningKey>>>,
+}
+
+impl Keys {
+    fn new(current: u8, next: Option<u8>) -> Arc<Self> {
+        Arc::new(Self { current: Mutex::new(key(current)), next: Mutex::new(next.map(key)) })
+    }
+}
+
+fn key(seed: u8) -> Arc<SigningKey> {
+    Arc::new(SigningKey::from_pem("hansard/node-1", &SigningKey::new_pem(&[seed; 32])).unwrap())
+}
+
+impl KeyRing for Keys {
+    fn current(&self) -> Arc<SigningKey> {
+        Arc::clone(&self.current.lock().unwrap())
+    }
+
+    fn next(&self) -> std::io::Result<Option<Arc<SigningKey>>> {
+        Ok(self.next.lock().unwrap().clone())
+    }
+
+    fn promote(&self) -> std::io::Result<()> {
+        *self.current.lock().unwrap() = self.next.lock().unwrap().take().unwrap();
+        Ok(())
+    }
 }
 
 fn shipper(journal: &Journal, store: &Store, max_bytes: usize) -> Shipper {
-    Shipper::new(journal.clone(), store.clone(), node(), settings(max_bytes), Arc::new(At(NOW)))
+    shipper_with(journal, store, Keys::new(1, None), settings(max_bytes))
+}
+
+fn shipper_with(journal: &Journal, store: &Store, keys: Arc<Keys>, settings: ShipSettings) -> Shipper {
+    let (journal, store) = (journal.clone(), store.clone());
+    Shipper::new(Parts { journal, store, node: node(), keys, clock: Arc::new(At(NOW)) }, settings)
 }
 
 /// Runs a shipper until all that is flushed is shipped.
@@ -153,8 +196,7 @@ fn event(kind: RecorderEventKind) -> Entry {
 }
 
 fn event_saying(kind: RecorderEventKind, detail: String) -> Entry {
-    let version = "0.1.0".to_owned();
-    Entry::Event(RecorderEvent { time: Timestamp(1), node: node(), kind, detail, version })
+    Entry::Event(RecorderEvent::new(Timestamp(1), node(), kind, detail))
 }
 
 /// A run with one statement (session 1) open from the start to the end, and twenty that end.
@@ -184,31 +226,49 @@ fn references(session: u64, numbers: impl Iterator<Item = u64>) -> Vec<String> {
     numbers.map(|statement| Reference { session: SessionId::from_bits(session), statement }.to_string()).collect()
 }
 
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Default, PartialEq)]
 struct Archive {
     parquet: BTreeMap<String, Bytes>,
     manifests: Vec<Manifest>,
+    /// The root at each size that a checkpoint is of.
+    checkpoints: BTreeMap<u64, Sha256>,
+    keys: Vec<VerifierKey>,
 }
 
 impl Archive {
-    /// Reads all; checks that the manifests are a gapless chain that names exactly the files that are there.
+    /// Reads all; checks that the manifests are a gapless chain that names exactly the files that are there, and that each
+    /// has its checkpoint.
     async fn of(store: &Store) -> Self {
-        let mut archive = Self { parquet: BTreeMap::new(), manifests: Vec::new() };
+        Self::signed_by(store, &[1]).await
+    }
+
+    /// The same of an archive whose checkpoints are signed by any of these keys.
+    async fn signed_by(store: &Store, seeds: &[u8]) -> Self {
+        let keys = seeds.iter().map(|seed| key(*seed).verifier().clone()).collect();
+        let mut archive = Self { keys, ..Self::default() };
         let (mut previous, mut upto) = (None, 0);
+        let (mut log, mut roots) = (Tree::default(), BTreeMap::new());
         for object in store.list("").await.unwrap() {
             let bytes = store.get(&object.name).await.unwrap();
-            if object.name.starts_with("log/") {
+            if let Some((_, LogObject::Checkpoint(size, _))) = LogObject::read(&object.name) {
+                let note = Note::read(&bytes).unwrap();
+                let checkpoint = Checkpoint::verified(&note, &archive.keys).unwrap();
+                archive.checkpoints.insert(size, checkpoint.head.root);
+            } else if object.name.starts_with("log/") {
                 let manifest = Manifest::read(&bytes).unwrap();
                 assert_eq!(manifest.segment.0, archive.manifests.len() as u64 + 1);
                 assert_eq!(manifest.previous_manifest_sha256, previous);
                 assert_eq!(manifest.first_entry.0, upto + 1);
                 previous = Some(crate::model::Sha256::of(&bytes).to_string());
+                log.push(merkle::leaf(&bytes));
+                roots.insert(log.size(), log.root());
                 upto = manifest.last_entry.0;
                 archive.manifests.push(manifest);
             } else {
                 archive.parquet.insert(object.name, bytes);
             }
         }
+        assert_eq!(archive.checkpoints, roots, "each segment's checkpoint is that of the log as it was");
         let mut named: Vec<_> = archive.manifests.iter().flat_map(|manifest| &manifest.files).collect();
         named.sort_by(|a, b| a.name.cmp(&b.name));
         let named: Vec<_> = named.iter().map(|file| (file.name.as_str(), file.sha256.clone())).collect();
@@ -289,7 +349,7 @@ async fn a_crash_between_any_two_steps_changes_nothing_in_the_archive() {
             let archive = Archive::of(&store).await;
             archive.assert_tells_the_story();
             let first =
-                reference.get_or_insert_with(|| Archive { parquet: archive.parquet.clone(), manifests: vec![] });
+                reference.get_or_insert_with(|| Archive { parquet: archive.parquet.clone(), ..Archive::default() });
             assert_eq!(first.parquet.keys().collect::<Vec<_>>(), archive.parquet.keys().collect::<Vec<_>>());
             assert_eq!(first.parquet, archive.parquet, "same names and bytes after a crash at step {steps}");
             journal.close().await;
@@ -446,7 +506,7 @@ async fn rows_that_waited_long_enough_are_shipped_without_being_asked_for() {
         journal.append(vec![event(RecorderEventKind::Started)]).await.unwrap();
         for (max_age, shipped) in [(Duration::from_secs(2), None), (Duration::from_millis(900), Some(SegmentNo(1)))] {
             let settings = ShipSettings { max_age, ..settings(1 << 20) };
-            let shipper = Shipper::new(journal.clone(), store.clone(), node(), settings, Arc::new(At(NOW)));
+            let shipper = shipper_with(&journal, &store, Keys::new(1, None), settings);
             let status = shipper.handle().status();
             let ran = tokio::time::timeout(Duration::from_millis(500), shipper.run(CancellationToken::new())).await;
             assert!(ran.is_err(), "it runs on");
@@ -479,7 +539,10 @@ async fn what_a_crash_left_open_is_ended_as_unknown() {
         journal.append(endings).await.unwrap();
         journal.append(vec![event(RecorderEventKind::Stopped)]).await.unwrap();
         finish(&journal, &store, 1 << 20).await;
-        assert_eq!(find(&journal).await, OpenAtCrash { clean: true, ..OpenAtCrash::default() });
+        let found = find(&journal).await;
+        assert_eq!((found.sessions, found.statements, found.clean), (vec![], vec![], true));
+        assert_eq!(found.signed_by, Some(key(1).verifier().to_string()));
+        assert_eq!(found.last_time, Some(Timestamp(NOW)), "the end of the segment");
         let archive = Archive::of(&store).await;
         assert_eq!(archive.column("statements", "status"), ["ok", "unknown"]);
         assert_eq!(archive.column("sessions", "reason"), ["recorder_died"]);
@@ -526,3 +589,4 @@ async fn the_word_that_the_recorder_stopped_is_not_freed_before_the_next_start_h
 }
 
 mod away;
+mod signing;

@@ -4,19 +4,22 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::collect::Collector;
+use super::log::KeyRing;
 use super::recovery::Survey;
-use super::{ShipError, ShipSettings, ShipStatus};
+use super::{Parts, ShipError, ShipSettings, ShipStatus};
 use crate::journal::Journal;
 use crate::journal::JournalError;
 use crate::journal::Reader;
 use crate::model::{
     Clock, Entry, EntrySeq, NodeName, RecorderEvent, RecorderEventKind, SegmentCut, SegmentNo, SegmentShipped,
 };
-use crate::segment::{File, Manifest, Rows, Segment};
+use crate::seal::merkle;
+use crate::segment::{Context, File, Manifest, Rows, Segment};
 use crate::store::{Store, StoreError};
 
 /// A reader and what it has collected; shared with the thread that may block.
@@ -43,36 +46,34 @@ impl Reading {
 #[derive(Debug)]
 pub(super) struct Work {
     journal: Journal,
-    store: Store,
-    node: NodeName,
-    settings: ShipSettings,
-    clock: Arc<dyn Clock>,
+    pub(super) store: Store,
+    pub(super) node: NodeName,
+    pub(super) keys: Arc<dyn KeyRing>,
+    pub(super) settings: ShipSettings,
+    pub(super) clock: Arc<dyn Clock>,
     status: watch::Sender<ShipStatus>,
     reading: Arc<Mutex<Reading>>,
     /// Cuts of the last run that were not confirmed.
     cuts: VecDeque<SegmentCut>,
-    shipped: Option<SegmentShipped>,
+    pub(super) shipped: Option<SegmentShipped>,
     /// What earlier runs said of contradictions in the archive.
     conflicts: BTreeSet<String>,
+    /// The keys that are on record as having taken over.
+    pub(super) taken_over: BTreeSet<String>,
     /// Since when a row waits, by a clock that cannot be set back.
     waiting: Option<Instant>,
 }
 
 impl Work {
-    pub(super) fn new(
-        journal: Journal,
-        store: Store,
-        node: NodeName,
-        settings: ShipSettings,
-        clock: Arc<dyn Clock>,
-        status: watch::Sender<ShipStatus>,
-    ) -> Self {
+    pub(super) fn new(parts: Parts, settings: ShipSettings, status: watch::Sender<ShipStatus>) -> Self {
+        let Parts { journal, store, node, keys, clock } = parts;
         let reading = Reading { reader: journal.reader(), collector: Collector::default() };
         let reading = Arc::new(Mutex::new(reading));
         Self {
             journal,
             store,
             node,
+            keys,
             settings,
             clock,
             status,
@@ -80,6 +81,7 @@ impl Work {
             cuts: VecDeque::new(),
             shipped: None,
             conflicts: BTreeSet::new(),
+            taken_over: BTreeSet::new(),
             waiting: None,
         }
     }
@@ -92,13 +94,14 @@ impl Work {
         let collector = survey.collector();
         *self.reading() = Reading { reader: self.journal.reader(), collector };
         self.cuts = survey.cuts.into();
-        self.shipped = survey.shipped;
         self.conflicts = survey.conflicts;
+        self.taken_over = survey.taken_over;
         self.report(|status| {
-            status.shipped = survey.shipped.map(|shipped| shipped.segment);
-            status.shipped_upto = survey.shipped.map_or(EntrySeq(0), |shipped| shipped.upto);
+            status.shipped = survey.shipped.as_ref().map(|shipped| shipped.segment);
+            status.shipped_upto = survey.shipped.as_ref().map_or(EntrySeq(0), |shipped| shipped.upto);
             status.surveyed = true;
         });
+        self.shipped = survey.shipped;
         Ok(())
     }
 
@@ -140,13 +143,10 @@ impl Work {
     /// again adds nothing.
     pub(super) async fn record_conflict(&self, error: &ShipError) {
         let ShipError::Store(StoreError::Conflict { name }) = error else { return };
-        let event = RecorderEvent {
-            time: self.clock.now(),
-            node: self.node.clone(),
-            kind: RecorderEventKind::ArchiveConflict,
-            detail: format!("the archive holds another content under {name}; nothing is shipped until this is settled"),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-        };
+        let detail =
+            format!("the archive holds another content under {name}; nothing is shipped until this is settled");
+        let (now, node) = (self.clock.now(), self.node.clone());
+        let event = RecorderEvent::new(now, node, RecorderEventKind::ArchiveConflict, detail);
         if self.conflicts.contains(&event.detail) {
             return;
         }
@@ -172,12 +172,13 @@ impl Work {
 
     /// Fixes the end of the segment at what was read.
     async fn cut(&self) -> Result<SegmentCut, ShipError> {
-        let segment = SegmentNo(self.shipped.map_or(0, |shipped| shipped.segment.0) + 1);
+        let segment = SegmentNo(self.shipped.as_ref().map_or(0, |shipped| shipped.segment.0) + 1);
         let (upto, first) = {
             let reading = self.reading();
             (reading.collector.position(), reading.collector.first_row())
         };
-        let cut = SegmentCut { segment, upto, time: self.clock.now() };
+        let heartbeat_seconds = self.settings.heartbeat.as_secs();
+        let cut = SegmentCut { segment, upto, time: self.clock.now(), heartbeat_seconds };
         self.append(|| vec![Entry::SegmentCut(cut)]).await?;
         let delay = first.map_or(0, |(_, time)| cut.time.micros_since(time));
         self.report(|status| {
@@ -189,15 +190,18 @@ impl Work {
 
     /// Builds, puts, confirms and frees.
     async fn ship(&mut self, cut: SegmentCut) -> Result<(), ShipError> {
-        let rows = self.reading().collector.seal();
+        self.hand_over().await?;
+        let (context, rows) = self.seal(cut);
         self.waiting = None;
         let count = rows.len();
-        let (files, manifest) = self.build(cut, rows).await?;
+        let (files, manifest) = self.build(context, rows).await?;
         for file in files {
-            self.put(file).await?;
+            self.put(&file.name, file.bytes).await?;
         }
         let manifest_sha256 = manifest.sha256;
-        self.put(manifest).await?;
+        let leaf = merkle::leaf(&manifest.bytes);
+        self.put(&manifest.name, manifest.bytes).await?;
+        let log = self.sign(cut.segment, leaf).await?;
         let carried = self.to_carry(cut.upto);
         let freeing = carried.is_some();
         let shipped = SegmentShipped {
@@ -205,14 +209,15 @@ impl Work {
             upto: cut.upto,
             manifest_sha256,
             carried: carried.as_ref().map(|entries| entries.len() as u64),
+            log: Some(log),
         };
         let carried = carried.unwrap_or_default();
         // One append, so that what is carried stands directly before the entry that counts it.
-        self.append(|| carried.iter().cloned().chain([Entry::SegmentShipped(shipped)]).collect()).await?;
+        self.append(|| carried.iter().cloned().chain([Entry::SegmentShipped(shipped.clone())]).collect()).await?;
         self.shipped = Some(shipped);
         self.report(|status| {
-            status.shipped = Some(shipped.segment);
-            status.shipped_upto = shipped.upto;
+            status.shipped = Some(cut.segment);
+            status.shipped_upto = cut.upto;
             status.segments_shipped += 1;
             status.oldest = None;
         });
@@ -223,31 +228,51 @@ impl Work {
         Ok(())
     }
 
-    async fn build(&self, cut: SegmentCut, rows: Rows) -> Result<(Vec<File>, File), ShipError> {
+    /// Takes the rows of the segment, and what its manifest says beside them.
+    fn seal(&self, cut: SegmentCut) -> (Context, Rows) {
+        let mut reading = self.reading();
+        let collector = &mut reading.collector;
+        let before = self.shipped.as_ref();
+        let context = Context {
+            cut,
+            first_entry: EntrySeq(before.map_or(0, |shipped| shipped.upto.0) + 1),
+            previous: before.map(|shipped| shipped.manifest_sha256),
+            open_sessions: collector.open_sessions().count() as u64,
+            stops: collector.stopping(),
+        };
+        (context, collector.seal())
+    }
+
+    async fn build(&self, context: Context, rows: Rows) -> Result<(Vec<File>, File), ShipError> {
         let node = self.node.clone();
-        let previous = self.shipped;
         let built = tokio::task::spawn_blocking(move || {
-            let files = Segment::build(&node, cut.segment, cut.time, &rows)?;
-            let first = EntrySeq(previous.map_or(0, |shipped| shipped.upto.0) + 1);
-            let previous = previous.map(|shipped| shipped.manifest_sha256);
-            let manifest = Manifest::new(&node, &cut, first, previous, &files).file()?;
-            Ok((files, manifest))
+            let built = Segment::build(&node, context.cut.segment, context.cut.time, &rows)?;
+            let manifest = Manifest::new(&node, &context, &rows, &built).file()?;
+            Ok((built.files, manifest))
         });
         // A build that was cancelled is a runtime that ends.
         built.await.unwrap_or(Err(ShipError::Gone))
     }
 
-    /// Puts a file, for as long as it takes.
-    async fn put(&self, file: File) -> Result<(), ShipError> {
+    /// Puts an object, for as long as it takes.
+    pub(super) async fn put(&self, name: &str, bytes: Bytes) -> Result<(), ShipError> {
+        self.lasting(|| self.store.put_once(name, bytes.clone())).await.map(|_| ())
+    }
+
+    /// Asks the archive, for as long as it takes.
+    pub(super) async fn lasting<T, F: Future<Output = Result<T, StoreError>>>(
+        &self,
+        ask: impl Fn() -> F,
+    ) -> Result<T, ShipError> {
         let mut pause = Pause::new(&self.settings);
         loop {
-            match self.store.put_once(&file.name, file.bytes.clone()).await {
-                Ok(_) => {
+            match ask().await {
+                Ok(answer) => {
                     self.goes_on();
-                    return Ok(());
+                    return Ok(answer);
                 }
                 Err(error) if error.retryable() => {
-                    tracing::warn!(%error, again_in = ?pause.0, "the archive did not take a file");
+                    tracing::warn!(%error, again_in = ?pause.0, "the archive did not do what was asked");
                     self.report(|status| {
                         status.failing = Some(error.to_string());
                         status.upload_failures += 1;
@@ -280,7 +305,7 @@ impl Work {
         Ok(())
     }
 
-    async fn append(&self, entries: impl Fn() -> Vec<Entry>) -> Result<(), ShipError> {
+    pub(super) async fn append(&self, entries: impl Fn() -> Vec<Entry>) -> Result<(), ShipError> {
         let mut pause = Pause::new(&self.settings);
         loop {
             match self.journal.append(entries()).await {
@@ -338,7 +363,7 @@ impl Work {
         self.status.send_if_modified(|status| std::mem::replace(&mut status.oldest, oldest) != oldest);
     }
 
-    fn report(&self, change: impl FnOnce(&mut ShipStatus)) {
+    pub(super) fn report(&self, change: impl FnOnce(&mut ShipStatus)) {
         self.status.send_modify(change);
     }
 

@@ -54,7 +54,7 @@ fn rows() -> Rows {
 }
 
 fn batches() -> Vec<(Dataset, RecordBatch)> {
-    let files = Segment::build(&node(), SegmentNo(3), Timestamp(99), &rows()).unwrap();
+    let files = Segment::build(&node(), SegmentNo(3), Timestamp(99), &rows()).unwrap().files;
     let batch = |bytes: Bytes| {
         ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap().build().unwrap().next().unwrap().unwrap()
     };

@@ -15,7 +15,7 @@ use super::issuer::{DevelopmentIssuer, DevelopmentIssuerError, PEOPLE};
 use super::postgres::Database;
 use crate::archive::Archive;
 use crate::cli::assembly::{Opened, assemble, trusting_development};
-use crate::cli::recorder::{Needs, Recorder};
+use crate::cli::recorder::Recorder;
 use crate::cli::system::SystemClock;
 use crate::config::Config;
 use crate::gateway;
@@ -103,13 +103,7 @@ impl Node {
         let verifier = Verifier::new(trusting_development(&config), Arc::clone(&parts.clock));
         parts.verifier = Arc::new(verifier.map_err(|error| unfit(vec![error.to_string()]))?);
         let store = Store::open(&parts.store).map_err(|error| unfit(vec![error.to_string()]))?;
-        let needs = Needs {
-            journal: parts.journal.clone(),
-            store: store.clone(),
-            ship: parts.ship.clone(),
-            node: config.node.clone(),
-            clock: Arc::clone(&parts.clock),
-        };
+        let needs = parts.recorder_needs(&config, store.clone());
         let door = parts.doors.pop().ok_or_else(|| unfit(vec!["there is no listener".to_owned()]))?;
         let recorder =
             Recorder::start(needs).await.map_err(|error| DemoError::Recorder { problem: error.to_string() })?;
@@ -159,7 +153,7 @@ impl Node {
             let bytes = self.store.get(&listed.name).await.map_err(|error| unread(error.to_string()))?;
             let manifest = Manifest::read(&bytes).map_err(|error| unread(error.to_string()))?;
             segments += 1;
-            rows += manifest.files.iter().map(|file| file.rows).sum::<u64>();
+            rows += manifest.records;
         }
         Ok((segments, rows))
     }

@@ -127,13 +127,8 @@ impl Bench {
     }
 
     async fn record(&self) -> Result<(), JournalError> {
-        let event = Entry::Event(RecorderEvent {
-            time: Timestamp(0),
-            node: NodeName::new("node".to_owned()).unwrap(),
-            kind: RecorderEventKind::CancelRequested,
-            detail: "x".repeat(300),
-            version: String::new(),
-        });
+        let (node, kind) = (NodeName::new("node".to_owned()).unwrap(), RecorderEventKind::CancelRequested);
+        let event = Entry::Event(RecorderEvent::new(Timestamp(0), node, kind, "x".repeat(300)));
         self.journal.append(vec![event]).await.map(drop)
     }
 

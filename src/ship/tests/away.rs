@@ -94,7 +94,7 @@ async fn an_archive_that_is_dead_for_an_hour_costs_nobody_anything_and_the_backl
     let place = Place::new(Kind::Worm);
     let journal = place.journal();
     place.line.always(Fault::Refused);
-    let shipper = Shipper::new(journal.clone(), place.store.clone(), node(), scaled(SEGMENT), Arc::new(At(NOW)));
+    let shipper = shipper_with(&journal, &place.store, Keys::new(1, None), scaled(SEGMENT));
     let (handle, gauge) = (shipper.handle(), shipper.work.gauge());
     let mut status = handle.status();
     let (started, stop) = (Instant::now(), CancellationToken::new());

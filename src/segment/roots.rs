@@ -1,0 +1,150 @@
+//! Leaves → the roots that a manifest promises: of all rows of a segment, of each dataset, and of each stretch of rows.
+//!
+//! The order is that of `schemas/record-bytes.v1.md`: statements, sessions, events; within each by `entry_seq`, and
+//! among rows that claim the same number by their leaves. It does not depend on files, so whoever has the rows, from
+//! whatever file, comes to the same roots.
+
+use crate::model::{EntrySeq, Sha256};
+use crate::seal::merkle::{self, Tree};
+
+use super::Dataset;
+
+/// Rows of a dataset under one root, so that a change is located that closely. Each costs a hash in the manifest: at 256
+/// rows a quarter of a byte for each row.
+pub const STRETCH: usize = 256;
+
+/// The leaves of one segment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Leaves {
+    /// Entry and leaf of each row, by dataset in the order of [`Dataset::ALL`].
+    datasets: [Vec<(EntrySeq, Sha256)>; 3],
+}
+
+/// The rows of one dataset in a segment, hashed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DatasetRoots {
+    /// Which.
+    pub dataset: Dataset,
+    /// How many rows.
+    pub rows: u64,
+    /// The root over all of them.
+    pub root: Sha256,
+    /// The root over each [`STRETCH`] of them, the last of which may be shorter.
+    pub stretches: Vec<Sha256>,
+}
+
+impl Leaves {
+    /// Adds rows of a dataset, in any order.
+    pub fn extend(&mut self, dataset: Dataset, leaves: impl IntoIterator<Item = (EntrySeq, Sha256)>) {
+        let [statements, sessions, events] = &mut self.datasets;
+        let to = match dataset {
+            Dataset::Statements => statements,
+            Dataset::Sessions => sessions,
+            Dataset::Events => events,
+        };
+        to.extend(leaves);
+    }
+
+    /// Adds all rows of another part of the same segment.
+    pub fn append(&mut self, other: Self) {
+        for (to, from) in self.datasets.iter_mut().zip(other.datasets) {
+            to.extend(from);
+        }
+    }
+
+    /// Puts the rows in their order. What follows is right only after this.
+    #[must_use]
+    pub fn sorted(mut self) -> Self {
+        for leaves in &mut self.datasets {
+            // Nearly sorted already: rows are collected by time.
+            leaves.sort_by_key(|(entry, leaf)| (*entry, leaf.0));
+        }
+        self
+    }
+
+    /// How many rows.
+    pub fn len(&self) -> u64 {
+        self.datasets.iter().map(|leaves| leaves.len() as u64).sum()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The root over all rows.
+    pub fn root(&self) -> Sha256 {
+        self.hashes().collect::<Tree>().root()
+    }
+
+    /// The leaf hashes in their order.
+    pub fn hashes(&self) -> impl Iterator<Item = Sha256> {
+        self.datasets.iter().flatten().map(|(_, leaf)| *leaf)
+    }
+
+    /// Entry and leaf of the rows of one dataset.
+    pub fn of(&self, dataset: Dataset) -> &[(EntrySeq, Sha256)] {
+        let [statements, sessions, events] = &self.datasets;
+        match dataset {
+            Dataset::Statements => statements,
+            Dataset::Sessions => sessions,
+            Dataset::Events => events,
+        }
+    }
+
+    /// Each dataset that has rows.
+    pub fn roots(&self) -> Vec<DatasetRoots> {
+        let each = Dataset::ALL.iter().map(|dataset| (*dataset, self.of(*dataset)));
+        each.filter(|(_, leaves)| !leaves.is_empty()).map(|(dataset, leaves)| roots(dataset, leaves)).collect()
+    }
+}
+
+fn roots(dataset: Dataset, leaves: &[(EntrySeq, Sha256)]) -> DatasetRoots {
+    let hashes: Vec<Sha256> = leaves.iter().map(|(_, leaf)| *leaf).collect();
+    DatasetRoots {
+        dataset,
+        rows: hashes.len() as u64,
+        root: merkle::root(&hashes),
+        stretches: hashes.chunks(STRETCH).map(merkle::root).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leaf(number: u64) -> (EntrySeq, Sha256) {
+        (EntrySeq(number), Sha256::of(&number.to_be_bytes()))
+    }
+
+    #[test]
+    fn roots_do_not_depend_on_the_order_in_which_rows_came() {
+        let mut leaves = Leaves::default();
+        leaves.extend(Dataset::Events, [leaf(900), leaf(2)]);
+        leaves.extend(Dataset::Statements, (3..603).map(leaf));
+        let mut other = Leaves::default();
+        other.extend(Dataset::Statements, (300..603).rev().map(leaf));
+        let mut rest = Leaves::default();
+        rest.extend(Dataset::Statements, (3..300).map(leaf));
+        rest.extend(Dataset::Events, [leaf(2), leaf(900)]);
+        other.append(rest);
+        let (leaves, other) = (leaves.sorted(), other.sorted());
+        assert_eq!(leaves, other);
+        let plain: Vec<Sha256> = (3..603).chain([2, 900]).map(|number| leaf(number).1).collect();
+        assert_eq!((leaves.root(), leaves.len()), (merkle::root(&plain), 602));
+        let [statements, events] = <[DatasetRoots; 2]>::try_from(leaves.roots()).unwrap();
+        assert_eq!((statements.rows, statements.stretches.len()), (600, 3));
+        assert_eq!(statements.stretches[1], merkle::root(&plain[256..512]));
+        assert_eq!((events.dataset, events.root), (Dataset::Events, merkle::root(&plain[600..])));
+    }
+
+    #[test]
+    fn rows_that_claim_one_number_stand_in_the_order_of_their_leaves() {
+        let twice = [(EntrySeq(1), Sha256([9; 32])), (EntrySeq(1), Sha256([1; 32]))];
+        let mut leaves = Leaves::default();
+        leaves.extend(Dataset::Sessions, twice);
+        assert_eq!(leaves.sorted().of(Dataset::Sessions), [twice[1], twice[0]]);
+        assert!(Leaves::default().is_empty());
+        assert_eq!(Leaves::default().root(), Sha256::of(&[]));
+    }
+}
