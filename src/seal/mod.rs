@@ -5,7 +5,8 @@
 //! trust this program.
 //!
 //! From the inside out: [`canonical`] makes the bytes of one row, [`merkle`] one hash of many rows and of many
-//! manifests, [`checkpoint`] a statement about that hash, [`note`] signs it, [`proof`] ties one row to it.
+//! manifests, [`checkpoint`] a statement about that hash, [`note`] signs it, [`proof`] ties one row to it; [`timestamp`]
+//! is what somebody else says about the time of it.
 
 mod cbor;
 
@@ -18,3 +19,5 @@ pub mod note;
 pub mod checkpoint;
 
 pub mod proof;
+
+pub mod timestamp;
