@@ -13,6 +13,7 @@
 //!    ◄─ reply frames, untouched ◄─ observed (rows, bytes, SQLSTATE, time) ─► Outcome ─► journal (rides the next flush)
 //!
 //! journal ─► Record = Intent + Outcome ─► segment (Parquet) ─► store (put once) ─► manifest
+//! anchor ─► a timestamp authority, which is not us, says when a digest was there
 //! archive ─► query · replay · why
 //! ```
 //!
@@ -52,6 +53,8 @@ pub mod gateway;
 pub mod segment;
 
 pub mod store;
+
+pub mod anchor;
 
 pub mod ship;
 

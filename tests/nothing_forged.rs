@@ -1,6 +1,10 @@
-//! Promise 4, *nothing forged*: what is signed can be rebuilt and checked by others, from the published page alone.
+//! Promise 4, *nothing forged*: what is signed can be rebuilt and checked by others, from the published page alone; and
+//! somebody who is not us says when it was there.
 
 mod support;
+
+#[path = "nothing_forged/timestamps.rs"]
+mod timestamps;
 
 use support::{output, python, repository};
 

@@ -6,8 +6,8 @@
 //!
 //! From the inside out: [`canonical`] makes the bytes of one row, [`merkle`] one hash of many rows and of many
 //! manifests, [`tiles`] keeps the hashes between, [`checkpoint`] is a statement about a root, [`note`] signs it, [`proof`]
-//! ties one row to it, [`transition`] hands a log over from one key to the next. [`log`] knows the names of all this
-//! in the archive.
+//! ties one row to it, [`transition`] hands a log over from one key to the next, [`timestamp`] is what somebody else says
+//! about the time of a checkpoint. [`log`] knows the names of all this in the archive.
 
 mod cbor;
 
@@ -24,5 +24,7 @@ pub mod tiles;
 pub mod checkpoint;
 
 pub mod proof;
+
+pub mod timestamp;
 
 pub mod log;

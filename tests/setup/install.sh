@@ -48,6 +48,7 @@ missing_packages() {
     [ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
     [ "$1" = demo ] && return
     python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
+    command -v openssl >/dev/null || echo openssl
 }
 
 install_packages() {

@@ -1,5 +1,5 @@
-//! Real parts for the tests: PostgreSQL, Azurite, an OpenID provider, Hansard itself, real clients, and DuckDB to read
-//! back.
+//! Real parts for the tests: PostgreSQL, Azurite, an OpenID provider, a timestamp authority, Hansard itself, real clients,
+//! and DuckDB to read back.
 //!
 //! Every part runs on a free port of loopback with its data in a folder of its own, and is stopped and its folder removed
 //! when its guard is dropped or the test process ends, however it ends. A part that is missing fails the test that wants
@@ -13,6 +13,7 @@
     reason = "a helper of a test that fails says so by panicking"
 )]
 
+mod authority;
 mod azurite;
 mod clients;
 mod expected;
@@ -24,6 +25,7 @@ mod postgres;
 pub(crate) mod raw;
 mod stories;
 
+pub(crate) use authority::Authority;
 pub(crate) use azurite::{ACCOUNT, Azurite, Container, KEY};
 pub(crate) use clients::{Login, client, connect, encryption, psql};
 pub(crate) use expected::{Expected, assert_recorded};
