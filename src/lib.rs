@@ -12,8 +12,8 @@
 //!    │                                             └─ deny ─► Intent ─► journal ══flush══► native error
 //!    ◄─ reply frames, untouched ◄─ observed (rows, bytes, SQLSTATE, time) ─► Outcome ─► journal (rides the next flush)
 //!
-//! journal ─► Record = Intent + Outcome ─► segment (Parquet) ─► store (put once) ─► manifest
-//! anchor ─► a timestamp authority, which is not us, says when a digest was there
+//! journal ─► Record = Intent + Outcome ─► segment (Parquet) ─► store (put once) ─► manifest ─► signed checkpoint
+//! signed checkpoint ─► a copy in other hands · a timestamp by an authority that is not us (anchor)
 //! archive ─► query · replay · why
 //! ```
 //!
