@@ -3,6 +3,8 @@
 
 mod support;
 
+#[path = "nothing_forged/anchored.rs"]
+mod anchored;
 #[path = "nothing_forged/timestamps.rs"]
 mod timestamps;
 
