@@ -3,8 +3,6 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper of a test that fails says so by panicking")]
 
-use std::collections::BTreeMap;
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -13,15 +11,10 @@ use hansard::seal::log::LogObject;
 use hansard::seal::timestamp::{Authorities, verify};
 
 use crate::support::{ACCOUNT, Authority, Azurite, Folder, Hansard, Store, output, psql, wait_for};
+use crate::{Log, evidence, log};
 
 /// How long a number may take to move. A pause between two tries is longer by then than an outage here was.
 const SOON: Duration = Duration::from_secs(60);
-
-/// Puts a section before the last one of the configuration.
-fn evidence(lines: &str) -> impl Fn(String) -> String {
-    let section = format!("[evidence]\nheartbeat = \"1s\"\n{lines}\n[telemetry]\n");
-    move |config| config.replace("[telemetry]\n", &section)
-}
 
 fn stamped_by(authority: &Authority) -> String {
     let (url, file) = (authority.url(), authority.ca_file().display());
@@ -39,16 +32,8 @@ fn until(hansard: &Hansard, what: &str, wanted: impl Fn(&dyn Fn(&str) -> Option<
     wait_for(what, SOON, || wanted(&|name| number(hansard, name)).then_some(()));
 }
 
-/// The objects of the log below a folder, by what they are.
-fn log(archive: &Path) -> BTreeMap<LogObject, Vec<u8>> {
-    let entries = std::fs::read_dir(archive.join("log/test-node")).unwrap().map(|entry| entry.unwrap());
-    let files = entries.filter(|entry| entry.file_type().unwrap().is_file());
-    let read = |name: String| LogObject::read(&format!("log/test-node/{name}")).unwrap().1;
-    files.map(|file| (read(file.file_name().into_string().unwrap()), std::fs::read(file.path()).unwrap())).collect()
-}
-
 /// Every stamp of the archive is of its checkpoint, by our reader and by one that is not ours. How many there are.
-fn assert_stamped(log: &BTreeMap<LogObject, Vec<u8>>, authority: &Authority) -> usize {
+fn assert_stamped(log: &Log, authority: &Authority) -> usize {
     let authorities = Authorities::from_pem(&std::fs::read(authority.ca_file()).unwrap()).unwrap();
     let folder = Folder::new("stamps");
     let mut found = 0;
@@ -68,7 +53,7 @@ fn assert_stamped(log: &BTreeMap<LogObject, Vec<u8>>, authority: &Authority) -> 
 }
 
 /// What was copied is byte for byte what the archive has, down to its last checkpoint and every stamp.
-fn assert_copied(archive: &BTreeMap<LogObject, Vec<u8>>, copies: &BTreeMap<LogObject, Vec<u8>>) {
+fn assert_copied(archive: &Log, copies: &Log) {
     for (object, bytes) in copies {
         assert_eq!(archive.get(object), Some(bytes), "{object}");
         assert!(
@@ -76,7 +61,7 @@ fn assert_copied(archive: &BTreeMap<LogObject, Vec<u8>>, copies: &BTreeMap<LogOb
             "{object} is no business of theirs"
         );
     }
-    let last = |of: &BTreeMap<LogObject, Vec<u8>>| {
+    let last = |of: &Log| {
         let sizes = of.keys().filter_map(|object| match object {
             LogObject::Checkpoint(size, _) => Some(*size),
             _ => None,
