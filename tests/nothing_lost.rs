@@ -272,7 +272,11 @@ fn the_interruptions_are_on_record(archive: &Archive<'_>, kills: RangeInclusive<
     assert_eq!(count("kind = 'stopped'"), 1);
     assert_eq!(count("kind like 'unmatched%'"), 0, "an end without a beginning");
     // The end of the journal may be torn by a kill. What is missing would be told.
-    assert_eq!(count("kind = 'journal_tail_cut' and detail not like '%for certain: 0'"), 0);
+    assert_eq!(
+        count("kind = 'journal_tail_cut' and detail not like '%for certain: 0, statements missing at most: %'"),
+        0
+    );
+    assert_eq!(count("kind = 'journal_tail_cut' and missing is distinct from 0"), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

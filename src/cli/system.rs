@@ -85,6 +85,8 @@ mod tests {
         let keys: HashSet<_> = (0..1_000).map(|_| one.cancel_key()).collect();
         assert_eq!(keys.len(), 1_000);
         assert!(keys.iter().all(|(process, _)| *process > 0));
+        let nonces: HashSet<_> = (0..1_000).flat_map(|_| [one.nonce(), other.nonce()]).collect();
+        assert_eq!(nonces.len(), 2_000);
     }
 
     #[test]

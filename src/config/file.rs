@@ -314,7 +314,8 @@ section! {
         heartbeat: Option<Located<Age>>,
         /// An authority that vouches for the time of checkpoints. Default: none.
         timestamps: Option<Located<TimestampsSection>>,
-        /// Another place, best in other hands, that every checkpoint is copied to. Default: none.
+        /// Another place, best in other hands, that each new checkpoint is copied to, and each stamp; while it is away,
+        /// the newest waits. Default: none.
         copy: Option<Located<CopySection>>,
     }
 }

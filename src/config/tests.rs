@@ -79,7 +79,15 @@ fn the_azure_file_is_read_as_it_says() {
     };
     assert_eq!(config.storage.place, Place::Azure(azure));
     assert_eq!(config.secrets().len(), 4);
-    assert_eq!(config.files().len(), 5);
+    assert_eq!(config.files().len(), 6);
+    let timestamps = Timestamps {
+        url: "http://timestamp.example/tsr".to_owned(),
+        authorities: "/etc/hansard/tls/timestamps.pem".into(),
+        every: Duration::from_secs(3_600),
+    };
+    assert_eq!(config.evidence.timestamps, Some(timestamps));
+    let Some(Place::Azure(copy)) = config.evidence.copy else { panic!("{:?}", config.evidence) };
+    assert_eq!((copy.account.as_str(), copy.container.as_str()), ("auditwitness", "db-checkpoints"));
 }
 
 #[test]

@@ -148,9 +148,14 @@ impl Work {
     /// Puts on record that the archive contradicts us, if that is why shipping ended. Once: a restart that finds the same
     /// again adds nothing.
     pub(super) async fn record_conflict(&self, error: &ShipError) {
-        let ShipError::Store(StoreError::Conflict { name }) = error else { return };
-        let detail =
-            format!("the archive holds another content under {name}; nothing is shipped until this is settled");
+        let what = match error {
+            ShipError::Store(StoreError::Conflict { name }) => {
+                format!("the archive holds another content under {name}")
+            }
+            ShipError::Changed { what } => what.clone(),
+            _ => return,
+        };
+        let detail = format!("{what}; nothing is shipped until this is settled");
         let (now, node) = (self.clock.now(), self.node.clone());
         let event = RecorderEvent::new(now, node, RecorderEventKind::ArchiveConflict, detail);
         if self.conflicts.contains(&event.detail) {

@@ -8,11 +8,15 @@ use crate::seal::transition::Transition;
 async fn one_more(journal: &Journal, store: &Store, keys: &Arc<Keys>) -> Result<(), ShipError> {
     journal.append(vec![event(RecorderEventKind::Heartbeat)]).await.unwrap();
     let shipper = shipper_with(journal, store, Arc::clone(keys), settings(1 << 20));
-    let handle = shipper.handle();
-    tokio::select! {
-        ended = shipper.run(CancellationToken::new()) => ended,
-        finished = handle.finish() => finished,
-    }
+    let (handle, stop) = (shipper.handle(), CancellationToken::new());
+    let finish = async {
+        let finished = handle.finish().await;
+        // One that ended by itself still has something to put on record.
+        finished.is_ok().then(|| stop.cancel());
+        finished
+    };
+    let (ended, finished) = tokio::join!(shipper.run(stop.clone()), finish);
+    ended.and(finished)
 }
 
 #[tokio::test]
@@ -91,6 +95,7 @@ async fn a_full_tile_holds_the_log_and_is_not_made_of_what_somebody_changed() {
     std::fs::write(&path, b"{}").unwrap();
     let refused = one_more(&journal, &store, &keys).await.unwrap_err().to_string();
     assert!(refused.contains("log/node-1/tile/0/000 is made of"), "{refused}");
+    assert!(conflicts(&journal)[0].contains("log/node-1/tile/0/000 is made of"), "it is on record");
     std::fs::write(&path, &manifest).unwrap();
     one_more(&journal, &store, &keys).await.unwrap();
     let tile = store.get(&LogObject::Tile(Tile { level: 0, index: 0 }).name(&node())).await.unwrap();
