@@ -1,7 +1,7 @@
 //! The built program with others that vouch for its log: what they hold is what the archive holds, whoever checks it; and
 //! while they are away, nobody notices but who watches.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper of a test that fails says so by panicking")]
+#![expect(clippy::unwrap_used, reason = "a helper of a test that fails says so by panicking")]
 
 use std::process::Command;
 use std::time::Duration;
