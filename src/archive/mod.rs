@@ -1,4 +1,4 @@
-//! What was shipped, read back: query, replay, why.
+//! What was shipped, read back: query, replay, why, verify.
 //!
 //! What it promises:
 //!
@@ -21,6 +21,7 @@ mod json;
 mod replay;
 mod rows;
 mod table;
+pub mod verify;
 mod why;
 
 #[cfg(test)]

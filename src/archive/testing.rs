@@ -60,8 +60,9 @@ impl Shelf {
         let first_entry = EntrySeq(self.entries + 1);
         let context = Context { cut, first_entry, previous: self.previous, open_sessions: 0, stops };
         let manifest = Manifest::new(&node(), &context, &rows, &built).file().unwrap();
-        self.log.push(merkle::leaf(&manifest.bytes));
-        (self.entries, self.previous) = (upto.0, Some(manifest.sha256));
+        let leaf = merkle::leaf(&manifest.bytes);
+        self.log.push(leaf);
+        (self.entries, self.previous) = (upto.0, Some(leaf));
         let mut names = Vec::new();
         for file in built.files.into_iter().chain([manifest]) {
             self.store.put_once(&file.name, file.bytes).await.unwrap();

@@ -19,6 +19,7 @@ pub mod render;
 mod replay;
 mod serve;
 pub mod system;
+mod verify;
 mod why;
 
 use std::io::IsTerminal;
@@ -50,6 +51,7 @@ enum Command {
     Query(query::QueryArgs),
     Replay(replay::ReplayArgs),
     Why(why::WhyArgs),
+    Verify(verify::VerifyArgs),
     #[command(subcommand)]
     Keys(keys::KeysCommand),
 }
@@ -122,6 +124,7 @@ pub fn main() -> ExitCode {
         Command::Query(args) => query::run(args, globals).into(),
         Command::Replay(args) => replay::run(args, globals).into(),
         Command::Why(args) => why::run(args, globals).into(),
+        Command::Verify(args) => verify::run(args, globals).into(),
         Command::Keys(command) => keys::run(command, globals).into(),
     }
 }

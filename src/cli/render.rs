@@ -270,7 +270,7 @@ fn acts(c: char) -> bool {
 
 /// JSON with the characters that [`acts`] names as escapes: the same value, safe on a terminal. JSON has none of them
 /// outside of its strings.
-fn escaped_in_json(json: &str) -> Cow<'_, str> {
+pub(super) fn escaped_in_json(json: &str) -> Cow<'_, str> {
     if !json.chars().any(acts) {
         return Cow::Borrowed(json);
     }

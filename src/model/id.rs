@@ -135,7 +135,7 @@ impl fmt::Display for NodeName {
 }
 
 /// A SHA-256, printed as 64 lower-case hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Sha256(#[serde(with = "serde_bytes")] pub [u8; 32]);
 

@@ -32,8 +32,8 @@ pub struct Manifest {
     pub first_time: Option<String>,
     /// The greatest `time` of its rows, RFC 3339.
     pub last_time: Option<String>,
-    /// SHA-256 of the manifest of the segment before, in hexadecimal; absent for the first.
-    pub previous_manifest_sha256: Option<String>,
+    /// The leaf hash of the manifest of the segment before, in hexadecimal; absent for the first.
+    pub previous_leaf: Option<String>,
     /// How many rows it holds.
     pub records: u64,
     /// The root over all of them, in hexadecimal.
@@ -105,7 +105,7 @@ pub struct Context {
     pub cut: SegmentCut,
     /// The first entry that belongs to it.
     pub first_entry: EntrySeq,
-    /// The digest of the manifest before.
+    /// The leaf hash of the manifest before.
     pub previous: Option<Sha256>,
     /// Sessions that were open at its end.
     pub open_sessions: u64,
@@ -143,7 +143,7 @@ impl Manifest {
             last_entry: context.cut.upto,
             first_time: span.map(|(first, _)| first.to_string()),
             last_time: span.map(|(_, last)| last.to_string()),
-            previous_manifest_sha256: context.previous.map(|digest| digest.to_string()),
+            previous_leaf: context.previous.map(|digest| digest.to_string()),
             records: built.leaves.len(),
             records_root: built.leaves.root().to_string(),
             datasets: datasets.collect(),

@@ -6,6 +6,7 @@
 mod columns;
 mod logical;
 mod manifest;
+mod named;
 mod params;
 mod roots;
 mod schema;
@@ -25,6 +26,7 @@ use crate::model::{
 
 pub use logical::LogicalRows;
 pub use manifest::{Context, Manifest, ManifestDataset, ManifestFile, SessionHead};
+pub use named::dataset_of;
 pub use roots::{DatasetRoots, Leaves, STRETCH};
 pub use schema::{Dataset, MEANING};
 

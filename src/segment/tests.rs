@@ -379,7 +379,7 @@ fn a_manifest_says_what_is_there_and_repeats_the_one_before() {
     assert_eq!(file.name, "log/node-1/manifest-000000000003.json");
     assert_eq!((file.rows, manifest.records), (8, 8));
     assert_eq!(Manifest::read(&file.bytes).unwrap(), manifest);
-    assert_eq!(manifest.previous_manifest_sha256, Some(before.to_string()));
+    assert_eq!(manifest.previous_leaf, Some(before.to_string()));
     assert_eq!(manifest.files[2].sha256, built.files[0].sha256.to_string(), "sorted by name: events first");
     assert_eq!(manifest.records_root, built.leaves.root().to_string());
     assert_eq!(manifest.dataset(Dataset::Statements).unwrap().rows, 2);

@@ -257,9 +257,9 @@ impl Archive {
             } else if object.name.starts_with("log/") {
                 let manifest = Manifest::read(&bytes).unwrap();
                 assert_eq!(manifest.segment.0, archive.manifests.len() as u64 + 1);
-                assert_eq!(manifest.previous_manifest_sha256, previous);
+                assert_eq!(manifest.previous_leaf, previous);
                 assert_eq!(manifest.first_entry.0, upto + 1);
-                previous = Some(crate::model::Sha256::of(&bytes).to_string());
+                previous = Some(merkle::leaf(&bytes).to_string());
                 log.push(merkle::leaf(&bytes));
                 roots.insert(log.size(), log.root());
                 upto = manifest.last_entry.0;

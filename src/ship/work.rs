@@ -198,16 +198,15 @@ impl Work {
         for file in files {
             self.put(&file.name, file.bytes).await?;
         }
-        let manifest_sha256 = manifest.sha256;
-        let leaf = merkle::leaf(&manifest.bytes);
+        let manifest_leaf = merkle::leaf(&manifest.bytes);
         self.put(&manifest.name, manifest.bytes).await?;
-        let log = self.sign(cut.segment, leaf).await?;
+        let log = self.sign(cut.segment, manifest_leaf).await?;
         let carried = self.to_carry(cut.upto);
         let freeing = carried.is_some();
         let shipped = SegmentShipped {
             segment: cut.segment,
             upto: cut.upto,
-            manifest_sha256,
+            manifest_leaf,
             carried: carried.as_ref().map(|entries| entries.len() as u64),
             log: Some(log),
         };
@@ -236,7 +235,7 @@ impl Work {
         let context = Context {
             cut,
             first_entry: EntrySeq(before.map_or(0, |shipped| shipped.upto.0) + 1),
-            previous: before.map(|shipped| shipped.manifest_sha256),
+            previous: before.map(|shipped| shipped.manifest_leaf),
             open_sessions: collector.open_sessions().count() as u64,
             stops: collector.stopping(),
         };
