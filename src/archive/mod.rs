@@ -37,6 +37,7 @@ use crate::store::Store;
 
 pub use answer::{Answer, Row};
 pub use coverage::Coverage;
+pub use damage::among_hostile_bytes;
 pub use engine::MEMORY_LIMIT;
 pub use error::{ArchiveError, Fault};
 pub use replay::{Replay, Which};

@@ -132,6 +132,10 @@ pub fn main() -> ExitCode {
 /// A panic's own words may quote what was being read, so only its place is said.
 fn say_only_where_on_panic() {
     std::panic::set_hook(Box::new(|panic| {
+        if crate::archive::among_hostile_bytes() {
+            // A library gave up on a file that was harmed; whoever had it read says which.
+            return;
+        }
         let place = panic.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
         if tracing::dispatcher::has_been_set() {
             tracing::error!(place, "a part failed where it should not; please report this");

@@ -81,7 +81,8 @@ impl SessionRow {
         }
     }
 
-    fn time(&self) -> Timestamp {
+    /// When it happened: its column `time`.
+    pub fn time(&self) -> Timestamp {
         match self {
             Self::Closed { closed, .. } => closed.closed,
             Self::Refused { refused, .. } => refused.time,
@@ -124,7 +125,8 @@ impl EventRow {
         matches!(&self.what, Happening::Recorder(event) if event.kind == kind)
     }
 
-    fn time(&self) -> Timestamp {
+    /// When it happened: its column `time`.
+    pub fn time(&self) -> Timestamp {
         match &self.what {
             Happening::Recorder(event) => event.time,
             Happening::Prepared(prepared) => prepared.time,

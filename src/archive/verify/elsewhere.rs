@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::super::damage::hostile;
 use super::super::error::ArchiveError;
 use super::Progress;
 use super::findings::{Class, Report};
@@ -73,7 +74,7 @@ pub(super) async fn check(
             Err(StoreError::Missing { .. }) => continue,
             read => read?,
         };
-        let decoded = tokio::task::spawn_blocking(move || rows::decode(dataset, bytes)).await;
+        let decoded = tokio::task::spawn_blocking(move || hostile(|| rows::decode(dataset, bytes))).await;
         let decoded = match decoded {
             Ok(Ok(decoded)) => decoded,
             Ok(Err(problem)) => {

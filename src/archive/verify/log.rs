@@ -311,7 +311,7 @@ impl<'a> Log<'a> {
             None => "no checkpoint of a trusted key covers them".to_owned(),
         };
         let detail = format!("{} are not proven: {why}", segments(signed + 1, size));
-        report.find_in(Class::Unsigned, &self.manifest_name(signed + 1), (&self.node, signed + 1), detail);
+        report.find_in(Class::Unsigned, &format!("the log of {}", self.node), (&self.node, signed + 1), detail);
     }
 
     /// A recorder stores a checkpoint with every segment; one that is gone was taken.

@@ -221,10 +221,17 @@ async fn not_promised(
 ) -> Result<(), ArchiveError> {
     let names = inventory.data.iter().filter(|(name, held)| !promised.contains(*name) && request.wants(&held.node));
     for (name, held) in names {
-        let size = inventory.nodes.get(&held.node).and_then(|objects| objects.manifests.last().copied()).unwrap_or(0);
-        if held.segment == size + 1 {
-            let detail = "its segment is not sealed yet, or never was: it is no evidence".to_owned();
-            report.find_in(Class::Unsigned, name, (&held.node, held.segment), detail);
+        let sealed = |no: u64| inventory.nodes.get(&held.node).is_some_and(|objects| objects.manifests.contains(&no));
+        let last = inventory.nodes.get(&held.node).and_then(|objects| objects.manifests.last().copied()).unwrap_or(0);
+        let unsigned = if held.segment == last + 1 {
+            Some("its segment is not sealed yet, or never was: it is no evidence")
+        } else if held.segment <= last && !sealed(held.segment) {
+            Some("the manifest of its segment is missing: it is no evidence")
+        } else {
+            None
+        };
+        if let Some(detail) = unsigned {
+            report.find_in(Class::Unsigned, name, (&held.node, held.segment), detail.to_owned());
             continue;
         }
         let moved = report.missing_with(store, name).await?;

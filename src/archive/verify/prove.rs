@@ -7,6 +7,7 @@ use bytes::Bytes;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Map, Value as Json};
 
+use super::super::damage::hostile;
 use super::super::error::ArchiveError;
 use super::findings::Report;
 use super::inventory::{Inventory, LogObjects};
@@ -147,7 +148,7 @@ async fn record(store: &Store, manifest: &Manifest, reference: Reference) -> Res
         let Some(dataset) = Dataset::ALL.iter().copied().find(|dataset| Some(dataset.name()) == folder) else {
             return Err(damaged(&file.name, "it is of no dataset that is known".to_owned()));
         };
-        let read = tokio::task::spawn_blocking(move || rows(dataset, bytes, &reference.to_string())).await;
+        let read = tokio::task::spawn_blocking(move || hostile(|| rows(dataset, bytes, &reference.to_string()))).await;
         let read = read.map_err(|_| damaged(&file.name, "the Parquet reader gave up on it".to_owned()))?;
         let (of_file, record) = read.map_err(|cause| damaged(&file.name, cause))?;
         leaves.append(of_file);

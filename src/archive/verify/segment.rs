@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::super::damage::hostile;
 use super::super::error::ArchiveError;
 use super::Progress;
 use super::findings::{Class, Report};
@@ -54,6 +55,12 @@ pub(super) async fn read(
                 segment.absent(file);
                 continue;
             }
+            Err(StoreError::Name { .. }) => {
+                let name = Manifest::name(&manifest.node, manifest.segment);
+                let detail = format!("it names {:?}, which is no name of an object", file.name);
+                segment.found.push((Class::Altered, name, detail));
+                continue;
+            }
             read => read?,
         };
         if !lengths.contains_key(&file.name) {
@@ -68,7 +75,7 @@ pub(super) async fn read(
         segment.bytes += bytes.len() as u64;
         let length = bytes.len() as u64;
         // A decoder may panic on bytes that nobody wrote on purpose; then the task fails, not the program.
-        let read = tokio::task::spawn_blocking(move || FileRead::of(dataset, bytes)).await;
+        let read = tokio::task::spawn_blocking(move || hostile(|| FileRead::of(dataset, bytes))).await;
         match read {
             Ok(read) => segment.take(file, length, read),
             Err(_) => {
