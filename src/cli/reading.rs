@@ -17,7 +17,7 @@ const BARE: &[&str] = &["bool", "int2", "int4", "int8", "oid", "float4", "float8
 
 /// Which archive is read.
 #[derive(Debug, Clone, clap::Args)]
-#[group(required = true, multiple = false)]
+#[group(multiple = false)]
 pub(super) struct Where {
     /// The configuration that names the archive
     #[arg(short = 'c', long, value_name = "FILE")]

@@ -4,7 +4,7 @@ mod given;
 mod shown;
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -156,7 +156,7 @@ async fn whole(args: &VerifyArgs, globals: &Globals) -> Result<Exit, Stop> {
 }
 
 /// Keeps what the next verification may rely on.
-async fn save(store: &Store, report: &Report, folder: &std::path::Path) -> Result<(), Stop> {
+async fn save(store: &Store, report: &Report, folder: &Path) -> Result<(), Stop> {
     let failed = |error: io::Error| Stop::Said(Exit::Unexpected, format!("{}: {error}", folder.display()));
     if report.verdict() == Verdict::Contradiction {
         say("no checkpoint is kept of evidence that contradicts itself");
@@ -170,7 +170,7 @@ async fn save(store: &Store, report: &Report, folder: &std::path::Path) -> Resul
     Ok(())
 }
 
-async fn make_proof(args: &VerifyArgs, globals: &Globals, record: Reference, to: &PathBuf) -> Result<Exit, Stop> {
+async fn make_proof(args: &VerifyArgs, globals: &Globals, record: Reference, to: &Path) -> Result<Exit, Stop> {
     let keys = given::keys(&args.trust, args.place.as_ref())?;
     let store = args.store(globals, &format!("the proof of {record}"))?;
     let proof = verify::prove(&store, record, &keys).await?.to_string();
@@ -191,7 +191,7 @@ async fn make_proof(args: &VerifyArgs, globals: &Globals, record: Reference, to:
     Ok(Exit::Done)
 }
 
-fn check_proof(args: &VerifyArgs, globals: &Globals, proof: &PathBuf) -> Result<Exit, Stop> {
+fn check_proof(args: &VerifyArgs, globals: &Globals, proof: &Path) -> Result<Exit, Stop> {
     let keys = given::keys(&args.trust, args.place.as_ref())?;
     let bytes = given::read(proof)?;
     let mut out = io::stdout().lock();

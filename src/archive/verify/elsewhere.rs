@@ -38,8 +38,8 @@ impl Promises {
         self.0.insert(key, Promise { manifest, found: Leaves::default(), moments: Vec::new(), done: false });
     }
 
-    fn take(&mut self, name: &str, key: (String, u64), part: Part, report: &mut Report) {
-        let Some(promise) = self.0.get_mut(&key) else {
+    fn take(&mut self, name: &str, key: &(String, u64), part: Part, report: &mut Report) {
+        let Some(promise) = self.0.get_mut(key) else {
             let detail =
                 format!("it holds {} rows of segment {} of {}, which no log has", part.leaves.len(), key.1, key.0);
             return report.find(Class::Inserted, name, detail);
@@ -89,7 +89,7 @@ pub(super) async fn check(
         progress.advance(file.bytes, decoded.rows);
         (report.files, report.bytes) = (report.files + 1, report.bytes + file.bytes);
         for (key, part) in decoded.parts {
-            promises.take(&file.name, key, part, report);
+            promises.take(&file.name, &key, part, report);
         }
     }
     let mut spans: Option<Spans> = None;

@@ -106,6 +106,11 @@ impl<'a> Log<'a> {
         Ok(log)
     }
 
+    /// The archive, and what is to be verified of it.
+    pub(super) fn asked(&self) -> (&'a Store, &'a Request) {
+        (self.store, self.request)
+    }
+
     pub(super) fn node(&self) -> &NodeName {
         &self.node
     }

@@ -136,38 +136,45 @@ pub async fn verify(store: &Store, request: &Request, progress: &dyn Progress) -
         Some(_) => 0,
         None => inventory.data.values().map(|held| held.bytes).sum(),
     });
-    let mut promised = BTreeSet::new();
-    let mut elsewhere = elsewhere::Promises::default();
+    let mut promised = Promised::default();
     for (node, objects) in inventory.nodes.iter().filter(|(node, _)| request.wants(node)) {
         let log = log::Log::open(store, request, node, objects, &mut report).await?;
-        node_of(store, request, &inventory, progress, log, (&mut promised, &mut elsewhere), &mut report).await?;
+        follow(log, &inventory, progress, &mut promised, &mut report).await?;
     }
     match &request.rows {
-        Some(rows) => elsewhere::check(rows, elsewhere, progress, &mut report).await?,
-        None => not_promised(store, &inventory, request, &promised, &mut report).await?,
+        Some(rows) => elsewhere::check(rows, promised.rows, progress, &mut report).await?,
+        None => not_promised(store, &inventory, request, &promised.files, &mut report).await?,
     }
     Ok(report.sorted())
 }
 
+/// What the manifests promise.
+#[derive(Default)]
+struct Promised {
+    /// The names of files.
+    files: BTreeSet<String>,
+    /// The rows, where they stand in other files.
+    rows: elsewhere::Promises,
+}
+
 /// Follows one recorder's log and reads its segments.
-async fn node_of(
-    store: &Store,
-    request: &Request,
+async fn follow(
+    mut log: log::Log<'_>,
     inventory: &Inventory,
     progress: &dyn Progress,
-    mut log: log::Log<'_>,
-    (promised, elsewhere): (&mut BTreeSet<String>, &mut elsewhere::Promises),
+    promised: &mut Promised,
     report: &mut Report,
 ) -> Result<(), ArchiveError> {
+    let (store, request) = log.asked();
     let mut spans = spans::Spans::new(log.node().clone(), request.since.is_none());
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let mut reading = futures::stream::FuturesOrdered::new();
     while let Some(manifest) = log.next(report).await? {
-        promised.extend(manifest.files.iter().map(|file| file.name.clone()));
+        promised.files.extend(manifest.files.iter().map(|file| file.name.clone()));
         spans.manifest(&manifest);
         let manifest = Arc::new(manifest);
         if request.rows.is_some() {
-            elsewhere.add(&manifest);
+            promised.rows.add(&manifest);
         } else if request.reads(segment::time(manifest.first_time.as_ref()), segment::time(manifest.last_time.as_ref()))
         {
             reading.push_back(segment::read(store.clone(), Arc::clone(&manifest), inventory.lengths_of(&manifest)));

@@ -190,7 +190,8 @@ async fn a_row_removed_doubled_moved_or_invented_is_found() {
     let name = file("statements", 1);
     let located = "statements of segment 1 of node-1";
     let (_, donor) = donors().swap_remove(0);
-    let cases: [(&str, &dyn Fn(RecordBatch) -> RecordBatch, Class, Option<Class>); 6] = [
+    type Case<'a> = (&'a str, &'a dyn Fn(RecordBatch) -> RecordBatch, Class, Option<Class>);
+    let cases: [Case<'_>; 6] = [
         ("removed", &|of| rows(&of, &[0, 2, 3]), Class::Altered, Some(Class::Missing)),
         ("last removed", &|of| rows(&of, &[0, 1, 2]), Class::Altered, Some(Class::Missing)),
         ("doubled", &|of| rows(&of, &[0, 1, 1, 2, 3]), Class::Altered, Some(Class::Inserted)),
@@ -257,6 +258,7 @@ async fn a_change_among_many_rows_is_located_to_a_stretch() {
     assert!(finding.detail.contains("those after entry 7512 are missing"), "{}", finding.detail);
 }
 
+#[expect(clippy::too_many_lines, reason = "a table, one row for each harm")]
 #[tokio::test]
 async fn a_file_removed_renamed_swapped_truncated_or_written_anew_is_found() {
     let shelf = told().await;
