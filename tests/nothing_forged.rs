@@ -5,6 +5,8 @@ mod support;
 
 #[path = "nothing_forged/timestamps.rs"]
 mod timestamps;
+#[path = "nothing_forged/verified.rs"]
+mod verified;
 
 use support::{output, python, repository};
 

@@ -8,6 +8,7 @@ use arrow::datatypes::{DataType, Int64Type, TimeUnit, TimestampMicrosecondType};
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
+use super::super::days::{DATE, TIME};
 use crate::model::Timestamp;
 use crate::segment::{Dataset, Leaves, LogicalRows};
 
@@ -56,7 +57,7 @@ pub(super) fn decode(dataset: Dataset, bytes: Bytes) -> Result<Decoded, String> 
     let mut decoded = Decoded { in_order: true, ..Decoded::default() };
     let mut last = i64::MIN;
     for batch in reader {
-        let batch = batch.map_err(|error| error.to_string())?;
+        let batch = without_date(batch.map_err(|error| error.to_string())?)?;
         decoded.add(dataset, &batch, &mut last)?;
     }
     Ok(decoded)
@@ -98,6 +99,20 @@ impl Decoded {
         }
         Ok(())
     }
+}
+
+/// The batch without the column `date`, which stands in the folder's name where a recorder writes, and in the rows where
+/// others do. It must say the day of `time`, so nobody is told another day by it.
+fn without_date(batch: RecordBatch) -> Result<RecordBatch, String> {
+    let Ok(at) = batch.schema().index_of(DATE) else { return Ok(batch) };
+    let days = column(&batch, DATE, &DataType::Date32)?;
+    let times = column(&batch, TIME, &DataType::Timestamp(TimeUnit::Microsecond, None))?;
+    let of_times = cast(&times, &DataType::Date32).map_err(|error| error.to_string())?;
+    if days.as_ref() != of_times.as_ref() {
+        return Err("a row says that it is of another day than its time is".to_owned());
+    }
+    let others: Vec<usize> = (0..batch.num_columns()).filter(|column| *column != at).collect();
+    batch.project(&others).map_err(|error| error.to_string())
 }
 
 /// A column in the form that is read here.
