@@ -243,7 +243,11 @@ def check_notes():
     said = notes["checkpoint"]
     encoded = base64.b64encode(bytes.fromhex(said["root"])).decode()
     assert notes["notes"][1]["text"] == f"{said['origin']}\n{said['size']}\n{encoded}\n"
-    return len(notes["notes"]) + 1
+    handed = notes["transition"]
+    lines = ["hansard.key-transition.v1", said["origin"], str(handed["size"]), handed["old"], handed["new"]]
+    for key in (handed["old"], handed["new"]):
+        assert text_of(handed["note"], key) == "".join(f"{line}\n" for line in lines)
+    return len(notes["notes"]) + 2
 
 
 if __name__ == "__main__":

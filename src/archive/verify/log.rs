@@ -6,30 +6,30 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-use futures::{StreamExt, TryStreamExt};
 
 use super::super::error::ArchiveError;
 use super::Request;
 use super::findings::{Class, NodeCoverage, Report, Weight, segments};
+use super::heard;
 use super::inventory::LogObjects;
 use super::trust::{Said, Trust};
-use crate::model::{NodeName, SegmentNo, Sha256};
-use crate::seal::checkpoint::origin;
+use crate::model::{NodeName, SegmentNo, Sha256, Timestamp};
 use crate::seal::log::LogObject;
 use crate::seal::merkle::{self, Tree};
-use crate::seal::note::Note;
 use crate::seal::tiles::Tile;
-use crate::seal::timestamp;
-use crate::seal::transition::{NoTransition, Transition};
 use crate::segment::Manifest;
 use crate::store::{Store, StoreError};
 
 /// Small objects that are read at the same time: enough to hide the way to an object store, few enough for its limits.
-const READS_AT_ONCE: usize = 32;
+pub(super) const READS_AT_ONCE: usize = 32;
 /// Ways to read the log that are followed at the same time. Each checkpoint leaves one; between two of them each broken
 /// link doubles them.
 const READINGS: usize = 16;
+
+/// Clocks of different people differ by less, in microseconds.
+const CLOCKS_APART: u64 = 60_000_000;
 
 /// A manifest as it was found.
 struct Found {
@@ -66,6 +66,8 @@ pub(super) struct Log<'a> {
     /// From which segment on no reading is left.
     lost: Option<u64>,
     coverage: NodeCoverage,
+    /// When an authority saw the checkpoint of a size, at the earliest.
+    stamped: BTreeMap<u64, Timestamp>,
 }
 
 impl<'a> Log<'a> {
@@ -76,11 +78,11 @@ impl<'a> Log<'a> {
         objects: &'a LogObjects,
         report: &mut Report,
     ) -> Result<Self, ArchiveError> {
-        let transitions = transitions(store, node, objects, report).await?;
+        let transitions = heard::transitions(store, node, objects, report).await?;
         let trust = Trust::new(node, &request.keys, &transitions, report);
-        let said = said(store, request, node, objects, &trust, report).await?;
+        let said = heard::said(store, request, node, objects, &trust, report).await?;
         let mut coverage = NodeCoverage { node: node.to_string(), ..NodeCoverage::default() };
-        stamps(store, request, node, objects, (&mut coverage, report)).await?;
+        let stamped = heard::stamps(store, request, node, objects, (&mut coverage, report)).await?;
         let reader = node.clone();
         let manifests = stream::iter(objects.manifests.iter().copied())
             .map(move |number| manifest(store, reader.clone(), number))
@@ -101,6 +103,7 @@ impl<'a> Log<'a> {
             readings,
             lost: None,
             coverage,
+            stamped,
         };
         log.ahead = log.read().await?;
         Ok(log)
@@ -144,6 +147,7 @@ impl<'a> Log<'a> {
             match found.manifest {
                 Ok(manifest) => {
                     self.linked(&manifest, report);
+                    self.timed(&manifest, report);
                     self.cover(&manifest);
                     self.before = Some(manifest.clone());
                     return Ok(Some(manifest));
@@ -160,7 +164,7 @@ impl<'a> Log<'a> {
     /// The leaf of the manifest `number` as the one behind it repeats it.
     fn claimed_by_next(&self, number: u64) -> Option<Sha256> {
         let next = self.ahead.as_ref().filter(|next| next.number == number + 1)?;
-        unhex(next.manifest.as_ref().ok()?.previous_leaf.as_ref()?)
+        next.manifest.as_ref().ok()?.previous_leaf.as_ref()?.parse().ok()
     }
 
     /// Manifests that are missing before `number`. The last of them is known by its leaf, if the next one repeats it.
@@ -171,7 +175,7 @@ impl<'a> Log<'a> {
         }
         let detail = format!("{} of the log have no manifest; later ones are here", segments(first, last));
         report.find_in(Class::Missing, &self.manifest_name(first), (&self.node, first), detail);
-        let repeated = next.and_then(|next| next.previous_leaf.as_ref()).and_then(|leaf| unhex(leaf));
+        let repeated = next.and_then(|next| next.previous_leaf.as_ref()).and_then(|leaf| leaf.parse().ok());
         if first == last {
             self.step(first, None, repeated, report);
         } else {
@@ -274,6 +278,17 @@ impl<'a> Log<'a> {
         if manifest.cut < before.cut {
             let detail = format!("it was cut at {}, before the one before it ({})", manifest.cut, before.cut);
             report.find_in(Class::ClockAnomaly, &name, (&self.node, number), detail);
+        }
+    }
+
+    /// A recorder cannot have cut a segment after somebody else saw it.
+    fn timed(&self, manifest: &Manifest, report: &mut Report) {
+        let Some(seen) = self.stamped.get(&manifest.segment.0) else { return };
+        let cut = super::segment::time(Some(&manifest.cut));
+        if cut.is_some_and(|cut| cut.micros_since(*seen) > CLOCKS_APART) {
+            let detail = format!("it says that it was cut at {}, and an authority saw it at {seen}", manifest.cut);
+            let name = self.manifest_name(manifest.segment.0);
+            report.find_in(Class::ClockAnomaly, &name, (&self.node, manifest.segment.0), detail);
         }
     }
 
@@ -380,121 +395,4 @@ async fn manifest(store: &Store, node: NodeName, number: u64) -> Result<Option<F
         Err(error) => Err(format!("it cannot be read: {error}")),
     };
     Ok(Some(Found { number, leaf: merkle::leaf(&bytes), manifest }))
-}
-
-/// The hand-overs that both keys signed.
-pub(super) async fn transitions(
-    store: &Store,
-    node: &NodeName,
-    objects: &LogObjects,
-    report: &mut Report,
-) -> Result<BTreeMap<String, Transition>, ArchiveError> {
-    let mut transitions = BTreeMap::new();
-    for (size, old, new) in &objects.key_changes {
-        let name = LogObject::KeyChange(*size, *old, *new).name(node);
-        let bytes = match store.get(&name).await {
-            Err(StoreError::Missing { .. }) => continue,
-            read => read?,
-        };
-        let read = Note::read(&bytes).map_err(NoTransition::from).and_then(|note| Transition::read(&note));
-        match read {
-            Ok(read) if (read.size, read.old.id(), read.new.id()) == (*size, *old, *new) => {
-                transitions.insert(name, read);
-            }
-            Ok(_) => {
-                let detail = "it is another hand-over than its name says".to_owned();
-                report.find_of(Class::Altered, Weight::Contradiction, &name, (node, None), detail);
-            }
-            Err(problem) => {
-                report.find_of(Class::Altered, Weight::Contradiction, &name, (node, None), problem.to_string());
-            }
-        }
-    }
-    Ok(transitions)
-}
-
-/// What the checkpoints of the archive, and those that were kept elsewhere, say of the log, if they are trusted.
-async fn said(
-    store: &Store,
-    request: &Request,
-    node: &NodeName,
-    objects: &LogObjects,
-    trust: &Trust,
-    report: &mut Report,
-) -> Result<BTreeMap<u64, Vec<(String, Said)>>, ArchiveError> {
-    let names = objects.checkpoints.iter().map(|(size, key)| (*size, LogObject::Checkpoint(*size, *key).name(node)));
-    let notes: Vec<(u64, String, Option<Vec<u8>>)> = stream::iter(names)
-        .map(|(size, name)| async move {
-            match store.get(&name).await {
-                Ok(bytes) => Ok((size, name, Some(bytes.to_vec()))),
-                Err(StoreError::Missing { .. }) => Ok((size, name, None)),
-                Err(error) => Err(ArchiveError::from(error)),
-            }
-        })
-        .buffered(READS_AT_ONCE)
-        .try_collect()
-        .await?;
-    let mut said: BTreeMap<u64, Vec<(String, Said)>> = BTreeMap::new();
-    for (size, name, bytes) in notes {
-        let Some(bytes) = bytes else { continue };
-        match trust.hear(&bytes) {
-            Ok(heard) if heard.size == size => said.entry(size).or_default().push((name, heard)),
-            Ok(heard) => {
-                let detail = format!("it is the checkpoint of size {}", heard.size);
-                report.find_in(Class::Altered, &name, (node, size), detail);
-            }
-            Err(problem) => report.find_in(problem.class(), &name, (node, size), problem.to_string()),
-        }
-    }
-    for kept in request.kept.iter().filter(|kept| kept.origin.as_deref() == Some(&*origin(node))) {
-        match trust.hear(&kept.bytes) {
-            Ok(heard) => said.entry(heard.size).or_default().push((kept.name.clone(), heard)),
-            Err(problem) => report.find(problem.class(), &kept.name, problem.to_string()),
-        }
-    }
-    Ok(said)
-}
-
-/// Holds the stamps against the authorities that are trusted.
-async fn stamps(
-    store: &Store,
-    request: &Request,
-    node: &NodeName,
-    objects: &LogObjects,
-    (coverage, report): (&mut NodeCoverage, &mut Report),
-) -> Result<(), ArchiveError> {
-    for (size, key) in &objects.stamps {
-        let Some(authorities) = &request.authorities else {
-            coverage.stamps_unchecked += 1;
-            continue;
-        };
-        let (name, of) = (LogObject::Stamp(*size, *key).name(node), LogObject::Checkpoint(*size, *key).name(node));
-        let (stamp, note) = match (store.get(&name).await, store.get(&of).await) {
-            (Err(StoreError::Missing { .. }), _) => continue,
-            (Ok(_), Err(StoreError::Missing { .. })) => {
-                let detail = format!("{of}, which was stamped, is not here");
-                report.find_in(Class::Missing, &of, (node, *size), detail);
-                continue;
-            }
-            (stamp, note) => (stamp?, note?),
-        };
-        match timestamp::verify(&stamp, Sha256::of(&note), None, authorities) {
-            Ok(stamp) => {
-                coverage.stamps += 1;
-                let time = stamp.time.to_string();
-                if coverage.stamped.as_ref().is_none_or(|latest| *latest < time) {
-                    coverage.stamped = Some(time);
-                }
-            }
-            Err(problem) => report.find_in(Class::Altered, &name, (node, *size), problem.to_string()),
-        }
-    }
-    Ok(())
-}
-
-/// A digest in 64 hexadecimal digits.
-pub(super) fn unhex(text: &str) -> Option<Sha256> {
-    let bytes: Option<Vec<u8>> =
-        text.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect();
-    bytes?.try_into().ok().map(Sha256)
 }

@@ -7,7 +7,8 @@
 //!   key up to its end, every file and every row that its manifests promise, and nothing besides.
 //! * It asks nobody: no recorder, no service, no clock.
 //!
-//! The way: list what is there ([`inventory`]); find out which keys count ([`trust`]); follow each log from its first
+//! The way: list what is there ([`inventory`]); find out which keys count ([`trust`]) and
+//! what was signed ([`heard`]); follow each log from its first
 //! manifest on, held against every checkpoint ([`log`]); read the files of each segment, rebuild the bytes of each row and
 //! their roots ([`segment`]); then what spans segments ([`spans`]): sessions without a gap, silence that nobody explained.
 //! Rows may also stand in other files than the recorder's ([`elsewhere`]): what is signed is the rows.
@@ -18,6 +19,7 @@
 
 mod elsewhere;
 mod findings;
+mod heard;
 mod inventory;
 mod log;
 mod prove;

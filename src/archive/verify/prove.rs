@@ -11,7 +11,6 @@ use super::super::damage::hostile;
 use super::super::error::ArchiveError;
 use super::findings::Report;
 use super::inventory::{Inventory, LogObjects};
-use super::log::unhex;
 use super::trust::Trust;
 use crate::model::{NodeName, Reference, SegmentNo, Sha256};
 use crate::seal::canonical::Row;
@@ -89,7 +88,7 @@ pub fn check(file: &[u8], keys: &[VerifierKey]) -> Result<Proven, NotProven> {
     let checkpoint = proof.check(&inner.manifest, keys)?;
     inner.check(|manifest| {
         let manifest = Manifest::read(manifest).ok()?;
-        Some(Head { size: manifest.records, root: unhex(&manifest.records_root)? })
+        Some(Head { size: manifest.records, root: manifest.records_root.parse().ok()? })
     })?;
     let manifest = Manifest::read(&inner.manifest).or(Err(NotProven::Manifest))?;
     let row = Row::read(&inner.record).map_err(NotProven::Record)?;
@@ -198,7 +197,7 @@ async fn newest(
     keys: &[VerifierKey],
     log: &[Sha256],
 ) -> Result<(Note, usize), ArchiveError> {
-    let transitions = super::log::transitions(store, node, objects, &mut Report::default()).await?;
+    let transitions = super::heard::transitions(store, node, objects, &mut Report::default()).await?;
     let trust = Trust::new(node, keys, &transitions, &mut Report::default());
     for (size, key) in objects.checkpoints.iter().rev() {
         let bytes = store.get(&LogObject::Checkpoint(*size, *key).name(node)).await?;

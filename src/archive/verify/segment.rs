@@ -9,7 +9,6 @@ use super::super::damage::hostile;
 use super::super::error::ArchiveError;
 use super::Progress;
 use super::findings::{Class, Report};
-use super::log::unhex;
 use super::rows::{self, Decoded, Moment};
 use crate::model::{EntrySeq, Sha256, Timestamp};
 use crate::segment::{Dataset, Leaves, Manifest, ManifestDataset, ManifestFile, STRETCH};
@@ -97,7 +96,7 @@ impl FileRead {
 impl SegmentRead {
     fn absent(&mut self, file: &ManifestFile) {
         self.found.push((Class::Missing, file.name.clone(), format!("its segment has it, with {} rows", file.rows)));
-        self.missing.extend(unhex(&file.sha256).map(|digest| (digest, file.name.clone())));
+        self.missing.extend(file.sha256.parse().ok().map(|digest| (digest, file.name.clone())));
     }
 
     fn take(&mut self, file: &ManifestFile, length: u64, read: FileRead) {

@@ -165,3 +165,75 @@ fn line(out: &mut dyn Write, name: &str, text: &str) -> io::Result<()> {
 fn size(bytes: u64) -> String {
     super::super::query::size(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::verify::Class;
+
+    fn report() -> Report {
+        let finding = |weight, class, object: &str, detail: &str| Finding {
+            weight,
+            class,
+            object: object.to_owned(),
+            node: Some("node-1".to_owned()),
+            segment: Some(3),
+            detail: detail.to_owned(),
+        };
+        let node = NodeCoverage {
+            node: "node-1".to_owned(),
+            segments: 4,
+            signed: 3,
+            keys: vec!["hansard/node-1+530d903a+AAAA".to_owned()],
+            first_time: Some("2026-11-24T14:10:52.117000Z".to_owned()),
+            last_time: Some("2026-11-24T15:00:00.000000Z".to_owned()),
+            stamps_unchecked: 2,
+            ..NodeCoverage::default()
+        };
+        let mut report = Report::default();
+        report.findings = vec![
+            finding(Weight::Contradiction, Class::Altered, "statements/x\u{1b}[2J.parquet", "it is\nchanged"),
+            finding(Weight::Note, Class::DeclaredGap, "entry 7 of node-1", "recovered"),
+        ];
+        report.nodes = vec![node];
+        (report.files, report.bytes, report.records) = (1, 2_500, 7);
+        report
+    }
+
+    #[test]
+    fn people_read_what_was_looked_at_what_was_found_and_what_it_comes_to() {
+        let mut out = Vec::new();
+        people(&report(), &Request::default(), &mut out).unwrap();
+        let expected = "\
+node-1           4 segments, signed up to segment 3
+  key            hansard/node-1+530d903a+AAAA
+  time           2026-11-24 14:10:52.117 UTC to 2026-11-24 15:00:00.000 UTC
+  end            open: whether more came after it, only a checkpoint kept elsewhere can tell
+  stamps         2 timestamps not looked at; --timestamp-authorities names who is trusted
+files            1 file, 2.5 kB read
+rows             7 rows fit the signed roots
+  altered         statements/x␛[2J.parquet  (node-1, segment 3)
+      it is␊changed
+  note: declared_gap    entry 7 of node-1  (node-1, segment 3)
+      recovered
+RESULT: ALTERED, the evidence contradicts itself
+";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn programs_read_the_verdict_first_and_every_finding() {
+        for format in [Format::Json, Format::Ndjson] {
+            let mut out = Vec::new();
+            json(&report(), &Request::default(), format, &mut out).unwrap();
+            let text = String::from_utf8(out).unwrap();
+            assert_eq!(text.lines().count() == 1, format == Format::Ndjson);
+            assert!(!text.contains('\u{1b}'));
+            let read: Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(read["verdict"], "contradiction");
+            assert_eq!(read["findings"][0]["class"], "altered");
+            assert_eq!(read["findings"][0]["object"], "statements/x\u{1b}[2J.parquet");
+            assert_eq!(read["nodes"][0]["signed"], 3);
+        }
+    }
+}
