@@ -15,6 +15,7 @@
 //! segment; the journal keeps the rest. What contradicts (another content under our name) stops shipping, loudly, is put
 //! on record as an event, once, and loses nothing.
 
+mod adopt;
 mod collect;
 mod log;
 mod recovery;

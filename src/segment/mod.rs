@@ -8,6 +8,7 @@ mod logical;
 mod manifest;
 mod named;
 mod params;
+mod read;
 mod roots;
 mod schema;
 mod tables;
@@ -27,6 +28,7 @@ use crate::model::{
 pub use logical::LogicalRows;
 pub use manifest::{Context, Manifest, ManifestDataset, ManifestFile, SessionHead};
 pub use named::dataset_of;
+pub use read::leaves_of;
 pub use roots::{DatasetRoots, Leaves, STRETCH};
 pub use schema::{Dataset, MEANING};
 
@@ -150,9 +152,10 @@ pub struct File {
 }
 
 impl File {
-    fn new(name: String, bytes: Bytes, rows: usize) -> Self {
+    /// A file with its digest.
+    pub fn new(name: String, bytes: Bytes, rows: u64) -> Self {
         let sha256 = Sha256::of(&bytes);
-        Self { name, bytes, rows: rows as u64, sha256 }
+        Self { name, bytes, rows, sha256 }
     }
 }
 

@@ -214,6 +214,15 @@ pub(crate) fn texts(bytes: &Bytes, column: &str) -> Vec<String> {
         .collect()
 }
 
+/// The rows of a Parquet file as another writer would store them.
+pub(crate) fn encoded_anew(bytes: &Bytes) -> Bytes {
+    use parquet::arrow::ArrowWriter;
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes.clone()).unwrap();
+    let mut writer = ArrowWriter::try_new(Vec::new(), Arc::clone(reader.schema()), None).unwrap();
+    reader.build().unwrap().for_each(|batch| writer.write(&batch.unwrap()).unwrap());
+    writer.into_inner().unwrap().into()
+}
+
 #[test]
 fn a_record_reads_back_as_the_contract_says() {
     let rows = Rows { records: vec![record(1, 5, "select 1".into())], ..Rows::default() };

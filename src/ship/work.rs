@@ -195,11 +195,9 @@ impl Work {
         self.waiting = None;
         let count = rows.len();
         let (files, manifest) = self.build(context, rows).await?;
-        for file in files {
-            self.put(&file.name, file.bytes).await?;
-        }
-        let manifest_leaf = merkle::leaf(&manifest.bytes);
-        self.put(&manifest.name, manifest.bytes).await?;
+        let stored = self.put_files(files).await?;
+        let manifest_leaf = merkle::leaf(&self.put_manifest(&manifest.with_files(&stored)).await?);
+        drop(stored);
         let log = self.sign(cut.segment, manifest_leaf).await?;
         let carried = self.to_carry(cut.upto);
         let freeing = carried.is_some();
@@ -242,11 +240,11 @@ impl Work {
         (context, collector.seal())
     }
 
-    async fn build(&self, context: Context, rows: Rows) -> Result<(Vec<File>, File), ShipError> {
+    async fn build(&self, context: Context, rows: Rows) -> Result<(Vec<File>, Manifest), ShipError> {
         let node = self.node.clone();
         let built = tokio::task::spawn_blocking(move || {
             let built = Segment::build(&node, context.cut.segment, context.cut.time, &rows)?;
-            let manifest = Manifest::new(&node, &context, &rows, &built).file()?;
+            let manifest = Manifest::new(&node, &context, &rows, &built);
             Ok((built.files, manifest))
         });
         // A build that was cancelled is a runtime that ends.

@@ -55,11 +55,10 @@ impl Inventory {
         for object in store.list("").await? {
             match object.name.split('/').next() {
                 Some(log::FOLDER) => {}
-                Some(folder) => match Dataset::ALL.iter().find(|dataset| dataset.name() == folder) {
-                    Some(dataset) => data.push((*dataset, object)),
+                _ => match Dataset::of_object(&object.name) {
+                    Some(dataset) => data.push((dataset, object)),
                     None => inventory.strangers.push(object.name),
                 },
-                None => {}
             }
         }
         let now = sealed(store).await?;

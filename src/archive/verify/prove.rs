@@ -143,8 +143,7 @@ async fn record(store: &Store, manifest: &Manifest, reference: Reference) -> Res
             }
             read => read?,
         };
-        let folder = file.name.split('/').next();
-        let Some(dataset) = Dataset::ALL.iter().copied().find(|dataset| Some(dataset.name()) == folder) else {
+        let Some(dataset) = Dataset::of_object(&file.name) else {
             return Err(damaged(&file.name, "it is of no dataset that is known".to_owned()));
         };
         let read = tokio::task::spawn_blocking(move || hostile(|| rows(dataset, bytes, &reference.to_string()))).await;
