@@ -65,11 +65,15 @@ pub(super) async fn check(
     report: &mut Report,
 ) -> Result<(), ArchiveError> {
     let mut files: Vec<Listed> = store.list("").await?;
-    files.retain(|file| file.name.ends_with(PARQUET) && dataset_of(&file.name).is_some());
+    files.retain(|file| file.name.ends_with(PARQUET));
     files.sort_by(|a, b| day(&a.name).cmp(&day(&b.name)).then_with(|| a.name.cmp(&b.name)));
     progress.expect(files.iter().map(|file| file.bytes).sum());
     for file in files {
-        let Some(dataset) = dataset_of(&file.name) else { continue };
+        let Some(dataset) = dataset_of(&file.name) else {
+            let detail = "neither its folder nor its name says which dataset it is of".to_owned();
+            report.find(Class::Inserted, &file.name, detail);
+            continue;
+        };
         let bytes = match store.get(&file.name).await {
             Err(StoreError::Missing { .. }) => continue,
             read => read?,

@@ -306,6 +306,11 @@ impl<'a> Log<'a> {
     /// What can be said when the last manifest was read.
     pub(super) async fn end(self, report: &mut Report) -> Result<(), ArchiveError> {
         let size = self.number;
+        if self.coverage.segments == 0 {
+            let object = format!("the log of {}", self.node);
+            let detail = "it has no manifest that can be read".to_owned();
+            report.find_of(Class::Missing, Weight::Incomplete, &object, (&self.node, None), detail);
+        }
         self.cut_tail(size, report);
         self.unsigned(size, report);
         self.without_checkpoint(size, report);
@@ -348,9 +353,14 @@ impl<'a> Log<'a> {
     async fn tiles(&self, report: &mut Report) -> Result<(), ArchiveError> {
         let Some(reading) = self.readings.first() else { return Ok(()) };
         let wanted: BTreeSet<Tile> = Tile::all(reading.tree.size()).collect();
-        for tile in &self.objects.tiles {
-            let name = self.name(LogObject::Tile(*tile));
-            let held = match self.store.get(&name).await {
+        let mut held = stream::iter(self.objects.tiles.iter().copied())
+            .map(|tile| {
+                let name = self.name(LogObject::Tile(tile));
+                async move { (tile, self.store.get(&name).await) }
+            })
+            .buffered(READS_AT_ONCE);
+        while let Some((tile, held)) = held.next().await {
+            let held = match held {
                 Err(StoreError::Missing { .. }) => continue,
                 read => read?,
             };
@@ -359,7 +369,8 @@ impl<'a> Log<'a> {
             let leaves = range.and_then(|(start, end)| reading.leaves.get(start..end));
             let fits = leaves.and_then(|leaves| tile.bytes(leaves)).is_some_and(|bytes| bytes == held.as_ref());
             if !fits {
-                let detail = "it does not hold the hashes of the log".to_owned();
+                let (name, detail) =
+                    (self.name(LogObject::Tile(tile)), "it does not hold the hashes of the log".to_owned());
                 report.find_of(Class::Altered, Weight::Contradiction, &name, (&self.node, None), detail);
             }
         }

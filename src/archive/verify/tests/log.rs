@@ -341,6 +341,20 @@ async fn a_log_that_is_gone_as_a_whole_is_missed_by_its_key_or_its_checkpoint() 
 }
 
 #[tokio::test]
+async fn a_log_of_which_only_remains_are_left_is_not_proven() {
+    let shelf = told().await;
+    let copy = Copy::of(&shelf);
+    for name in copy.names() {
+        copy.remove(&name);
+    }
+    let stamp = "log/node-1/checkpoint-000000000004-00000000.tsr";
+    fs::write(copy.path(stamp), b"x").unwrap();
+    let report = copy.verify().await;
+    assert_eq!(report.verdict(), Verdict::Incomplete);
+    assert_eq!(found(&report), BTreeMap::from([("the log of node-1", Class::Missing)]));
+}
+
+#[tokio::test]
 async fn a_tile_that_was_changed_or_removed_is_found() {
     let mut shelf = Shelf::new();
     let mut leaves = Vec::new();

@@ -425,6 +425,9 @@ async fn a_compacted_copy_is_proven_and_one_that_lacks_or_adds_a_row_is_not() {
         _ => of,
     });
     assert_eq!(copy.verify_by(&by(&long)).await.verdict(), Verdict::Contradiction);
+    fs::write(whole.path("rows.parquet"), b"x").unwrap();
+    let report = copy.verify_by(&by(&whole)).await;
+    assert_eq!(found(&report), BTreeMap::from([("rows.parquet", Class::Inserted)]), "a file that nobody looks into");
     let (dataset, donor) = donors().swap_remove(0);
     let strange = compacted(&shelf, |of, batch| match of == dataset {
         true => concat_batches(&batch.schema(), [&batch, &donor]).unwrap(),
