@@ -13,7 +13,7 @@
 //!    ◄─ reply frames, untouched ◄─ observed (rows, bytes, SQLSTATE, time) ─► Outcome ─► journal (rides the next flush)
 //!
 //! journal ─► Record = Intent + Outcome ─► segment (Parquet, Merkle root) ─► store (put once) ─► manifest ─► signed checkpoint
-//! checkpoint ─► anchor: a timestamp authority, which is not us, says when it was there
+//! signed checkpoint ─► a copy in other hands · a timestamp by an authority that is not us (anchor)
 //! archive ─► query · replay · why · verify
 //! ```
 //!

@@ -14,8 +14,11 @@
 //! While the archive is away it tries again for as long as it takes and reads no further, so memory stays bounded by one
 //! segment; the journal keeps the rest. What contradicts (another content under our name) stops shipping, loudly, is put
 //! on record as an event, once, and loses nothing.
+//!
+//! Beside it, [`Anchoring`] takes each newest checkpoint to others. Shipping does not know of it.
 
 mod adopt;
+mod anchoring;
 mod collect;
 mod log;
 mod recovery;
@@ -34,6 +37,9 @@ use crate::model::{Clock, EntrySeq, NodeName, SegmentNo, Timestamp};
 use crate::segment::SegmentError;
 use crate::store::{Store, StoreError};
 
+pub use anchoring::{
+    AnchorStatus, Anchoring, AnchoringParts, Anchors, Authority, Elsewhere, Patience, Progress, Stamps,
+};
 pub use log::{KeyRing, Signed};
 pub use recovery::{OpenAtCrash, OpenSession, open_at_crash};
 use work::Work;
@@ -83,6 +89,8 @@ pub struct ShipStatus {
     pub failing: Option<String>,
     /// Why shipping has stopped for good.
     pub stopped: Option<String>,
+    /// Whether it has because the archive holds something else than what was put there.
+    pub contradicted: bool,
     /// When the oldest row was made that the store has not confirmed; nothing if there is none.
     pub oldest: Option<Timestamp>,
     /// Segments whose end was fixed.
@@ -93,7 +101,8 @@ pub struct ShipStatus {
     pub upload_failures: u64,
     /// How long the first rows of the sealed segments had waited.
     pub seal_delays: Delays,
-    /// The newest checkpoint that is in the archive, of this run.
+    /// The newest checkpoint that is in the archive; absent before the first, and at the beginning of a run whose key is
+    /// another than that of the run before.
     pub signed: Option<Signed>,
 }
 
@@ -137,6 +146,12 @@ pub enum ShipError {
     Signing {
         /// Why.
         problem: String,
+    },
+    /// The archive has changed behind us.
+    #[error("the log cannot go on: {what}")]
+    Changed {
+        /// What is not as it was put there.
+        what: String,
     },
     /// The shipper is not running.
     #[error("shipping has stopped")]

@@ -201,3 +201,57 @@ async fn a_recorder_that_drains_is_not_ready_and_lives() {
     assert!(long.await.unwrap(), "the statement was broken off");
     wait_for("the end", SOON, || hansard.ask("/livez").is_none().then_some(()));
 }
+
+#[test]
+fn those_who_vouch_for_the_evidence_are_counted_and_their_trouble_is_a_note() {
+    // Nobody answers for the time, and a file stands where the copies are to be.
+    let hansard = Hansard::start_watched_edited(Store::Folder, &|config| {
+        let folder = config.lines().find_map(|line| line.strip_prefix("url = \"file://")?.strip_suffix("/archive\""));
+        let in_the_way = format!("{}/copies", folder.unwrap());
+        fs::write(&in_the_way, "in the way").unwrap();
+        let authorities = support::repository("fixtures/timestamps/p256-ca.pem");
+        let stamps =
+            format!("timestamps = {{ url = \"http://127.0.0.1:9/\", authorities = \"{}\" }}", authorities.display());
+        let copy = format!("copy = {{ url = \"file://{in_the_way}\" }}");
+        config.replace("[telemetry]\n", &format!("[evidence]\n{stamps}\n{copy}\n\n[telemetry]\n"))
+    });
+    let failing = until(&hansard, "two failures", |page| {
+        page["hansard_evidence_copy_failing"] == 1.0 && page["hansard_evidence_stamp_failing"] == 1.0
+    });
+    let state = |page: &Page| {
+        let states = ["signed", "behind", "contradicted"];
+        let state = |state: &&&str| page[&format!("hansard_evidence_state{{state=\"{state}\"}}")] == 1.0;
+        states.iter().filter(state).copied().collect::<Vec<_>>()
+    };
+    assert_eq!(state(&failing), ["behind"]);
+    assert!(failing["hansard_evidence_signed_segment"] >= 1.0);
+    assert!(failing["hansard_evidence_copy_failures_total"] >= 1.0);
+    assert!(failing["hansard_evidence_stamp_failures_total"] >= 1.0);
+    for unknown in ["hansard_evidence_copied_segment", "hansard_evidence_stamped_segment"] {
+        assert!(!failing.contains_key(unknown), "{unknown}: not known is not nothing");
+    }
+    let notes = "ready\nnote: checkpoints cannot be copied; it is tried again\nnote: checkpoints cannot be stamped; it is tried again\n";
+    assert_eq!(ready(&hansard), (200, notes.to_owned()), "whoever is away is no reason to send nobody");
+
+    fs::remove_file(hansard.folder().join("copies")).unwrap();
+    let copied = until(&hansard, "a copy", |page| page["hansard_evidence_copy_failing"] == 0.0);
+    assert!(copied["hansard_evidence_copied_segment"] >= 1.0);
+
+    // A copy that is not ours: the next one, whose name tells nobody anything.
+    let node = hansard.folder().join("copies/log/test-node");
+    let last = fs::read_dir(&node).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).max();
+    let (last, size) = (last.unwrap(), copied["hansard_evidence_copied_segment"]);
+    for ahead in 1..50 {
+        let (at, next) = (format!("-{size:012}-"), format!("-{:012}-", size + f64::from(ahead)));
+        fs::write(node.join(last.replace(&at, &next)), "another log").unwrap();
+    }
+    assert!(psql(&hansard.login("ana", "a-segment"), "select 1;").success);
+    let contradicted = until(&hansard, "an alarm", |page| page["hansard_evidence_copy_conflicts_total"] > 0.0);
+    assert_eq!(state(&contradicted), ["contradicted"]);
+    assert_eq!(contradicted["hansard_ready"], 1.0);
+    assert!(ready(&hansard).1.contains("needs a person"), "{:?}", ready(&hansard));
+    assert!(hansard.log().contains("ALARM"));
+    let sql = "select detail from events where kind = 'archive_conflict'";
+    let told = hansard.archive().query_until(sql, |rows| !rows.is_empty());
+    assert!(told.len() == 1 && told[0]["detail"].as_str().unwrap().contains("are copied to"), "{told:?}");
+}

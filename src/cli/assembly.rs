@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::certificate::{SelfSigned, self_signed};
 use super::recorder::Needs;
 use super::system::{RandomIds, SystemClock};
+use crate::anchor::{AnchorSettings, TIME_LIMIT, TimestampAuthority};
 use crate::config::{self, Config, Place, Plain};
 use crate::gateway::tls::ServerConfig;
 use crate::gateway::{self, Counters, Memory, Site};
@@ -15,7 +16,8 @@ use crate::identity::{ClaimMap, IssuerSettings, Verifier};
 use crate::journal::{self, Journal};
 use crate::model::{Clock, Ids};
 use crate::policy::Policy;
-use crate::ship::ShipSettings;
+use crate::seal::timestamp::Authorities;
+use crate::ship::{Anchors, Elsewhere, ShipSettings, Stamps};
 use crate::store::{AzureCredential, AzureSettings, Secret, Store, StoreSettings};
 
 /// How many files a full journal has at least.
@@ -48,6 +50,7 @@ pub(super) struct Parts {
     pub(super) journal: journal::Settings,
     pub(super) store: StoreSettings,
     pub(super) ship: ShipSettings,
+    pub(super) anchors: Anchors,
     /// What the sessions of each target do, counted.
     pub(super) counters: BTreeMap<String, Arc<Counters>>,
     pub(super) clock: Arc<dyn Clock>,
@@ -78,25 +81,29 @@ pub(super) fn assemble(path: &Path, config: &Config) -> Result<Parts, Vec<String
     let issuer = format!("issuer.{}", config.issuer.name);
     let verifier = problems.take(&issuer, Verifier::new(issuer_settings(config), Arc::clone(&clock)));
     let policy = load_policy(&config.policy).map_err(|mut found| problems.found.append(&mut found)).ok();
-    let store = store_settings(&config.storage, &mut problems);
-    let ids = problems.take("random numbers", RandomIds::new());
-    match (verifier, policy, store, ids) {
-        (Some(verifier), Some(policy), Some(store), Some(ids)) if problems.found.is_empty() => Ok(Parts {
-            doors: doors.into_iter().flatten().collect(),
-            verifier: Arc::new(verifier),
-            policy: Arc::new(policy),
-            journal: journal_settings(&config.journal),
-            store,
-            ship: ShipSettings {
-                max_age: config.storage.segment_max_age,
-                max_bytes: usize::try_from(config.storage.segment_max_size).unwrap_or(usize::MAX),
-                heartbeat: config.evidence.heartbeat,
-                ..ShipSettings::default()
-            },
-            counters: config.targets.iter().map(|target| (target.name.clone(), Arc::default())).collect(),
-            clock,
-            ids: Arc::new(ids),
-        }),
+    let store = store_settings("storage", &config.storage.place, &mut problems);
+    let ids = problems.take("random numbers", RandomIds::new()).map(|ids| -> Arc<dyn Ids> { Arc::new(ids) });
+    let anchors = ids.as_ref().and_then(|ids| anchors(&config.evidence, ids, &mut problems));
+    match (verifier, policy, store, ids, anchors) {
+        (Some(verifier), Some(policy), Some(store), Some(ids), Some(anchors)) if problems.found.is_empty() => {
+            Ok(Parts {
+                doors: doors.into_iter().flatten().collect(),
+                verifier: Arc::new(verifier),
+                policy: Arc::new(policy),
+                journal: journal_settings(&config.journal),
+                store,
+                ship: ShipSettings {
+                    max_age: config.storage.segment_max_age,
+                    max_bytes: usize::try_from(config.storage.segment_max_size).unwrap_or(usize::MAX),
+                    heartbeat: config.evidence.heartbeat,
+                    ..ShipSettings::default()
+                },
+                anchors,
+                counters: config.targets.iter().map(|target| (target.name.clone(), Arc::default())).collect(),
+                clock,
+                ids,
+            })
+        }
         _ => Err(problems.found),
     }
 }
@@ -108,6 +115,7 @@ impl Parts {
             journal: self.journal.clone(),
             store,
             ship: self.ship.clone(),
+            anchors: self.anchors.clone(),
             keys: config.evidence.keys.clone(),
             policy: (self.policy.version().to_owned(), self.policy.rules()),
             node: config.node.clone(),
@@ -288,6 +296,34 @@ pub(super) fn journal_settings(journal: &config::Journal) -> journal::Settings {
     }
 }
 
+/// What checkpoints are anchored by. Nobody is asked yet.
+fn anchors(evidence: &config::Evidence, ids: &Arc<dyn Ids>, problems: &mut Problems) -> Option<Anchors> {
+    let stamps = evidence.timestamps.as_ref().map(|timestamps| stamps(timestamps, ids, problems));
+    let copy = evidence.copy.as_ref().map(|place| elsewhere(place, problems));
+    let given = stamps.as_ref().is_none_or(Option::is_some) && copy.as_ref().is_none_or(Option::is_some);
+    given.then(|| Anchors { copy: copy.flatten(), stamps: stamps.flatten() })
+}
+
+fn stamps(timestamps: &config::Timestamps, ids: &Arc<dyn Ids>, problems: &mut Problems) -> Option<Stamps> {
+    let key = "evidence.timestamps.authorities";
+    let of_file = |error: &dyn std::fmt::Display| format!("{}: {error}", timestamps.authorities.display());
+    let pem = problems.take(key, fs::read(&timestamps.authorities).map_err(|error| of_file(&error)))?;
+    let authorities = problems.take(key, Authorities::from_pem(&pem).map_err(|error| of_file(&error)))?;
+    let settings = AnchorSettings { url: timestamps.url.clone(), authorities, timeout: TIME_LIMIT };
+    let authority = problems.take("evidence.timestamps.url", TimestampAuthority::new(&settings))?;
+    Some(Stamps { authority: Arc::new(authority), every: timestamps.every, ids: Arc::clone(ids) })
+}
+
+fn elsewhere(place: &Place, problems: &mut Problems) -> Option<Elsewhere> {
+    let key = "evidence.copy";
+    let settings = store_settings(key, place, problems)?;
+    match place {
+        // A folder may be on a disk that comes later.
+        Place::Folder(_) => Some(Elsewhere::Settings(settings)),
+        Place::Azure(_) => problems.take(key, Store::open(&settings)).map(Elsewhere::Store),
+    }
+}
+
 /// Where the archive is, for those who write it and those who read it.
 ///
 /// # Errors
@@ -295,11 +331,12 @@ pub(super) fn journal_settings(journal: &config::Journal) -> journal::Settings {
 /// Every secret or variable that is missing.
 pub(super) fn archive_settings(path: &Path, storage: &config::Storage) -> Result<StoreSettings, Vec<String>> {
     let mut problems = Problems { file: path.display().to_string(), found: Vec::new() };
-    store_settings(storage, &mut problems).ok_or(problems.found)
+    store_settings("storage", &storage.place, &mut problems).ok_or(problems.found)
 }
 
-fn store_settings(storage: &config::Storage, problems: &mut Problems) -> Option<StoreSettings> {
-    match &storage.place {
+/// `key` is where the configuration describes the place.
+fn store_settings(key: &str, place: &Place, problems: &mut Problems) -> Option<StoreSettings> {
+    match place {
         Place::Folder(folder) => {
             Some(StoreSettings { url: format!("file://{}", encoded(folder)), azure: AzureSettings::default() })
         }
@@ -310,22 +347,22 @@ fn store_settings(storage: &config::Storage, problems: &mut Problems) -> Option<
                 endpoint: azure.endpoint.clone(),
                 // The configuration takes plain HTTP for loopback only.
                 allow_http: azure.endpoint.as_deref().is_some_and(|endpoint| endpoint.starts_with("http://")),
-                credential: credential(&azure.auth, problems)?,
+                credential: credential(key, &azure.auth, problems)?,
             };
             Some(StoreSettings { url, azure })
         }
     }
 }
 
-fn credential(auth: &config::AzureAuth, problems: &mut Problems) -> Option<AzureCredential> {
+fn credential(of: &str, auth: &config::AzureAuth, problems: &mut Problems) -> Option<AzureCredential> {
     let variable = |name: &str| std::env::var(name).map_err(|_unset| format!("{name} is not set in the environment"));
     match auth {
         config::AzureAuth::Key(key) => {
-            let key = problems.take("storage.key", key.reveal())?;
+            let key = problems.take(&format!("{of}.key"), key.reveal())?;
             Some(AzureCredential::AccessKey(Secret::new(key.into_string())))
         }
         config::AzureAuth::Sas(sas) => {
-            let sas = problems.take("storage.sas", sas.reveal())?;
+            let sas = problems.take(&format!("{of}.sas"), sas.reveal())?;
             Some(AzureCredential::Sas(Secret::new(sas.into_string())))
         }
         config::AzureAuth::ManagedIdentity { client_id } => {
@@ -334,10 +371,11 @@ fn credential(auth: &config::AzureAuth, problems: &mut Problems) -> Option<Azure
         config::AzureAuth::WorkloadIdentity { client_id } => {
             // The three are what Azure's webhook sets in a pod.
             let client = client_id.clone().map_or_else(|| variable("AZURE_CLIENT_ID"), Ok);
+            let key = format!("{of}.auth");
             Some(AzureCredential::WorkloadIdentity {
-                tenant: problems.take("storage.auth", variable("AZURE_TENANT_ID"))?,
-                client: problems.take("storage.auth", client)?,
-                token_file: problems.take("storage.auth", variable("AZURE_FEDERATED_TOKEN_FILE"))?.into(),
+                tenant: problems.take(&key, variable("AZURE_TENANT_ID"))?,
+                client: problems.take(&key, client)?,
+                token_file: problems.take(&key, variable("AZURE_FEDERATED_TOKEN_FILE"))?.into(),
             })
         }
     }

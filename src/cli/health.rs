@@ -28,13 +28,14 @@ use crate::gateway::Counters;
 use crate::identity::Verifier;
 use crate::journal::{Journal, JournalError};
 use crate::model::Clock;
-use crate::ship::ShipStatus;
+use crate::ship::{AnchorStatus, Progress, ShipStatus};
 
 /// What health and counters are read from.
 #[derive(Debug)]
 pub(super) struct Sources {
     pub(super) journal: Journal,
     pub(super) ship: watch::Receiver<ShipStatus>,
+    pub(super) anchored: watch::Receiver<AnchorStatus>,
     pub(super) verifier: Arc<Verifier>,
     /// By the target's name.
     pub(super) counters: BTreeMap<String, Arc<Counters>>,
@@ -98,6 +99,18 @@ impl Sources {
             away.map(|(name, _)| format!("issuer {name} did not answer when last asked")).collect();
         if self.ship.borrow().failing.is_some() {
             notes.push("the archive is away; the journal keeps everything".to_owned());
+        }
+        let AnchorStatus { copied, stamped, conflicts } = self.anchored.borrow().clone();
+        let fails = |half: Option<Progress>| half.is_some_and(|half| half.failing.is_some());
+        if conflicts > 0 {
+            let note =
+                "another content stands where a checkpoint was to be copied to, and needs a person; the log says where";
+            notes.push(note.to_owned());
+        } else if fails(copied) {
+            notes.push("checkpoints cannot be copied; it is tried again".to_owned());
+        }
+        if fails(stamped) {
+            notes.push("checkpoints cannot be stamped; it is tried again".to_owned());
         }
         notes
     }

@@ -1,6 +1,6 @@
 //! `hansard keys`: the keys that sign a recorder's log, and what others check them by.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::Globals;
 use super::exit::Exit;
@@ -50,11 +50,8 @@ pub(super) fn run(command: &KeysCommand, globals: &Globals) -> Exit {
     let folder = &config.evidence.keys;
     let open = || KeyFolder::open(folder, &config.node);
     let done = match command {
-        KeysCommand::New(_) if beside_the_archive(folder, &config) => {
-            say(format_args!(
-                "evidence.keys: {} is in the archive's folder: whoever can change the archive could sign it again",
-                folder.display()
-            ));
+        KeysCommand::New(_) if let Some(exposed) = exposed(&config) => {
+            say(exposed);
             return Exit::Invalid;
         }
         KeysCommand::New(_) => KeyFolder::make(folder, &config.node).map(|key| vec![key]),
@@ -79,12 +76,18 @@ pub(super) fn run(command: &KeysCommand, globals: &Globals) -> Exit {
     }
 }
 
-/// Whether the keys would lie in the archive.
-pub(super) fn beside_the_archive(keys: &Path, config: &Config) -> bool {
-    match &config.storage.place {
-        Place::Folder(archive) => keys.starts_with(archive),
-        Place::Azure(_) => false,
-    }
+/// Why the keys must not be where the configuration has them, if so.
+pub(super) fn exposed(config: &Config) -> Option<String> {
+    let keys = &config.evidence.keys;
+    let within = |place: &Place| matches!(place, Place::Folder(folder) if keys.starts_with(folder));
+    let why = if within(&config.storage.place) {
+        "the archive's folder: whoever can change the archive could sign it again"
+    } else if config.evidence.copy.as_ref().is_some_and(within) {
+        "the folder that checkpoints are copied to: whoever holds the copies could sign others"
+    } else {
+        return None;
+    };
+    Some(format!("evidence.keys: {} is in {why}", keys.display()))
 }
 
 fn print(keys: &[VerifierKey]) -> Exit {

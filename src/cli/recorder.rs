@@ -1,11 +1,12 @@
-//! A recorder's life: open the journal, settle what the last run left open, ship, say that it lives; and at the end, stop
-//! in order.
+//! A recorder's life: open the journal, settle what the last run left open, ship, anchor, say that it lives; and at the
+//! end, stop in order.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -14,11 +15,17 @@ use super::keyring::{KeyFolder, KeyFolderError};
 use super::operator;
 use crate::journal::{Damage, Journal, JournalError, Opened, Settings};
 use crate::model::{Clock, Entry, EntrySeq, EventDetails, NodeName, RecorderEvent, RecorderEventKind, Timestamp};
-use crate::ship::{KeyRing, OpenAtCrash, Parts, ShipError, ShipHandle, ShipSettings, Shipper, open_at_crash};
+use crate::ship::{
+    AnchorStatus, Anchoring, AnchoringParts, Anchors, KeyRing, OpenAtCrash, Parts, Patience, ShipError, ShipHandle,
+    ShipSettings, Shipper, open_at_crash,
+};
 use crate::store::Store;
 
 /// How long a clean stop waits for the archive. What is not shipped by then is shipped at the next start.
 const LAST_SHIPMENT_LIMIT: Duration = Duration::from_secs(30);
+/// How long a clean stop then waits for the copy of the last checkpoint and the stamp on it. They are no reason to keep
+/// anybody waiting: the next start looks for both.
+const LAST_ANCHOR_LIMIT: Duration = Duration::from_secs(5);
 /// How often notes of reads are looked for.
 const LOOK_FOR_READS_EVERY: Duration = Duration::from_secs(1);
 /// So many heartbeats' time without one is a gap.
@@ -28,11 +35,13 @@ const BEATS_TO_A_GAP: u32 = 2;
 pub(super) struct Recorder {
     pub(super) journal: Journal,
     pub(super) ship: ShipHandle,
+    pub(super) anchored: watch::Receiver<AnchorStatus>,
     scribe: Scribe,
     living: JoinHandle<()>,
     /// Ends `living`.
     last_breath: CancellationToken,
     shipping: JoinHandle<Result<(), ShipError>>,
+    anchoring: JoinHandle<()>,
     stop: CancellationToken,
 }
 
@@ -41,6 +50,7 @@ pub(super) struct Needs {
     pub(super) journal: Settings,
     pub(super) store: Store,
     pub(super) ship: ShipSettings,
+    pub(super) anchors: Anchors,
     /// The folder of the signing keys.
     pub(super) keys: PathBuf,
     /// The version of the rules in force, and how many there are.
@@ -65,7 +75,7 @@ impl Recorder {
     ///
     /// The journal cannot be opened or written, or the signing key is not the one that it should be.
     pub(super) async fn start(needs: Needs) -> Result<Self, StartError> {
-        let Needs { journal: settings, store, ship, keys, policy, node, clock } = needs;
+        let Needs { journal: settings, store, ship, anchors, keys, policy, node, clock } = needs;
         let folder = settings.dir.clone();
         // Without it reads cannot be put on record; that is told where somebody wants to read.
         if let Err(error) = std::fs::create_dir_all(&folder).and_then(|()| operator::prepare(&folder)) {
@@ -82,18 +92,37 @@ impl Recorder {
         let scribe = Scribe { journal: journal.clone(), node: node.clone(), clock: Arc::clone(&clock), folder };
         journal.append(scribe.beginning(&damage, last, &left, &key, policy)).await?;
         let heartbeat = ship.heartbeat;
-        let parts = Parts { journal: journal.clone(), store, node, keys: Arc::new(keys), clock };
+        let parts = Parts {
+            journal: journal.clone(),
+            store: store.clone(),
+            node: node.clone(),
+            keys: Arc::new(keys),
+            clock: Arc::clone(&clock),
+        };
         let shipper = Shipper::new(parts, ship);
         let handle = shipper.handle();
+        let anchoring = Anchoring::new(AnchoringParts {
+            anchors,
+            patience: Patience::default(),
+            ship: handle.status(),
+            store,
+            journal: journal.clone(),
+            on_record: left.conflicts,
+            node,
+            clock,
+        });
+        let anchored = anchoring.status();
         let stop = CancellationToken::new();
         let shipping = tokio::spawn(shipper.run(stop.clone()));
+        let anchoring = tokio::spawn(anchoring.run());
         let last_breath = CancellationToken::new();
         let living = tokio::spawn(scribe.clone().live(heartbeat, last_breath.clone()));
-        Ok(Self { journal, ship: handle, scribe, living, last_breath, shipping, stop })
+        Ok(Self { journal, ship: handle, anchored, scribe, living, last_breath, shipping, anchoring, stop })
     }
 
-    /// Says that the recorder stops, ships what there is, and closes the journal. All sessions have ended before.
-    pub(super) async fn stop(self) {
+    /// Says that the recorder stops, ships what there is, anchors the last checkpoint if others let it, and closes the
+    /// journal. All sessions have ended before.
+    pub(super) async fn stop(mut self) {
         // The word that it stops is the last one.
         self.last_breath.cancel();
         if let Err(error) = self.living.await {
@@ -111,6 +140,15 @@ impl Recorder {
         self.stop.cancel();
         if let Err(error) = self.shipping.await {
             tracing::error!(%error, "shipping ended badly");
+        }
+        // It ends by itself with the last checkpoint, now that shipping has.
+        match tokio::time::timeout(LAST_ANCHOR_LIMIT, &mut self.anchoring).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "anchoring ended badly"),
+            Err(_elapsed) => {
+                self.anchoring.abort();
+                tracing::warn!("the last checkpoint could not be anchored in time; the next start tries again");
+            }
         }
         self.journal.close().await;
     }

@@ -13,10 +13,10 @@ use super::assembly::{Opened, Parts, assemble};
 use super::exit::Exit;
 use super::health::{HealthServer, Sources};
 use super::keyring::{KeyFolder, KeyFolderError};
-use super::keys::beside_the_archive;
+use super::keys::exposed;
 use super::recorder::{Recorder, StartError};
 use super::render::say;
-use crate::config::{Config, Metrics};
+use crate::config::{Azure, Config, Metrics, Place};
 use crate::gateway::{self, Site};
 use crate::store::Store;
 use crate::telemetry;
@@ -60,7 +60,12 @@ pub(super) fn run(args: &ServeArgs, globals: &Globals) -> Exit {
         return Exit::Unexpected;
     }
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(serve(&config, parts)),
+        Ok(runtime) => {
+            let exit = runtime.block_on(serve(&config, parts));
+            // All that must be written is. What still hangs on a folder that does not answer is no reason to stay.
+            runtime.shutdown_background();
+            exit
+        }
         Err(error) => {
             say(format_args!("the runtime could not be started: {error}"));
             Exit::Unexpected
@@ -79,12 +84,8 @@ fn check(path: &Path) -> Result<(Config, Parts), Vec<String>> {
             problems.push(of_file(&format_args!("{key}: {} cannot be read: {error}", file.display())));
         }
     }
-    let keys = &config.evidence.keys;
-    if beside_the_archive(keys, &config) {
-        let why = "is in the archive's folder: whoever can change the archive could sign it again";
-        problems.push(of_file(&format_args!("evidence.keys: {} {why}", keys.display())));
-    }
-    match KeyFolder::open(keys, &config.node) {
+    problems.extend([exposed(&config), one_place(&config)].into_iter().flatten().map(|problem| of_file(&problem)));
+    match KeyFolder::open(&config.evidence.keys, &config.node) {
         // The first start makes one.
         Ok(_) | Err(KeyFolderError::Missing { .. }) => {}
         Err(error) => problems.push(of_file(&format_args!("evidence.keys: {error}"))),
@@ -93,6 +94,22 @@ fn check(path: &Path) -> Result<(Config, Parts), Vec<String>> {
         return Err(problems);
     }
     assemble(path, &config).map(|parts| (config, parts))
+}
+
+/// Whether the copies would lie in the archive, or the archive with the copies.
+fn one_place(config: &Config) -> Option<String> {
+    let (archive, copy) = (&config.storage.place, config.evidence.copy.as_ref()?);
+    let one = match (archive, copy) {
+        (Place::Folder(archive), Place::Folder(copy)) => archive.starts_with(copy) || copy.starts_with(archive),
+        (Place::Azure(archive), Place::Azure(copy)) => {
+            let container = |azure: &Azure| (azure.account.clone(), azure.endpoint.clone(), azure.container.clone());
+            let (prefix, other) = (Path::new(&archive.prefix), Path::new(&copy.prefix));
+            container(archive) == container(copy) && (prefix.starts_with(other) || other.starts_with(prefix))
+        }
+        _ => false,
+    };
+    let why = "is one place with the archive: whoever can change the one could change the other";
+    one.then(|| format!("evidence.copy: {why}"))
 }
 
 /// Serves until a signal, then stops in order: no new clients, sessions end, the archive gets the rest.
@@ -179,6 +196,7 @@ async fn attend(
         health.serves(Sources {
             journal: recorder.journal.clone(),
             ship: recorder.ship.status(),
+            anchored: recorder.anchored.clone(),
             verifier: Arc::clone(&parts.verifier),
             counters: parts.counters.clone(),
             clock: Arc::clone(&parts.clock),
@@ -236,5 +254,52 @@ mod tests {
         assert!(problems[0].contains("did you mean"), "{problems:?}");
         std::fs::write(&rule, "permit (principal, action, resource);\n").unwrap();
         assert!(check(&path).is_ok());
+    }
+
+    #[test]
+    fn a_check_finds_what_is_wrong_with_those_who_are_to_vouch_for_the_evidence() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, place) = (dir.path().join("hansard.toml"), |name: &str| dir.path().join(name).display().to_string());
+        std::fs::write(dir.path().join("pw"), "hunter2\n").unwrap();
+        std::fs::create_dir(dir.path().join("rules")).unwrap();
+        std::fs::write(dir.path().join("rules/all.cedar"), "permit (principal, action, resource);\n").unwrap();
+        let text = MINIMAL.replace("/run/secrets/pg", "pw").replace("/etc/hansard/policies", "rules");
+        let text = text.replace("file:///var/lib/hansard/store", &format!("file://{}", place("store")));
+        let problems = |evidence: &str| {
+            std::fs::write(&path, format!("{text}\n[evidence]\n{evidence}\n")).unwrap();
+            let problems = check(&path).err().unwrap_or_default();
+            let start = format!("{}: ", path.display());
+            problems.iter().map(|problem| problem.strip_prefix(&start).unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        let authority = "timestamps = { url = \"http://tsa.example\", authorities = \"tsa.pem\" }";
+        let said = problems(authority);
+        assert!(said[0].starts_with("evidence.timestamps.authorities: "), "{said:?}");
+        std::fs::write(dir.path().join("tsa.pem"), "nothing").unwrap();
+        let empty = format!(
+            "evidence.timestamps.authorities: {}: there is no certificate of an authority in it",
+            place("tsa.pem")
+        );
+        assert_eq!(problems(authority), [empty]);
+        std::fs::write(dir.path().join("tsa.pem"), include_str!("../../fixtures/timestamps/p256-ca.pem")).unwrap();
+        assert_eq!(problems(authority), Vec::<String>::new());
+
+        let one = "evidence.copy: is one place with the archive: whoever can change the one could change the other";
+        for copy in ["store", "store/copy"] {
+            assert_eq!(problems(&format!("keys = \"k\"\ncopy = {{ url = \"file://{}\" }}", place(copy))), [one]);
+        }
+        let keys = problems(&format!("keys = \"copy/keys\"\ncopy = {{ url = \"file://{}\" }}", place("copy")));
+        assert!(
+            keys[0].ends_with(
+                "is in the folder that checkpoints are copied to: whoever holds the copies could sign others"
+            )
+        );
+        let azure = |auth: &str| problems(&format!("copy = {{ url = \"az://audit\", account = \"abc\", {auth} }}"));
+        let gone = azure("auth = \"key\", key = { file = \"none\" }");
+        assert!(gone[0].starts_with("evidence.copy.key: the file "), "{gone:?}");
+        let unfit = azure("auth = \"key\", key = { file = \"pw\" }");
+        assert!(unfit[0].starts_with("evidence.copy: ") && !unfit[0].contains("hunter2"), "{unfit:?}");
+        let identity = azure("auth = \"workload_identity\"");
+        assert!(identity.iter().all(|problem| problem.starts_with("evidence.copy.auth: AZURE_")), "{identity:?}");
+        assert!(!identity.is_empty() && !dir.path().join("copy").exists(), "a check makes nothing");
     }
 }

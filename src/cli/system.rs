@@ -58,6 +58,10 @@ impl Ids for RandomIds {
         let process = i32::try_from(process >> 1).unwrap_or(1).max(1);
         (process, i32::from_ne_bytes(secret.to_ne_bytes()))
     }
+
+    fn nonce(&self) -> u64 {
+        self.draw(RngCore::next_u64)
+    }
 }
 
 /// Says nothing of the generator's state, from which every later key could be had.

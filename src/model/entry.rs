@@ -132,7 +132,8 @@ pub enum RecorderEventKind {
     JournalTailCut,
     /// A client asked to cancel a statement.
     CancelRequested,
-    /// It found another content in the archive under a name of its own, and ships no more.
+    /// It found another content under a name of its own: in the archive, and it ships no more, or where checkpoints are
+    /// copied to.
     ArchiveConflict,
     /// It lives: said at a regular pace, so that silence means something.
     Heartbeat,

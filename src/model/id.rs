@@ -187,6 +187,8 @@ pub trait Ids: Send + Sync + fmt::Debug {
     fn session(&self) -> SessionId;
     /// A cancel key for a client: process number and secret, both unpredictable.
     fn cancel_key(&self) -> (i32, i32);
+    /// A number that nobody can guess, for one question to somebody who is to repeat it.
+    fn nonce(&self) -> u64;
 }
 
 #[cfg(test)]

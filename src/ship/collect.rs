@@ -121,7 +121,12 @@ impl Collector {
                 }
             }
             Entry::Event(event) => {
-                self.stopping = event.kind == RecorderEventKind::Stopped;
+                match event.kind {
+                    RecorderEventKind::Stopped => self.stopping = true,
+                    // Said by shipping and anchoring, which go on for a moment after the recorder has stopped.
+                    RecorderEventKind::KeyChanged | RecorderEventKind::ArchiveConflict => {}
+                    _ => self.stopping = false,
+                }
                 if self.row(seq, event.time, 0) {
                     self.event(seq, None, Happening::Recorder(event));
                 }

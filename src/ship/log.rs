@@ -76,24 +76,40 @@ impl Work {
             let bytes = self.tile(tile, leaf).await?;
             if Tile::root(&bytes) != completed.get(tile.height()).copied() {
                 let name = LogObject::Tile(tile).name(&self.node);
-                return Err(ShipError::Signing {
-                    problem: format!("a manifest or tile that {name} is made of is not what was put into the archive"),
+                return Err(ShipError::Changed {
+                    what: format!("a manifest or tile that {name} is made of is not what was put into the archive"),
                 });
             }
             self.put(&LogObject::Tile(tile).name(&self.node), bytes.into()).await?;
         }
         tree.push(leaf);
-        let head = Head { size: tree.size(), root: tree.root() };
         let key = self.keys.current();
-        let id = key.verifier().id();
-        let unfit = |problem: String| ShipError::Signing { problem };
-        let note = Checkpoint::new(origin(&self.node), head).sign(&key).map_err(|error| unfit(error.to_string()))?;
-        let name = LogObject::Checkpoint(head.size, id).name(&self.node);
-        let note = note.to_string();
-        self.put(&name, Bytes::from(note.clone())).await?;
-        let stamp_name = LogObject::Stamp(head.size, id).name(&self.node);
-        self.report(|status| status.signed = Some(Signed { size: head.size, name, stamp_name, note }));
+        let signed = self.checkpoint(&tree, &key)?;
+        self.put(&signed.name, Bytes::from(signed.note.clone())).await?;
+        self.report(|status| status.signed = Some(signed));
         Ok(LogState { edge: tree.edge().to_vec(), key: key.verifier().to_string() })
+    }
+
+    /// The checkpoint of the log at this size. The same again gives the same bytes.
+    fn checkpoint(&self, tree: &Tree, key: &SigningKey) -> Result<Signed, ShipError> {
+        let head = Head { size: tree.size(), root: tree.root() };
+        let note = Checkpoint::new(origin(&self.node), head).sign(key);
+        let note = note.map_err(|error| ShipError::Signing { problem: error.to_string() })?.to_string();
+        let id = key.verifier().id();
+        let name = LogObject::Checkpoint(head.size, id).name(&self.node);
+        let stamp_name = LogObject::Stamp(head.size, id).name(&self.node);
+        Ok(Signed { size: head.size, name, stamp_name, note })
+    }
+
+    /// The checkpoint that the last run ended with. Nothing if the key that signed it has been destroyed since, which is
+    /// no loss: the next segment brings another.
+    pub(super) fn last_signed(&self) -> Option<Signed> {
+        let log = self.shipped.as_ref()?.log.as_ref()?;
+        let key = self.keys.current();
+        if key.verifier().to_string() != log.key {
+            return None;
+        }
+        self.checkpoint(&self.tree().ok()?, &key).ok()
     }
 
     /// A tile's bytes, of what the archive holds; `last` is the hash of the newest manifest.
@@ -117,9 +133,9 @@ impl Work {
 
     async fn read_back(&self, name: &str) -> Result<Bytes, ShipError> {
         match self.lasting(|| self.store.get(name)).await {
-            Err(ShipError::Store(StoreError::Missing { name })) => Err(ShipError::Signing {
-                problem: format!("{name} was put into the archive and is not there any more"),
-            }),
+            Err(ShipError::Store(StoreError::Missing { name })) => {
+                Err(ShipError::Changed { what: format!("{name} was put into the archive and is not there any more") })
+            }
             read => read,
         }
     }

@@ -103,6 +103,8 @@ pub struct OpenAtCrash {
     pub signed_by: Option<String>,
     /// Those that are on record as having taken over.
     pub taken_over: BTreeSet<String>,
+    /// What is on record of contradictions in the archive, and where checkpoints are copied to.
+    pub conflicts: BTreeSet<String>,
 }
 
 impl OpenAtCrash {
@@ -186,5 +188,6 @@ pub fn open_at_crash(journal: &Journal) -> Result<OpenAtCrash, JournalError> {
         last_time,
         signed_by: survey.shipped.and_then(|shipped| shipped.log).map(|log| log.key),
         taken_over: survey.taken_over,
+        conflicts: survey.conflicts,
     })
 }

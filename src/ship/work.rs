@@ -96,12 +96,14 @@ impl Work {
         self.cuts = survey.cuts.into();
         self.conflicts = survey.conflicts;
         self.taken_over = survey.taken_over;
+        self.shipped = survey.shipped;
+        let (shipped, signed) = (self.shipped.as_ref(), self.last_signed());
         self.report(|status| {
-            status.shipped = survey.shipped.as_ref().map(|shipped| shipped.segment);
-            status.shipped_upto = survey.shipped.as_ref().map_or(EntrySeq(0), |shipped| shipped.upto);
+            status.shipped = shipped.map(|shipped| shipped.segment);
+            status.shipped_upto = shipped.map_or(EntrySeq(0), |shipped| shipped.upto);
+            status.signed = signed;
             status.surveyed = true;
         });
-        self.shipped = survey.shipped;
         Ok(())
     }
 
@@ -136,7 +138,11 @@ impl Work {
 
     /// Says why shipping ended.
     pub(super) fn stopped(&self, error: &ShipError) {
-        self.report(|status| status.stopped = Some(error.to_string()));
+        let contradicted = matches!(error, ShipError::Store(StoreError::Conflict { .. }) | ShipError::Changed { .. });
+        self.report(|status| {
+            status.stopped = Some(error.to_string());
+            status.contradicted = contradicted;
+        });
     }
 
     /// Puts on record that the archive contradicts us, if that is why shipping ended. Once: a restart that finds the same
@@ -385,15 +391,24 @@ fn lock(reading: &Mutex<Reading>) -> MutexGuard<'_, Reading> {
 }
 
 /// Pauses that grow.
-struct Pause(Duration, Duration);
+#[derive(Debug)]
+pub(super) struct Pause(Duration, Duration);
 
 impl Pause {
     fn new(settings: &ShipSettings) -> Self {
-        Self(settings.first_pause, settings.longest_pause)
+        Self::of(settings.first_pause, settings.longest_pause)
+    }
+
+    pub(super) fn of(first: Duration, longest: Duration) -> Self {
+        Self(first, longest)
     }
 
     async fn wait(&mut self) {
-        tokio::time::sleep(self.0).await;
-        self.0 = self.0.saturating_mul(2).min(self.1);
+        tokio::time::sleep(self.next()).await;
+    }
+
+    pub(super) fn next(&mut self) -> Duration {
+        let next = self.0.saturating_mul(2).min(self.1);
+        std::mem::replace(&mut self.0, next)
     }
 }

@@ -40,7 +40,7 @@ async fn what_a_real_authority_stamps_verifies_offline_and_nothing_else_does() {
     let authority = Authority::start();
     let digest = Sha256::of(b"a checkpoint");
     let before = UNIX_EPOCH.elapsed().unwrap();
-    let answer = asked(authority.url(), of(&authority), TIME_LIMIT).stamp(digest, NONCE).await.unwrap();
+    let answer = asked(&authority.url(), of(&authority), TIME_LIMIT).stamp(digest, NONCE).await.unwrap();
     let after = UNIX_EPOCH.elapsed().unwrap();
 
     let stamp = verify(&answer, digest, Some(NONCE), &of(&authority)).unwrap();
@@ -72,7 +72,7 @@ async fn what_a_real_authority_stamps_verifies_offline_and_nothing_else_does() {
 #[tokio::test]
 async fn an_authority_that_is_not_trusted_is_refused() {
     let authority = Authority::start();
-    let error = asked(authority.url(), fixed(), TIME_LIMIT).stamp(Sha256::of(b"x"), NONCE).await.unwrap_err();
+    let error = asked(&authority.url(), fixed(), TIME_LIMIT).stamp(Sha256::of(b"x"), NONCE).await.unwrap_err();
     assert_eq!(
         error.to_string(),
         format!(

@@ -1,6 +1,6 @@
 """A timestamp authority on loopback for the tests: OpenSSL's `ts` behind the HTTP of RFC 3161.
 
-usage: authority.py FOLDER      (its keys, certificates and serial numbers are made there, anew at each start)
+usage: authority.py FOLDER [PORT]      (its keys, certificates and serial numbers are made there, unless they are there)
 
     POST /…   a TimeStampReq; the answer is whatever `openssl ts -reply` makes of it
 
@@ -76,11 +76,12 @@ class Answers(BaseHTTPRequestHandler):
         self.wfile.write(reply)
 
 
-(folder / "extensions.cnf").write_text(EXTENSIONS)
-(folder / "tsa.cnf").write_text(AUTHORITY)
-(folder / "serial").write_text("01\n")
-certify("ca", "/O=Tests/CN=Root of the clock", None)
-certify("tsa", "/O=Tests/CN=Clock", "ca")
-server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+if not (folder / "tsa.pem").exists():
+    (folder / "extensions.cnf").write_text(EXTENSIONS)
+    (folder / "tsa.cnf").write_text(AUTHORITY)
+    (folder / "serial").write_text("01\n")
+    certify("ca", "/O=Tests/CN=Root of the clock", None)
+    certify("tsa", "/O=Tests/CN=Clock", "ca")
+server = ThreadingHTTPServer(("127.0.0.1", int(sys.argv[2]) if len(sys.argv) > 2 else 0), Answers)
 print(f"ready {server.server_port} {folder / 'ca.pem'}", flush=True)
 server.serve_forever()

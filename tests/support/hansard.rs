@@ -16,7 +16,7 @@ use super::azurite::{ACCOUNT, KEY};
 use super::issuer::AUDIENCE;
 use super::leash::Leash;
 use super::postgres::{DATABASE, PASSWORD, ROLE};
-use super::{Azurite, Container, Folder, Issuer, Login, Postgres, free_port, output, python, repository};
+use super::{Azurite, Container, Folder, Issuer, Login, Postgres, free_port, lossy, output, python, repository};
 
 /// How long a clean stop may take: sessions end, the last segment is shipped.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
@@ -65,12 +65,16 @@ impl Hansard {
 
     /// Starts one as [`Hansard::start`] does that tells counters and health, with a journal of at most `journal_max`.
     pub(crate) fn start_watched(store: Store, journal_max: &str) -> Self {
+        let max = format!("[journal]\nmax = \"{journal_max}\"\n");
+        Self::start_watched_edited(store, &|text| text.replace("[journal]\n", &max))
+    }
+
+    /// The same with the configuration as `edit` leaves it, whose last section is still `[telemetry]`.
+    pub(crate) fn start_watched_edited(store: Store, edit: &dyn Fn(String) -> String) -> Self {
         let rules = fs::read_to_string(repository("tests/support/rules.cedar")).unwrap();
         let port = free_port();
         let mut hansard = Self::start_on(store, &rules, Issuer::shared(), &|text| {
-            // [telemetry] is the last section.
-            let text = text + &format!("metrics = {{ address = \"127.0.0.1:{port}\" }}\n");
-            text.replace("[journal]\n", &format!("[journal]\nmax = \"{journal_max}\"\n"))
+            edit(text) + &format!("metrics = {{ address = \"127.0.0.1:{port}\" }}\n")
         });
         hansard.metrics = Some(port);
         hansard
@@ -136,6 +140,22 @@ impl Hansard {
         command.arg("serve").arg("-c").arg(self.folder.join("hansard.toml"));
         let log = self.log_path(self.starts);
         self.running = Some(Leash::borrow("Hansard", self.folder.path(), &log, "KILL", &command));
+    }
+
+    /// Starts it, and it does not want to: the code that it ended with, and what it said.
+    pub(crate) fn start_in_vain(&mut self) -> (i32, String) {
+        self.launch();
+        let code = self.running.take().unwrap().ended(STOP_LIMIT);
+        (code, fs::read_to_string(self.log_path(self.starts)).unwrap())
+    }
+
+    /// Runs another command of the program, with the same configuration: the code that it ended with, and what it said on
+    /// both streams.
+    pub(crate) fn run(&self, arguments: &[&str]) -> (i32, String, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hansard"));
+        command.args(arguments).arg("-c").arg(self.folder.join("hansard.toml"));
+        let ran = command.output().unwrap();
+        (ran.status.code().unwrap(), lossy(&ran.stdout), lossy(&ran.stderr))
     }
 
     /// `kill -9`: no time for anything.

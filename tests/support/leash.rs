@@ -77,8 +77,13 @@ impl Leash {
     }
 
     /// Sends a signal and waits for the end: the exit code, or 128 and the signal that ended it.
-    pub(super) fn end(mut self, signal: Signal, limit: Duration) -> i32 {
+    pub(super) fn end(self, signal: Signal, limit: Duration) -> i32 {
         kill_process(self.pid(), signal).unwrap();
+        self.ended(limit)
+    }
+
+    /// Waits until it has ended by itself: the exit code, or 128 and the signal that ended it.
+    pub(super) fn ended(mut self, limit: Duration) -> i32 {
         let (name, started) = (self.name, Instant::now());
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {

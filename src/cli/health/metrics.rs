@@ -14,7 +14,7 @@ use prometheus_client::registry::{Registry, Unit};
 use super::Sources;
 use crate::gateway::Counters;
 use crate::model::EntrySeq;
-use crate::ship::{Delays, ShipStatus};
+use crate::ship::{AnchorStatus, Delays, Progress, ShipStatus};
 
 /// What the answer is.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -43,6 +43,7 @@ struct Recorder {
     refusing: bool,
     flushed: EntrySeq,
     ship: ShipStatus,
+    anchored: AnchorStatus,
     stopped: bool,
     /// Seconds that the oldest row has waited.
     unshipped_age: f64,
@@ -69,7 +70,9 @@ impl Snapshot {
 
 impl Recorder {
     fn of(sources: &Sources) -> Self {
-        let Sources { journal, ship, verifier, counters, clock } = sources;
+        let Sources { journal, ship, anchored, verifier, counters, clock } = sources;
+        // Before what was signed: it is never ahead of that.
+        let anchored = anchored.borrow().clone();
         let ship = ship.borrow().clone();
         // After what was shipped: it is never ahead of what was flushed.
         let flushed = *journal.flushed().borrow();
@@ -83,6 +86,7 @@ impl Recorder {
             stopped: sources.shipping_stopped(),
             unshipped_age: std::time::Duration::from_micros(waited).as_secs_f64(),
             ship,
+            anchored,
             issuers: verifier.issuers().map(|(name, answers)| (name.to_owned(), answers)).collect(),
             targets: counters.iter().map(|(name, counters)| Target::of(name, counters)).collect(),
         }
@@ -104,6 +108,26 @@ impl Target {
     }
 }
 
+/// How the evidence stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Signed,
+    Behind,
+    Contradicted,
+}
+
+impl Standing {
+    const ALL: [Self; 3] = [Self::Signed, Self::Behind, Self::Contradicted];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Signed => "signed",
+            Self::Behind => "behind",
+            Self::Contradicted => "contradicted",
+        }
+    }
+}
+
 /// Writes families, one after the other.
 struct Page<'a>(DescriptorEncoder<'a>);
 
@@ -120,6 +144,11 @@ impl Page<'_> {
 
     fn flag(&mut self, name: &str, help: &str, value: bool) -> Result<(), Error> {
         self.gauge(name, None, help, u32::from(value))
+    }
+
+    /// A number that may not be known yet; then it is not there, which is not zero.
+    fn known(&mut self, name: &str, help: &str, value: Option<u64>) -> Result<(), Error> {
+        value.map_or(Ok(()), |value| self.gauge(name, None, help, value))
     }
 
     fn counter(&mut self, name: &str, help: &str, value: u64) -> Result<(), Error> {
@@ -169,6 +198,7 @@ impl Collector for Snapshot {
         let Some(recorder) = &self.recorder else { return Ok(()) };
         recorder.journal(&mut page)?;
         recorder.shipping(&mut page)?;
+        recorder.evidence(&mut page)?;
         recorder.sessions(&mut page)
     }
 }
@@ -209,6 +239,49 @@ impl Recorder {
         page.0
             .encode_descriptor("seal_delay", help, Some(&Unit::Seconds), MetricType::Histogram)?
             .encode_histogram::<NoLabelSet>(total.as_secs_f64(), counts.iter().sum(), &buckets, None)
+    }
+
+    fn evidence(&self, page: &mut Page<'_>) -> Result<(), Error> {
+        let (ship, AnchorStatus { copied, stamped, conflicts }) = (&self.ship, &self.anchored);
+        if ship.surveyed {
+            let help = "How the evidence stands. signed: all that was sealed is signed, and copied and stamped as far as \
+                        that is configured; behind: something fails and is tried again, or shipping has stopped; \
+                        contradicted: another content stands under a name of ours, which needs a person.";
+            let standing = self.standing();
+            let states = Standing::ALL.iter().map(|state| (("state", state.as_str()), u64::from(*state == standing)));
+            page.gauges("evidence_state", help, states)?;
+        }
+        let signed = ship.signed.as_ref().map(|signed| signed.size).or(ship.shipped.map(|segment| segment.0));
+        page.known("evidence_signed_segment", "The last segment that a checkpoint in the archive covers.", signed)?;
+        if let Some(Progress { size, failures, failing }) = copied {
+            let help = "The last segment that a copied checkpoint covers; not there before the first of this run.";
+            page.known("evidence_copied_segment", help, *size)?;
+            page.counter("evidence_copy_failures", "Tries to copy a checkpoint or a stamp that failed.", *failures)?;
+            let help = "Whether copying checkpoints fails at the moment and is tried again.";
+            page.flag("evidence_copy_failing", help, failing.is_some())?;
+            let help = "Checkpoints in whose place another content stood where they are copied to.";
+            page.counter("evidence_copy_conflicts", help, *conflicts)?;
+        }
+        if let Some(Progress { size, failures, failing }) = stamped {
+            let help = "The last segment that a stamped checkpoint covers; not there before the first of this run.";
+            page.known("evidence_stamped_segment", help, *size)?;
+            page.counter("evidence_stamp_failures", "Tries to have a checkpoint stamped that failed.", *failures)?;
+            let help = "Whether stamping checkpoints fails at the moment and is tried again.";
+            page.flag("evidence_stamp_failing", help, failing.is_some())?;
+        }
+        Ok(())
+    }
+
+    fn standing(&self) -> Standing {
+        let AnchorStatus { copied, stamped, conflicts } = &self.anchored;
+        let fails = |half: &Option<Progress>| half.as_ref().is_some_and(|half| half.failing.is_some());
+        if self.ship.contradicted || *conflicts > 0 {
+            Standing::Contradicted
+        } else if self.stopped || self.ship.failing.is_some() || fails(copied) || fails(stamped) {
+            Standing::Behind
+        } else {
+            Standing::Signed
+        }
     }
 
     fn sessions(&self, page: &mut Page<'_>) -> Result<(), Error> {

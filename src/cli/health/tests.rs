@@ -79,6 +79,7 @@ struct Bench {
     health: Health,
     journal: Journal,
     ship: watch::Sender<ShipStatus>,
+    anchored: watch::Sender<AnchorStatus>,
     verifier: Arc<Verifier>,
     broken: Arc<AtomicBool>,
 }
@@ -92,6 +93,7 @@ impl Bench {
             Settings { dir: dir.to_owned(), max_bytes: 8_000, refuse_new_sessions_at: 4_000, file_bytes: 2_000 };
         let journal = Journal::open_on(settings, Arc::new(disk)).unwrap().journal;
         let (ship, status) = watch::channel(ShipStatus::default());
+        let (anchored, anchors) = watch::channel(AnchorStatus::default());
         let issuer = IssuerSettings {
             name: "main".to_owned(),
             // Nobody answers there.
@@ -110,12 +112,13 @@ impl Bench {
         let sources = Sources {
             journal: journal.clone(),
             ship: status,
+            anchored: anchors,
             verifier: Arc::clone(&verifier),
             counters: BTreeMap::from([("app".to_owned(), Arc::default())]),
             clock: Arc::new(SystemClock),
         };
         health.sources.set(sources).unwrap();
-        Self { health, journal, ship, verifier, broken }
+        Self { health, journal, ship, anchored, verifier, broken }
     }
 
     fn reason(&self) -> Option<String> {
@@ -258,4 +261,67 @@ async fn what_shipping_counts_is_told_as_it_is() {
     }
     let age = page.lines().find_map(|line| line.strip_prefix("hansard_unshipped_age_seconds ")).unwrap();
     assert!(age.parse::<f64>().unwrap() > 1e9, "since 1970: {age}");
+}
+
+#[tokio::test]
+async fn evidence_is_told_as_far_as_it_is_known_and_what_is_not_configured_is_not_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = Bench::serving(dir.path());
+    assert!(!bench.page().contains("hansard_evidence_"), "nothing is known yet");
+    bench.ship.send_modify(|status| {
+        status.surveyed = true;
+        status.shipped = Some(crate::model::SegmentNo(7));
+    });
+    let states = |page: &str| {
+        let states = page.lines().filter_map(|line| line.strip_prefix("hansard_evidence_state{state=\""));
+        states.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let page = bench.page();
+    assert_eq!(states(&page), ["signed\"} 1", "behind\"} 0", "contradicted\"} 0"]);
+    assert!(page.contains("\nhansard_evidence_signed_segment 7\n") && !page.contains("evidence_cop"), "{page}");
+    assert!(!page.contains("evidence_stamp"), "{page}");
+
+    bench.ship.send_modify(|status| {
+        let (name, note) = ("name".to_owned(), "note".to_owned());
+        status.signed = Some(crate::ship::Signed { size: 8, name: name.clone(), stamp_name: name, note });
+    });
+    let progress = Progress { size: Some(5), failures: 3, failing: Some("https://other.example/secret".to_owned()) };
+    bench.anchored.send_modify(|status| {
+        status.copied = Some(progress.clone());
+        status.stamped = Some(Progress { size: None, ..progress });
+    });
+    let page = bench.page();
+    assert_eq!(states(&page), ["signed\"} 0", "behind\"} 1", "contradicted\"} 0"]);
+    for line in [
+        "hansard_evidence_signed_segment 8",
+        "hansard_evidence_copied_segment 5",
+        "hansard_evidence_copy_failures_total 3",
+        "hansard_evidence_copy_failing 1",
+        "hansard_evidence_copy_conflicts_total 0",
+        "hansard_evidence_stamp_failures_total 3",
+        "hansard_evidence_stamp_failing 1",
+    ] {
+        assert!(page.contains(&format!("\n{line}\n")), "{line} is not in\n{page}");
+    }
+    assert!(!page.contains("hansard_evidence_stamped_segment") && !page.contains("secret"), "{page}");
+    let (copy, stamp) =
+        ("checkpoints cannot be copied; it is tried again", "checkpoints cannot be stamped; it is tried again");
+    assert_eq!(bench.notes(), [copy, stamp], "and it is ready all the same");
+
+    bench.anchored.send_modify(|status| status.conflicts = 1);
+    assert_eq!(states(&bench.page()), ["signed\"} 0", "behind\"} 0", "contradicted\"} 1"]);
+    assert!(bench.notes()[0].contains("needs a person"), "{:?}", bench.notes());
+    assert_eq!(bench.notes()[1..], [stamp]);
+}
+
+#[tokio::test]
+async fn an_archive_that_contradicts_is_told_as_that_and_other_trouble_as_being_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = Bench::serving(dir.path());
+    bench.ship.send_modify(|status| {
+        (status.surveyed, status.stopped) = (true, Some("the journal is closed".to_owned()));
+    });
+    assert!(bench.page().contains("\nhansard_evidence_state{state=\"behind\"} 1\n"));
+    bench.ship.send_modify(|status| status.contradicted = true);
+    assert!(bench.page().contains("\nhansard_evidence_state{state=\"contradicted\"} 1\n"));
 }
