@@ -1,7 +1,12 @@
 //! Promise 4, *nothing forged*: what is signed can be rebuilt and checked by others, from the published page alone; and
 //! somebody who is not us says when it was there.
 
-#![expect(clippy::unwrap_used, reason = "a helper of a test that fails says so by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a helper of a test that fails says so by panicking"
+)]
 
 mod support;
 

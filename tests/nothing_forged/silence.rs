@@ -1,7 +1,5 @@
 //! Silence is never ambiguous: the built program says that it lives, how the run before ended, and who read the archive.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper of a test that fails says so by panicking")]
-
 use std::fs;
 use std::process::Command;
 use std::time::Duration;

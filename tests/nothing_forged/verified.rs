@@ -1,8 +1,6 @@
 //! `hansard verify` on the archive of the real program: what is untouched is proven, also in other files and by another
 //! program; what was done to it is found.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a helper of a test that fails says so by panicking")]
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -73,7 +71,8 @@ select * from verified;
 select 1/0;
 ";
 
-fn run(arguments: &[&str]) -> (i32, String, String) {
+/// Runs the built program to its end: its code, and what it printed.
+pub(crate) fn run(arguments: &[&str]) -> (i32, String, String) {
     let done = Command::new(env!("CARGO_BIN_EXE_hansard")).args(arguments).output().unwrap();
     let text = |bytes: &[u8]| std::str::from_utf8(bytes).unwrap().to_owned();
     (done.status.code().unwrap(), text(&done.stdout), text(&done.stderr))

@@ -15,7 +15,7 @@ use crate::model::{NodeName, Sha256, Timestamp};
 use crate::seal::checkpoint::origin;
 use crate::seal::log::LogObject;
 use crate::seal::note::Note;
-use crate::seal::timestamp;
+use crate::seal::timestamp::{self, TimestampError};
 use crate::seal::transition::{NoTransition, Transition};
 use crate::store::{Store, StoreError};
 
@@ -125,7 +125,11 @@ pub(super) async fn stamps(
                     coverage.stamped = Some(time);
                 }
             }
-            Err(problem) => report.find_in(Class::Altered, &name, (node, *size), problem.to_string()),
+            Err(problem) => {
+                let untrusted = matches!(problem, TimestampError::Untrusted { .. });
+                let class = if untrusted { Class::UntrustedKey } else { Class::Altered };
+                report.find_in(class, &name, (node, *size), problem.to_string());
+            }
         }
     }
     Ok(stamped)
