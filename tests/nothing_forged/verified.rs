@@ -129,6 +129,19 @@ fn an_archive_is_proven_by_us_and_by_a_program_that_is_not_ours_whatever_files_i
 }
 
 #[test]
+fn an_archive_in_blob_storage_is_verified_where_it_is_by_the_recorders_own_configuration() {
+    let mut hansard = Hansard::start(Store::azurite("verified"));
+    let said = psql(&hansard.login("ana", "verified"), "select 'ana';\n");
+    assert!(said.success, "{said:?}");
+    assert_eq!(hansard.stop(), 0);
+    let config = hansard.folder().join("hansard.toml").display().to_string();
+    let (code, text, complaints) = run(&["verify", "-c", &config]);
+    assert_eq!(code, 0, "{text}{complaints}");
+    assert!(text.contains("every one signed") && text.contains("the recorder was stopped on purpose"), "{text}");
+    assert!(text.ends_with("RESULT: PROVEN, complete and unaltered as far as the logs above reach\n"), "{text}");
+}
+
+#[test]
 fn whatever_is_done_to_the_archive_ends_with_the_code_that_says_so() {
     let evidence = Evidence::recorded();
     let kept = evidence.path("kept");

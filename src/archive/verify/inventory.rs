@@ -14,6 +14,9 @@ use crate::seal::tiles::Tile;
 use crate::segment::{Dataset, Manifest};
 use crate::store::{Listed, Store};
 
+/// Small objects that are read at the same time: enough to hide the way to an object store, few enough for its limits.
+pub(super) const READS_AT_ONCE: usize = 32;
+
 /// A data file that is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Held {

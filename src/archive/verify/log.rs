@@ -13,7 +13,7 @@ use super::super::error::ArchiveError;
 use super::Request;
 use super::findings::{Class, NodeCoverage, Report, Weight, segments};
 use super::heard;
-use super::inventory::LogObjects;
+use super::inventory::{LogObjects, READS_AT_ONCE};
 use super::trust::{Said, Trust};
 use crate::model::{NodeName, SegmentNo, Sha256, Timestamp};
 use crate::seal::log::LogObject;
@@ -22,8 +22,6 @@ use crate::seal::tiles::Tile;
 use crate::segment::Manifest;
 use crate::store::{Store, StoreError};
 
-/// Small objects that are read at the same time: enough to hide the way to an object store, few enough for its limits.
-pub(super) const READS_AT_ONCE: usize = 32;
 /// Ways to read the log that are followed at the same time. Each checkpoint leaves one; between two of them each broken
 /// link doubles them.
 const READINGS: usize = 16;
