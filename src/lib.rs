@@ -12,9 +12,9 @@
 //!    │                                             └─ deny ─► Intent ─► journal ══flush══► native error
 //!    ◄─ reply frames, untouched ◄─ observed (rows, bytes, SQLSTATE, time) ─► Outcome ─► journal (rides the next flush)
 //!
-//! journal ─► Record = Intent + Outcome ─► segment (Parquet) ─► store (put once) ─► manifest ─► signed checkpoint
+//! journal ─► Record = Intent + Outcome ─► segment (Parquet, Merkle root) ─► store (put once) ─► manifest ─► signed checkpoint
 //! signed checkpoint ─► a copy in other hands · a timestamp by an authority that is not us (anchor)
-//! archive ─► query · replay · why
+//! archive ─► query · replay · why · verify
 //! ```
 //!
 //! ## The promises that this code keeps
@@ -23,7 +23,9 @@
 //! 2. *Recorded first.* A statement's bytes leave only against a [`journal::Permit`], and only the journal makes one,
 //!    after the flush.
 //! 3. *Nothing lost.* Every journaled entry reaches exactly one segment; files are freed only after the store confirmed.
-//! 4. *Understood or refused.* What cannot be understood is the effect `unparsed`, denied unless a rule permits it.
+//! 4. *Nothing forged.* What is stored is signed, row by row, by a log whose every change shows; [`archive::verify`] asks
+//!    the archive and public keys alone.
+//! 5. *Understood or refused.* What cannot be understood is the effect `unparsed`, denied unless a rule permits it.
 //!
 //! ## The rooms, in the order a statement meets them
 //!

@@ -4,7 +4,7 @@
 //!
 //! 1. A segment's end is journaled as a `SegmentCut` *before* it is built, so a repeated build has the same rows, the
 //!    same names and the same bytes, and a repeated put finds them there.
-//! 2. Files are put once; then the manifest, which names them and repeats the digest of the manifest before; then the
+//! 2. Files are put once; then the manifest, which names them and repeats the hash of the manifest before; then the
 //!    signed checkpoint of the log that the manifest is now the last entry of.
 //! 3. Then `SegmentShipped` is journaled, directly behind the sessions and statements that are still open, if there are
 //!    files to free. After that a restart needs nothing from before the segment's end, and the files are freed.
@@ -17,6 +17,7 @@
 //!
 //! Beside it, [`Anchoring`] takes each newest checkpoint to others. Shipping does not know of it.
 
+mod adopt;
 mod anchoring;
 mod collect;
 mod log;

@@ -73,6 +73,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("tokio_postgres", &["cli"]),
     ("tokio_postgres_rustls", &["cli"]),
     ("clap", &["cli"]),
+    ("indicatif", &["cli"]),
 ];
 
 /// Modules that open no socket, file or clock and draw no random number.

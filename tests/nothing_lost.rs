@@ -113,6 +113,24 @@ fn what_was_answered_is_in_the_archive_exactly_once_after_hundreds_of_kill_9() {
     everything_told_is_there(&archive, &told);
     sessions_are_whole(&archive, &told);
     the_interruptions_are_on_record(&archive, kills - early..=kills);
+    the_archive_verifies(&hansard, kills - early..=kills);
+}
+
+/// After all that, the evidence is whole, and each interruption is explained by the recorder itself.
+fn the_archive_verifies(hansard: &Hansard, kills: RangeInclusive<u32>) {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_hansard"));
+    command.args(["verify", "--json", "-c"]).arg(hansard.folder().join("hansard.toml"));
+    let done = command.output().unwrap();
+    let report: Value = serde_json::from_slice(&done.stdout).unwrap();
+    let findings = report["findings"].as_array().unwrap();
+    let explained = findings.iter().filter(|finding| finding["class"] == "declared_gap");
+    let recovered = explained.clone().filter(|finding| finding["detail"].as_str().unwrap().starts_with("recovered"));
+    assert_eq!(explained.count(), findings.len(), "{report}");
+    assert!(kills.contains(&u32::try_from(recovered.count()).unwrap()), "{report}");
+    assert_eq!(report["nodes"][0]["signed"], report["nodes"][0]["segments"], "{report}");
+    // A write that a kill tore looks like damage to the journal's end, behind which anything may have been.
+    let torn = findings.iter().any(|finding| finding["weight"] != "note");
+    assert_eq!(done.status.code(), Some(if torn { 10 } else { 0 }), "{report}");
 }
 
 /// Kills it while it starts, while it works, or while it works and ships. Whether it was perhaps still starting.

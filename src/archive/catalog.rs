@@ -254,7 +254,7 @@ fn promise_kept(
 }
 
 /// `statements/date=2026-11-24/node-1-000000000042.parquet`, taken apart.
-fn data_file(dataset: Dataset, object: Listed) -> Result<DataFile, ArchiveError> {
+pub(super) fn data_file(dataset: Dataset, object: Listed) -> Result<DataFile, ArchiveError> {
     let parts = || {
         let rest = object.name.strip_prefix(dataset.name())?.strip_prefix("/date=")?;
         let (day, file) = rest.split_once('/')?;

@@ -1,4 +1,4 @@
-//! What was shipped, read back: query, replay, why.
+//! What was shipped, read back: query, replay, why, verify.
 //!
 //! What it promises:
 //!
@@ -21,6 +21,7 @@ mod json;
 mod replay;
 mod rows;
 mod table;
+pub mod verify;
 mod why;
 
 #[cfg(test)]
@@ -36,6 +37,7 @@ use crate::store::Store;
 
 pub use answer::{Answer, Row};
 pub use coverage::Coverage;
+pub use damage::among_hostile_bytes;
 pub use engine::MEMORY_LIMIT;
 pub use error::{ArchiveError, Fault};
 pub use replay::{Replay, Which};

@@ -17,7 +17,7 @@ use crate::seal::checkpoint::{Checkpoint, origin};
 use crate::seal::log::LogObject;
 use crate::seal::merkle::{self, Head, Tree};
 use crate::seal::note::SigningKey;
-use crate::segment::{Context, Happening, Manifest, Rows, Segment, SessionRow};
+use crate::segment::{Context, EventRow, Happening, Manifest, Rows, Segment, SessionRow};
 use crate::store::{AzureSettings, Store, StoreSettings};
 
 pub(crate) const DAY: i64 = 86_400_000_000;
@@ -31,6 +31,7 @@ pub(crate) struct Shelf {
     log: Tree,
     entries: u64,
     previous: Option<Sha256>,
+    latest: Timestamp,
     /// What signs.
     pub(crate) key: SigningKey,
 }
@@ -40,7 +41,7 @@ impl Shelf {
         let dir = tempfile::tempdir().unwrap();
         let url = format!("file://{}", dir.path().display());
         let store = Store::open(&StoreSettings { url, azure: AzureSettings::default() }).unwrap();
-        Self { dir, store, log: Tree::default(), entries: 0, previous: None, key: key(1) }
+        Self { dir, store, log: Tree::default(), entries: 0, previous: None, latest: Timestamp(START), key: key(1) }
     }
 
     pub(crate) fn archive(&self) -> Archive {
@@ -50,7 +51,10 @@ impl Shelf {
     /// Stores one segment as `ship` does: files, the manifest, the checkpoint. The names of all but the checkpoint.
     pub(crate) async fn seal(&mut self, rows: Rows) -> Vec<String> {
         let no = SegmentNo(self.log.size() + 1);
-        let latest = rows.records.iter().map(|record| record.outcome.time).max().unwrap_or(Timestamp(START));
+        let ends = rows.records.iter().map(|record| record.outcome.time);
+        let ends = ends.chain(rows.sessions.iter().map(SessionRow::time)).chain(rows.events.iter().map(EventRow::time));
+        let latest = ends.chain([self.latest]).max().unwrap_or(self.latest);
+        self.latest = latest;
         let built = Segment::build(&node(), no, latest, &rows).unwrap();
         let upto = EntrySeq(self.entries + 100);
         let cut = SegmentCut { segment: no, upto, time: latest, heartbeat_seconds: 300 };
@@ -60,8 +64,9 @@ impl Shelf {
         let first_entry = EntrySeq(self.entries + 1);
         let context = Context { cut, first_entry, previous: self.previous, open_sessions: 0, stops };
         let manifest = Manifest::new(&node(), &context, &rows, &built).file().unwrap();
-        self.log.push(merkle::leaf(&manifest.bytes));
-        (self.entries, self.previous) = (upto.0, Some(manifest.sha256));
+        let leaf = merkle::leaf(&manifest.bytes);
+        self.log.push(leaf);
+        (self.entries, self.previous) = (upto.0, Some(leaf));
         let mut names = Vec::new();
         for file in built.files.into_iter().chain([manifest]) {
             self.store.put_once(&file.name, file.bytes).await.unwrap();

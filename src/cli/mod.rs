@@ -19,6 +19,7 @@ pub mod render;
 mod replay;
 mod serve;
 pub mod system;
+mod verify;
 mod why;
 
 use std::io::IsTerminal;
@@ -50,6 +51,7 @@ enum Command {
     Query(query::QueryArgs),
     Replay(replay::ReplayArgs),
     Why(why::WhyArgs),
+    Verify(verify::VerifyArgs),
     #[command(subcommand)]
     Keys(keys::KeysCommand),
 }
@@ -122,6 +124,7 @@ pub fn main() -> ExitCode {
         Command::Query(args) => query::run(args, globals).into(),
         Command::Replay(args) => replay::run(args, globals).into(),
         Command::Why(args) => why::run(args, globals).into(),
+        Command::Verify(args) => verify::run(args, globals).into(),
         Command::Keys(command) => keys::run(command, globals).into(),
     }
 }
@@ -129,6 +132,10 @@ pub fn main() -> ExitCode {
 /// A panic's own words may quote what was being read, so only its place is said.
 fn say_only_where_on_panic() {
     std::panic::set_hook(Box::new(|panic| {
+        if crate::archive::among_hostile_bytes() {
+            // A library gave up on a file that was harmed; whoever had it read says which.
+            return;
+        }
         let place = panic.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
         if tracing::dispatcher::has_been_set() {
             tracing::error!(place, "a part failed where it should not; please report this");

@@ -7,9 +7,9 @@
 //! Rejected: a socket to the recorder (nothing could be read while it is down, which is when people want to read); an
 //! object in the archive (the reader would need to write there).
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -19,8 +19,9 @@ use crate::model::{Clock, EventDetails, NodeName, RecorderEvent, RecorderEventKi
 
 const FOLDER: &str = "reads";
 const NOTE: &str = "json";
-/// The folder is the recorder's; whoever may be in it may read it, so that a recorder under another user can.
-const MODE: u32 = 0o644;
+/// Notes are for the recorder alone.
+const MODE: u32 = 0o600;
+const FOLDER_MODE: u32 = 0o700;
 /// A question comes by the command line, which the system bounds far below.
 const MAX_NOTE: u64 = 4 << 20;
 /// Notes taken at a time: the rest waits a second.
@@ -39,7 +40,7 @@ struct Read {
 /// A note that was found: where it is, and the event that it becomes.
 #[derive(Debug)]
 pub(super) struct Noted {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     pub(super) event: RecorderEvent,
 }
 
@@ -62,19 +63,37 @@ pub(super) fn note(journal: &Path, command: &str, question: &str) -> io::Result<
         command: command.to_owned(),
         question: question.to_owned(),
     };
-    let folder = journal.join(FOLDER);
-    match fs::create_dir(&folder) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
+    let folder = prepare(journal)?;
     let stem = format!("{}-{}", read.time.0, std::process::id());
     let (beside, path) = (folder.join(format!("{stem}.new")), folder.join(format!("{stem}.{NOTE}")));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(&beside)?;
+    give(&beside, journal)?;
     file.write_all(&serde_json::to_vec(&read)?)?;
     file.sync_all()?;
     fs::rename(&beside, &path)?;
     File::open(&folder)?.sync_all()?;
     File::open(journal)?.sync_all()
+}
+
+/// The folder of the notes, made if it is not there. It is the recorder's, whoever makes it.
+pub(super) fn prepare(journal: &Path) -> io::Result<PathBuf> {
+    let folder = journal.join(FOLDER);
+    match DirBuilder::new().mode(FOLDER_MODE).create(&folder) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error),
+        Ok(()) => give(&folder, journal)?,
+    }
+    Ok(folder)
+}
+
+/// Gives a file to whoever owns the journal: root may read while the recorder runs as somebody else, who must be able to
+/// read and remove what root left.
+fn give(path: &Path, journal: &Path) -> io::Result<()> {
+    let (ours, owner) = (fs::metadata(path)?, fs::metadata(journal)?);
+    if (ours.uid(), ours.gid()) == (owner.uid(), owner.gid()) {
+        return Ok(());
+    }
+    chown(path, Some(owner.uid()), Some(owner.gid()))
 }
 
 /// The notes that wait in the journal's folder, the oldest first; not all of them, if they are many.
@@ -146,6 +165,7 @@ mod tests {
         let question = "SELECT '\u{1b}[2J' -- ü\n";
         note(dir.path(), "query", question).unwrap();
         let found = waiting(dir.path(), &node()).unwrap();
+        assert_eq!(fs::metadata(&found[0].path).unwrap().mode() & 0o777, 0o600);
         let event = &found[0].event;
         assert_eq!((event.kind, event.detail.as_str()), (RecorderEventKind::ArchiveRead, "hansard query"));
         assert_eq!(event.more.question.as_deref(), Some(question));

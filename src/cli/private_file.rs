@@ -1,13 +1,15 @@
 //! Files that hold secrets of ours: there whole or not at all, and readable by nobody else.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// The mode of a secret's file, and what must not be set in it.
 const PRIVATE: u32 = 0o600;
 const OTHERS: u32 = 0o077;
+/// The mode of a folder that is made for it.
+const FOLDER: u32 = 0o700;
 const PUBLIC: u32 = 0o644;
 
 /// A file of ours cannot be used.
@@ -77,7 +79,7 @@ fn put(path: &Path, text: &str, mode: u32) -> Result<(), PrivateFileError> {
     let beside = PathBuf::from(beside);
     let written = || -> io::Result<()> {
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)?;
+            DirBuilder::new().recursive(true).mode(FOLDER).create(folder)?;
         }
         match std::fs::remove_file(&beside) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

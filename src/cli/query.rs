@@ -76,7 +76,8 @@ fn footer(rows: u64, coverage: &Coverage) -> String {
     said.join(" · ")
 }
 
-fn size(bytes: u64) -> String {
+/// A number of bytes for people.
+pub(super) fn size(bytes: u64) -> String {
     const STEPS: &[(u64, &str)] = &[(1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB")];
     match STEPS.iter().find(|(step, _)| bytes >= *step) {
         Some((step, unit)) => format!("{}.{} {unit}", bytes / step, bytes % step * 10 / step),

@@ -17,7 +17,7 @@ const BARE: &[&str] = &["bool", "int2", "int4", "int8", "oid", "float4", "float8
 
 /// Which archive is read.
 #[derive(Debug, Clone, clap::Args)]
-#[group(required = true, multiple = false)]
+#[group(multiple = false)]
 pub(super) struct Where {
     /// The configuration that names the archive
     #[arg(short = 'c', long, value_name = "FILE")]
@@ -108,6 +108,11 @@ pub(super) struct Asked<'a> {
 }
 
 impl Where {
+    /// The configuration, if the archive is named by one.
+    pub(super) fn config(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
+
     /// Opens the archive. A folder that is not there is not made. A read by a recorder's configuration is put on record
     /// first; one that cannot be is refused.
     pub(super) fn open(&self, asked: Asked<'_>) -> Result<Archive, Stop> {
@@ -125,8 +130,18 @@ impl Where {
     }
 }
 
+/// The configuration at a path.
+pub(super) fn config(path: &Path) -> Result<Config, Stop> {
+    Config::load(path).map_err(|problems| Stop::Said(Exit::Invalid, problems.to_string()))
+}
+
+/// A folder or container that is named by itself.
+pub(super) fn opened(place: &str) -> Result<Store, Stop> {
+    Ok(Store::open(&named(place)?).map_err(ArchiveError::from)?)
+}
+
 fn configured(path: &Path, asked: Asked<'_>) -> Result<StoreSettings, Stop> {
-    let config = Config::load(path).map_err(|problems| Stop::Said(Exit::Invalid, problems.to_string()))?;
+    let config = config(path)?;
     if let Place::Folder(folder) = &config.storage.place {
         there(folder)?;
     }

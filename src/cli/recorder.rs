@@ -1,6 +1,7 @@
 //! A recorder's life: open the journal, settle what the last run left open, ship, anchor, say that it lives; and at the
 //! end, stop in order.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,6 +77,10 @@ impl Recorder {
     pub(super) async fn start(needs: Needs) -> Result<Self, StartError> {
         let Needs { journal: settings, store, ship, anchors, keys, policy, node, clock } = needs;
         let folder = settings.dir.clone();
+        // Without it reads cannot be put on record; that is told where somebody wants to read.
+        if let Err(error) = std::fs::create_dir_all(&folder).and_then(|()| operator::prepare(&folder)) {
+            tracing::warn!(%error, "the folder for notes of reads cannot be made");
+        }
         let opened = tokio::task::block_in_place(|| Journal::open(settings))?;
         let Opened { journal, damage, last } = opened;
         let left = tokio::task::block_in_place(|| open_at_crash(&journal))?;
@@ -123,7 +128,6 @@ impl Recorder {
         if let Err(error) = self.living.await {
             tracing::error!(%error, "what says that the recorder lives ended badly");
         }
-        self.scribe.take_reads().await;
         let stopped = self.scribe.event(RecorderEventKind::Stopped, "stopped on purpose".to_owned());
         if let Err(error) = self.journal.append(vec![Entry::Event(stopped)]).await {
             tracing::error!(%error, "the stop could not be recorded");
@@ -221,13 +225,15 @@ impl Scribe {
         };
         let (mut beats, mut looks) = (ticks(heartbeat), ticks(LOOK_FOR_READS_EVERY));
         let mut last = self.clock.now();
+        let mut recorded = HashSet::new();
         loop {
             tokio::select! {
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => break,
                 _ = beats.tick() => last = self.beat(last, heartbeat).await,
-                _ = looks.tick() => self.take_reads().await,
+                _ = looks.tick() => self.take_reads(&mut recorded).await,
             }
         }
+        self.take_reads(&mut recorded).await;
     }
 
     /// One heartbeat; and what there is to say if the one before was too long ago.
@@ -258,8 +264,9 @@ impl Scribe {
         now
     }
 
-    /// Makes events of the notes that readers of the archive left.
-    async fn take_reads(&self) {
+    /// Makes events of the notes that readers of the archive left. `recorded` are those that could not be removed: one
+    /// read is not to be on record every second.
+    async fn take_reads(&self, recorded: &mut HashSet<PathBuf>) {
         let (folder, node) = (self.folder.clone(), self.node.clone());
         let waiting = tokio::task::spawn_blocking(move || operator::waiting(&folder, &node)).await;
         let waiting = match waiting {
@@ -268,12 +275,13 @@ impl Scribe {
             // The runtime ends.
             Err(_) => return,
         };
-        for noted in waiting {
+        for noted in waiting.iter().filter(|noted| !recorded.contains(&noted.path)).collect::<Vec<_>>() {
             if let Err(error) = self.journal.append(vec![Entry::Event(noted.event.clone())]).await {
                 return tracing::error!(%error, "a read of the archive could not be recorded; its note stays");
             }
             if let Err(error) = noted.settle() {
-                return tracing::error!(%error, "the note of a read cannot be removed");
+                tracing::error!(%error, "the note of a read cannot be removed; it is on record, once for each start");
+                recorded.insert(noted.path.clone());
             }
         }
     }

@@ -268,9 +268,10 @@ fn acts(c: char) -> bool {
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// JSON with the characters that [`acts`] names as escapes: the same value, safe on a terminal. JSON has none of them
-/// outside of its strings.
-fn escaped_in_json(json: &str) -> Cow<'_, str> {
+/// JSON with the characters that [`acts`] names as escapes: the same value, safe on a terminal. Outside of its strings,
+/// JSON has none of them but the line ends of a pretty form, which stay.
+pub(super) fn escaped_in_json(json: &str) -> Cow<'_, str> {
+    let acts = |c: char| acts(c) && c != '\n';
     if !json.chars().any(acts) {
         return Cow::Borrowed(json);
     }

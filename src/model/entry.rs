@@ -188,8 +188,9 @@ pub struct SegmentShipped {
     pub segment: SegmentNo,
     /// The last entry that belongs to it.
     pub upto: EntrySeq,
-    /// The digest of its manifest, which the next manifest repeats: the chain survives a restart.
-    pub manifest_sha256: Sha256,
+    /// The leaf hash of its manifest, which the next manifest repeats: the chain survives a restart.
+    #[serde(alias = "manifest_sha256")]
+    pub manifest_leaf: Sha256,
     /// How many entries directly before this one carry all that was open at `upto`, so that files before it can be
     /// freed; absent if nothing was to be freed.
     pub carried: Option<u64>,

@@ -135,7 +135,7 @@ impl fmt::Display for NodeName {
 }
 
 /// A SHA-256, printed as 64 lower-case hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Sha256(#[serde(with = "serde_bytes")] pub [u8; 32]);
 
@@ -146,6 +146,28 @@ impl Sha256 {
         Self(sha2::Sha256::digest(bytes).into())
     }
 }
+
+/// 64 hexadecimal digits.
+impl FromStr for Sha256 {
+    type Err = NoDigest;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let pairs = text.as_bytes().chunks(2);
+        let byte = |pair: &[u8]| {
+            let digits = std::str::from_utf8(pair).or(Err(NoDigest))?;
+            // A sign is a digit's place to the parser.
+            let plain = digits.len() == 2 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+            if plain { u8::from_str_radix(digits, 16).or(Err(NoDigest)) } else { Err(NoDigest) }
+        };
+        let bytes = pairs.map(byte).collect::<Result<Vec<u8>, _>>()?;
+        bytes.try_into().map(Self).or(Err(NoDigest))
+    }
+}
+
+/// The text is no SHA-256 in hexadecimal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected 64 hexadecimal digits")]
+pub struct NoDigest;
 
 impl fmt::Display for Sha256 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -188,6 +210,15 @@ mod tests {
         assert_eq!(reference.to_string().parse(), Ok(reference));
         for bad in ["", "K7Q4M2XKDT", "K7Q4M2XKDT.", "K7Q4M2XKDT.x", "K7Q4M2XKD.1", "K7Q4M2XKDU.1", ".1"] {
             assert_eq!(bad.parse::<Reference>(), Err(UnreadableId), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_digest_reads_back_and_nothing_else_is_one() {
+        let digest = Sha256::of(b"x");
+        assert_eq!(digest.to_string().parse(), Ok(digest));
+        for bad in ["", "00", &"0".repeat(63), &"0".repeat(66), &"g".repeat(64), &"+1".repeat(32), &"ü".repeat(32)] {
+            assert_eq!(bad.parse::<Sha256>(), Err(NoDigest), "{bad}");
         }
     }
 

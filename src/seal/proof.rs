@@ -221,6 +221,13 @@ impl RecordProof {
     }
 }
 
+impl NotProven {
+    /// Whether all that is wrong is that no key which signed is trusted.
+    pub fn is_untrusted(&self) -> bool {
+        matches!(self, Self::Checkpoint(CheckpointError::Note(NoteError::Untrusted { .. })))
+    }
+}
+
 impl From<NoteError> for NotProven {
     fn from(error: NoteError) -> Self {
         Self::Checkpoint(error.into())

@@ -32,8 +32,8 @@ pub struct Manifest {
     pub first_time: Option<String>,
     /// The greatest `time` of its rows, RFC 3339.
     pub last_time: Option<String>,
-    /// SHA-256 of the manifest of the segment before, in hexadecimal; absent for the first.
-    pub previous_manifest_sha256: Option<String>,
+    /// The leaf hash of the manifest of the segment before, in hexadecimal; absent for the first.
+    pub previous_leaf: Option<String>,
     /// How many rows it holds.
     pub records: u64,
     /// The root over all of them, in hexadecimal.
@@ -105,7 +105,7 @@ pub struct Context {
     pub cut: SegmentCut,
     /// The first entry that belongs to it.
     pub first_entry: EntrySeq,
-    /// The digest of the manifest before.
+    /// The leaf hash of the manifest before.
     pub previous: Option<Sha256>,
     /// Sessions that were open at its end.
     pub open_sessions: u64,
@@ -116,17 +116,6 @@ pub struct Context {
 impl Manifest {
     /// The manifest of the segment that ends at `context.cut`.
     pub fn new(node: &NodeName, context: &Context, rows: &Rows, built: &Built) -> Self {
-        let mut files: Vec<ManifestFile> = built
-            .files
-            .iter()
-            .map(|file| ManifestFile {
-                name: file.name.clone(),
-                bytes: file.bytes.len() as u64,
-                rows: file.rows,
-                sha256: file.sha256.to_string(),
-            })
-            .collect();
-        files.sort_by(|a, b| a.name.cmp(&b.name));
         let datasets = built.leaves.roots().into_iter().map(|roots| ManifestDataset {
             name: roots.dataset.name().to_owned(),
             rows: roots.rows,
@@ -143,17 +132,30 @@ impl Manifest {
             last_entry: context.cut.upto,
             first_time: span.map(|(first, _)| first.to_string()),
             last_time: span.map(|(_, last)| last.to_string()),
-            previous_manifest_sha256: context.previous.map(|digest| digest.to_string()),
+            previous_leaf: context.previous.map(|digest| digest.to_string()),
             records: built.leaves.len(),
             records_root: built.leaves.root().to_string(),
             datasets: datasets.collect(),
-            files,
+            files: described(&built.files),
             sessions: heads(rows),
             open_sessions: context.open_sessions,
             starts: rows.events.iter().any(|row| row.is(RecorderEventKind::Started)),
             stops: context.stops,
             heartbeat_seconds: context.cut.heartbeat_seconds,
         }
+    }
+
+    /// The same of other files with the same rows.
+    #[must_use]
+    pub fn with_files(self, files: &[File]) -> Self {
+        Self { files: described(files), ..self }
+    }
+
+    /// Whether it promises the same rows in the same files at the same place of the log.
+    pub fn is_of_the_same_rows(&self, other: &Self) -> bool {
+        let place = |of: &Self| (of.node.clone(), of.segment, of.first_entry, of.last_entry, of.previous_leaf.clone());
+        let rows = |of: &Self| (of.records, of.records_root.clone());
+        place(self) == place(other) && rows(self) == rows(other) && self.files == other.files
     }
 
     /// The object's name.
@@ -188,6 +190,19 @@ impl Manifest {
     pub fn dataset(&self, dataset: Dataset) -> Option<&ManifestDataset> {
         self.datasets.iter().find(|found| found.name == dataset.name())
     }
+}
+
+/// Files as a manifest names them, in the order of their names.
+fn described(files: &[File]) -> Vec<ManifestFile> {
+    let each = files.iter().map(|file| ManifestFile {
+        name: file.name.clone(),
+        bytes: file.bytes.len() as u64,
+        rows: file.rows,
+        sha256: file.sha256.to_string(),
+    });
+    let mut described: Vec<ManifestFile> = each.collect();
+    described.sort_by(|a, b| a.name.cmp(&b.name));
+    described
 }
 
 /// What each session has in these rows, in the order of their names.

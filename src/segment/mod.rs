@@ -6,7 +6,9 @@
 mod columns;
 mod logical;
 mod manifest;
+mod named;
 mod params;
+mod read;
 mod roots;
 mod schema;
 mod tables;
@@ -25,6 +27,8 @@ use crate::model::{
 
 pub use logical::LogicalRows;
 pub use manifest::{Context, Manifest, ManifestDataset, ManifestFile, SessionHead};
+pub use named::dataset_of;
+pub use read::leaves_of;
 pub use roots::{DatasetRoots, Leaves, STRETCH};
 pub use schema::{Dataset, MEANING};
 
@@ -79,7 +83,8 @@ impl SessionRow {
         }
     }
 
-    fn time(&self) -> Timestamp {
+    /// When it happened: its column `time`.
+    pub fn time(&self) -> Timestamp {
         match self {
             Self::Closed { closed, .. } => closed.closed,
             Self::Refused { refused, .. } => refused.time,
@@ -122,7 +127,8 @@ impl EventRow {
         matches!(&self.what, Happening::Recorder(event) if event.kind == kind)
     }
 
-    fn time(&self) -> Timestamp {
+    /// When it happened: its column `time`.
+    pub fn time(&self) -> Timestamp {
         match &self.what {
             Happening::Recorder(event) => event.time,
             Happening::Prepared(prepared) => prepared.time,
@@ -146,9 +152,10 @@ pub struct File {
 }
 
 impl File {
-    fn new(name: String, bytes: Bytes, rows: usize) -> Self {
+    /// A file with its digest.
+    pub fn new(name: String, bytes: Bytes, rows: u64) -> Self {
         let sha256 = Sha256::of(&bytes);
-        Self { name, bytes, rows: rows as u64, sha256 }
+        Self { name, bytes, rows, sha256 }
     }
 }
 

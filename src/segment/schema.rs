@@ -42,6 +42,12 @@ impl Dataset {
         }
     }
 
+    /// The dataset whose folder an object of the archive is in.
+    pub fn of_object(name: &str) -> Option<Self> {
+        let (folder, _) = name.split_once('/')?;
+        Self::ALL.iter().copied().find(|dataset| dataset.name() == folder)
+    }
+
     /// The contract's name, written into each file.
     pub fn version(self) -> &'static str {
         match self {

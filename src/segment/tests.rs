@@ -214,6 +214,15 @@ pub(crate) fn texts(bytes: &Bytes, column: &str) -> Vec<String> {
         .collect()
 }
 
+/// The rows of a Parquet file as another writer would store them.
+pub(crate) fn encoded_anew(bytes: &Bytes) -> Bytes {
+    use parquet::arrow::ArrowWriter;
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes.clone()).unwrap();
+    let mut writer = ArrowWriter::try_new(Vec::new(), Arc::clone(reader.schema()), None).unwrap();
+    reader.build().unwrap().for_each(|batch| writer.write(&batch.unwrap()).unwrap());
+    writer.into_inner().unwrap().into()
+}
+
 #[test]
 fn a_record_reads_back_as_the_contract_says() {
     let rows = Rows { records: vec![record(1, 5, "select 1".into())], ..Rows::default() };
@@ -379,7 +388,7 @@ fn a_manifest_says_what_is_there_and_repeats_the_one_before() {
     assert_eq!(file.name, "log/node-1/manifest-000000000003.json");
     assert_eq!((file.rows, manifest.records), (8, 8));
     assert_eq!(Manifest::read(&file.bytes).unwrap(), manifest);
-    assert_eq!(manifest.previous_manifest_sha256, Some(before.to_string()));
+    assert_eq!(manifest.previous_leaf, Some(before.to_string()));
     assert_eq!(manifest.files[2].sha256, built.files[0].sha256.to_string(), "sorted by name: events first");
     assert_eq!(manifest.records_root, built.leaves.root().to_string());
     assert_eq!(manifest.dataset(Dataset::Statements).unwrap().rows, 2);

@@ -72,7 +72,7 @@ pub(super) fn file(
     }
     let bytes = writer.into_inner().map_err(failed)?;
     let name = format!("{}/date={day}/{}-{:0NUMBER_WIDTH$}.parquet", dataset.name(), stamp.node, stamp.no.0);
-    Ok((File::new(name, bytes.into(), rows), leaves))
+    Ok((File::new(name, bytes.into(), rows as u64), leaves))
 }
 
 /// Splits rows into row groups of bounded rows and bytes; a row larger than the bound is a group of its own.

@@ -259,9 +259,9 @@ impl Archive {
             } else if object.name.starts_with("log/") {
                 let manifest = Manifest::read(&bytes).unwrap();
                 assert_eq!(manifest.segment.0, archive.manifests.len() as u64 + 1);
-                assert_eq!(manifest.previous_manifest_sha256, previous);
+                assert_eq!(manifest.previous_leaf, previous);
                 assert_eq!(manifest.first_entry.0, upto + 1);
-                previous = Some(crate::model::Sha256::of(&bytes).to_string());
+                previous = Some(merkle::leaf(&bytes).to_string());
                 log.push(merkle::leaf(&bytes));
                 roots.insert(log.size(), log.root());
                 upto = manifest.last_entry.0;
@@ -466,42 +466,6 @@ async fn an_archive_that_is_away_is_waited_for_and_nothing_is_freed() {
 }
 
 #[tokio::test]
-async fn another_content_under_our_name_stops_shipping_and_loses_nothing() {
-    for place in Place::each() {
-        let (mut journal, store) = (place.journal(), place.store.clone());
-        journal.append(story()).await.unwrap();
-        let name = "statements/date=1970-01-01/node-1-000000000001.parquet";
-        store.put_once(name, Bytes::from_static(b"another recorder's")).await.unwrap();
-        let shipper = shipper(&journal, &store, 1 << 20);
-        let handle = shipper.handle();
-        let (ended, finished) = tokio::join!(shipper.run(CancellationToken::new()), handle.finish());
-        assert!(matches!(ended, Err(ShipError::Store(StoreError::Conflict { .. }))), "{ended:?}");
-        assert!(matches!(finished, Err(ShipError::Gone)));
-        assert!(handle.status().borrow().stopped.as_ref().unwrap().contains("another content"));
-        assert_eq!(store.list("log").await.unwrap(), []);
-        assert_eq!(journal.reader().next(EntrySeq(1)).unwrap().unwrap().seq, EntrySeq(1));
-        // It is on record when `run` ends, and a restart that finds the same says nothing new.
-        for _ in 0..2 {
-            let told = conflicts(&journal);
-            assert!(told.len() == 1 && told[0].contains(name), "{told:?}");
-            journal.close().await;
-            journal = place.journal();
-            let ended = self::shipper(&journal, &store, 1 << 20).run(CancellationToken::new()).await;
-            assert!(matches!(ended, Err(ShipError::Store(StoreError::Conflict { .. }))), "{ended:?}");
-        }
-        if place.kind == Kind::Folder {
-            // Somebody settles it where that is possible, and the record of it is shipped with the rest.
-            std::fs::remove_file(place.dir.path().join("archive").join(name)).unwrap();
-            journal.append(vec![event(RecorderEventKind::Started)]).await.unwrap();
-            finish(&journal, &store, 1 << 20).await;
-            let archive = Archive::of(&store).await;
-            assert_eq!(archive.column("events", "kind"), ["archive_conflict", "started", "started"]);
-            assert_eq!(archive.column("statements", "reference").len(), 21);
-        }
-    }
-}
-
-#[tokio::test]
 async fn rows_that_waited_long_enough_are_shipped_without_being_asked_for() {
     for place in Place::each() {
         let (journal, store) = (place.journal(), place.store.clone());
@@ -593,3 +557,4 @@ async fn the_word_that_the_recorder_stopped_is_not_freed_before_the_next_start_h
 mod anchoring;
 mod away;
 mod signing;
+mod there;

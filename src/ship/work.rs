@@ -206,19 +206,16 @@ impl Work {
         self.waiting = None;
         let count = rows.len();
         let (files, manifest) = self.build(context, rows).await?;
-        for file in files {
-            self.put(&file.name, file.bytes).await?;
-        }
-        let manifest_sha256 = manifest.sha256;
-        let leaf = merkle::leaf(&manifest.bytes);
-        self.put(&manifest.name, manifest.bytes).await?;
-        let log = self.sign(cut.segment, leaf).await?;
+        let stored = self.put_files(files).await?;
+        let manifest_leaf = merkle::leaf(&self.put_manifest(&manifest.with_files(&stored)).await?);
+        drop(stored);
+        let log = self.sign(cut.segment, manifest_leaf).await?;
         let carried = self.to_carry(cut.upto);
         let freeing = carried.is_some();
         let shipped = SegmentShipped {
             segment: cut.segment,
             upto: cut.upto,
-            manifest_sha256,
+            manifest_leaf,
             carried: carried.as_ref().map(|entries| entries.len() as u64),
             log: Some(log),
         };
@@ -247,18 +244,18 @@ impl Work {
         let context = Context {
             cut,
             first_entry: EntrySeq(before.map_or(0, |shipped| shipped.upto.0) + 1),
-            previous: before.map(|shipped| shipped.manifest_sha256),
+            previous: before.map(|shipped| shipped.manifest_leaf),
             open_sessions: collector.open_sessions().count() as u64,
             stops: collector.stopping(),
         };
         (context, collector.seal())
     }
 
-    async fn build(&self, context: Context, rows: Rows) -> Result<(Vec<File>, File), ShipError> {
+    async fn build(&self, context: Context, rows: Rows) -> Result<(Vec<File>, Manifest), ShipError> {
         let node = self.node.clone();
         let built = tokio::task::spawn_blocking(move || {
             let built = Segment::build(&node, context.cut.segment, context.cut.time, &rows)?;
-            let manifest = Manifest::new(&node, &context, &rows, &built).file()?;
+            let manifest = Manifest::new(&node, &context, &rows, &built);
             Ok((built.files, manifest))
         });
         // A build that was cancelled is a runtime that ends.

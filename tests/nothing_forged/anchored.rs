@@ -1,16 +1,18 @@
 //! The built program with others that vouch for its log: what they hold is what the archive holds, whoever checks it; and
 //! while they are away, nobody notices but who watches.
 
-#![expect(clippy::unwrap_used, reason = "a helper of a test that fails says so by panicking")]
-
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use hansard::model::Sha256;
+use hansard::model::{NodeName, Sha256};
 use hansard::seal::log::LogObject;
+use hansard::seal::note::KeyId;
 use hansard::seal::timestamp::{Authorities, verify};
+use serde_json::Value;
 
-use crate::support::{ACCOUNT, Authority, Azurite, Folder, Hansard, Store, output, psql, wait_for};
+use crate::support::{ACCOUNT, Authority, Azurite, Folder, Hansard, Store, output, psql, repository, wait_for};
+use crate::verified::run;
 use crate::{Log, evidence, log};
 
 /// How long a number may take to move. A pause between two tries is longer by then than an outage here was.
@@ -90,6 +92,35 @@ fn checkpoints_are_stamped_and_copied_and_others_can_check_both() {
     let Some(LogObject::Stamp(size, key)) = last else { unreachable!("{last:?}") };
     assert!(!archive.contains_key(&LogObject::Checkpoint(size + 1, *key)));
     assert!(copies.contains_key(&LogObject::Stamp(*size, *key)));
+    auditors_find_both(&hansard, &authority, &elsewhere, (*size, *key));
+}
+
+/// What `hansard verify` makes of stamps and copies, and of those that somebody changed or that nobody trusts.
+fn auditors_find_both(hansard: &Hansard, authority: &Authority, elsewhere: &Path, (size, key): (u64, KeyId)) {
+    let config = hansard.folder().join("hansard.toml").display().to_string();
+    let copies = elsewhere.display().to_string();
+    let by = |pem: &Path| {
+        let pem = pem.display().to_string();
+        let arguments = ["verify", "-c", &config, "--json", "--timestamp-authorities", &pem, "--checkpoints", &copies];
+        let (code, report, complaints) = run(&arguments);
+        let report: Value = serde_json::from_str(&report).unwrap_or_else(|_| panic!("{report}\n{complaints}"));
+        (code, report)
+    };
+    let (code, report) = by(authority.ca_file());
+    assert_eq!(code, 0, "{report}");
+    let node = &report["nodes"][0];
+    assert!(node["stamps"].as_u64() >= Some(3) && node["kept"].as_u64() >= Some(1), "{report}");
+    assert!(node["stamped"].as_str() > node["first_time"].as_str(), "{report}");
+    let (code, report) = by(&repository("fixtures/timestamps/rsa-ca.pem"));
+    assert_eq!((code, &report["findings"][0]["class"]), (10, &Value::from("untrusted_key")), "{report}");
+    let name = LogObject::Stamp(size, key).name(&NodeName::new("test-node").unwrap());
+    let stamp = hansard.folder().join("archive").join(&name);
+    let mut bytes = std::fs::read(&stamp).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&stamp, bytes).unwrap();
+    let (code, report) = by(authority.ca_file());
+    assert_eq!((code, &report["findings"][0]["object"]), (9, &Value::from(name)), "{report}");
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! The keys of the built program: made once, shown to nobody, missed when they are gone, changed without a pause.
 
-#![expect(clippy::unwrap_used, reason = "a helper of a test that fails says so by panicking")]
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;

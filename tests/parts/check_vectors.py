@@ -11,12 +11,11 @@ import json
 import pathlib
 import sys
 
-SCHEMAS = pathlib.Path(sys.argv[1])
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 
 
 def read(name):
-    return json.loads((SCHEMAS / name).read_text(encoding="utf-8"))
+    return json.loads((pathlib.Path(sys.argv[1]) / name).read_text(encoding="utf-8"))
 
 
 # CBOR: record-bytes.v1.md, "Bytes".
@@ -68,10 +67,14 @@ def decoded(data, at=0):
 def value_of(column, value):
     kind = column["type"]
     if kind == "binary":
+        if isinstance(value, bytes):
+            return value
         assert value.startswith("\\x")
         return bytes.fromhex(value[2:])
     if kind.startswith("timestamp"):
-        return (datetime.datetime.fromisoformat(value.replace("Z", "+00:00")) - EPOCH) // datetime.timedelta(microseconds=1)
+        if isinstance(value, str):
+            value = datetime.datetime.fromisoformat(value.replace("Z", "+00:00"))
+        return (value - EPOCH) // datetime.timedelta(microseconds=1)
     if kind == "list<struct>":
         return [map_of(column["fields"], element) for element in value]
     return value
@@ -240,7 +243,12 @@ def check_notes():
     said = notes["checkpoint"]
     encoded = base64.b64encode(bytes.fromhex(said["root"])).decode()
     assert notes["notes"][1]["text"] == f"{said['origin']}\n{said['size']}\n{encoded}\n"
-    return len(notes["notes"]) + 1
+    handed = notes["transition"]
+    lines = ["hansard.key-transition.v1", said["origin"], str(handed["size"]), handed["old"], handed["new"]]
+    for key in (handed["old"], handed["new"]):
+        assert text_of(handed["note"], key) == "".join(f"{line}\n" for line in lines)
+    return len(notes["notes"]) + 2
 
 
-print(json.dumps({"records": check_records(), "proofs": check_trees(), "notes": check_notes()}))
+if __name__ == "__main__":
+    print(json.dumps({"records": check_records(), "proofs": check_trees(), "notes": check_notes()}))

@@ -7,6 +7,7 @@ use crate::model::Sha256;
 use crate::seal::checkpoint::Checkpoint;
 use crate::seal::merkle::{self, Head};
 use crate::seal::note::{Note, SigningKey, VerifierKey};
+use crate::seal::transition::Transition;
 
 fn hash(text: &Value) -> Sha256 {
     Sha256(unhex(text).try_into().unwrap())
@@ -91,6 +92,9 @@ fn notes_are_those_that_were_published() {
     let key = SigningKey::from_pem("hansard/node-1", &pem).unwrap();
     let head = Head { size: 8, root: Sha256(unhex(&json!(ROOTS[8])).try_into().unwrap()) };
     let checkpoint = Checkpoint::new("hansard/node-1".to_owned(), head);
+    let next = SigningKey::from_pem("hansard/node-1", &SigningKey::new_pem(&[8; 32])).unwrap();
+    let (old, new) = (key.verifier().clone(), next.verifier().clone());
+    let transition = Transition { origin: "hansard/node-1".to_owned(), size: 8, old, new };
     let text = "Line one.\n\nLine three, \u{fc}\u{2014}.\n";
     let made = json!({
         "about": "c2sp.org/signed-note and c2sp.org/tlog-checkpoint with one Ed25519 key. Its seed is published here, so \
@@ -102,6 +106,12 @@ fn notes_are_those_that_were_published() {
             { "text": text, "note": key.sign(text).unwrap().to_string() },
             { "text": checkpoint.to_string(), "note": checkpoint.sign(&key).unwrap().to_string() },
         ],
+        "transition": {
+            "old": key.verifier().to_string(),
+            "new": next.verifier().to_string(),
+            "size": transition.size,
+            "note": transition.sign(&key, &next).unwrap().to_string(),
+        },
         "checkpoint": { "origin": checkpoint.origin, "size": head.size, "root": head.root.to_string() },
         "specification": {
             "verifier_key": "example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k",
@@ -119,4 +129,6 @@ fn notes_are_those_that_were_published() {
     }
     let note = Note::read(kept["notes"][1]["note"].as_str().unwrap().as_bytes()).unwrap();
     assert_eq!(Checkpoint::verified(&note, &[trusted]).unwrap(), checkpoint);
+    let note = Note::read(kept["transition"]["note"].as_str().unwrap().as_bytes()).unwrap();
+    assert_eq!(Transition::read(&note).unwrap(), transition);
 }

@@ -29,6 +29,7 @@ use super::exit::Exit;
 use super::render::say;
 use super::system::SystemClock;
 use crate::archive::ArchiveError;
+use crate::archive::verify::Verdict;
 use crate::config::{Log, LogLevel};
 use crate::model::Clock;
 use crate::telemetry;
@@ -245,11 +246,19 @@ async fn tell(args: &DemoArgs, stage: &Stage<'_>, screen: &mut Screen) -> Result
         problems.iter().for_each(say);
         return Ok(Exit::Found);
     };
-    let (segments, rows) = stage.node.segments().await?;
-    let (segments, rows) = (counted(segments, "segment"), counted(rows, "row"));
+    let report = stage.node.verified().await?;
+    if report.verdict() != Verdict::Proven {
+        say("the archive does not verify; please report this with what follows");
+        report.findings.iter().for_each(|finding| say(format_args!("{}: {}", finding.object, finding.detail)));
+        return Ok(Exit::Found);
+    }
+    let segments = report.nodes.iter().map(|node| node.signed).sum();
+    let (segments, rows) = (counted(segments, "segment"), counted(report.records, "row"));
     screen.done(
         "evidence",
-        format_args!("{segments} of Parquet, {rows}; read back: every statement is one row, by name"),
+        format_args!(
+            "{segments} of Parquet, signed; {rows} verified: complete, unaltered, each statement once, by name"
+        ),
     );
     screen.refused(&story.refusal);
     if !args.exit {

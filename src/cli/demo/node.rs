@@ -14,14 +14,15 @@ use super::home::Home;
 use super::issuer::{DevelopmentIssuer, DevelopmentIssuerError, PEOPLE};
 use super::postgres::Database;
 use crate::archive::Archive;
+use crate::archive::verify::{self, Report, Request};
 use crate::cli::assembly::{Opened, assemble, trusting_development};
+use crate::cli::keyring::KeyFolder;
 use crate::cli::recorder::Recorder;
 use crate::cli::system::SystemClock;
 use crate::config::Config;
 use crate::gateway;
 use crate::identity::Verifier;
 use crate::model::NodeName;
-use crate::segment::Manifest;
 use crate::store::Store;
 
 const CONFIG: &str = include_str!("files/hansard.toml");
@@ -77,6 +78,7 @@ pub(super) struct Node {
     pub(super) rules: usize,
     pub(super) store: Store,
     name: NodeName,
+    keys: PathBuf,
     recorder: Recorder,
     serving: JoinHandle<()>,
     stop: CancellationToken,
@@ -112,8 +114,8 @@ impl Node {
         let certificate = made.map(|made| made.cert_file).unwrap_or_default();
         let stop = CancellationToken::new();
         let serving = tokio::spawn(gateway::serve(listener, site, stop.clone()));
-        let (rules, name) = (parts.policy.rules(), config.node);
-        Ok(Self { address, certificate, config: file, rules, store, name, recorder, serving, stop })
+        let (rules, name, keys) = (parts.policy.rules(), config.node, config.evidence.keys);
+        Ok(Self { address, certificate, config: file, rules, store, name, keys, recorder, serving, stop })
     }
 
     /// Puts everything that was recorded until now into the archive.
@@ -140,22 +142,16 @@ impl Node {
         Ok(Archive::open(&self.store)?)
     }
 
-    /// Segments in the archive, and the rows in them.
+    /// What `hansard verify` finds in the archive, by the key that signs it.
     ///
     /// # Errors
     ///
-    /// The archive cannot be read.
-    pub(super) async fn segments(&self) -> Result<(u64, u64), DemoError> {
-        let (mut segments, mut rows) = (0, 0);
+    /// The archive or the key cannot be read.
+    pub(super) async fn verified(&self) -> Result<Report, DemoError> {
         let unread = |problem: String| DemoError::Recorder { problem };
-        let log = self.store.list(&format!("log/{}", self.name)).await.map_err(|error| unread(error.to_string()))?;
-        for listed in log.iter().filter(|listed| listed.name.contains("/manifest-")) {
-            let bytes = self.store.get(&listed.name).await.map_err(|error| unread(error.to_string()))?;
-            let manifest = Manifest::read(&bytes).map_err(|error| unread(error.to_string()))?;
-            segments += 1;
-            rows += manifest.records;
-        }
-        Ok((segments, rows))
+        let keys = KeyFolder::open(&self.keys, &self.name).and_then(|keys| keys.verifiers());
+        let keys = keys.map_err(|error| unread(error.to_string()))?;
+        Ok(verify::verify(&self.store, &Request { keys, ..Request::default() }, &()).await?)
     }
 
     /// Ends all sessions, ships what is left, closes the journal.

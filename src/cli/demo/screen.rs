@@ -87,6 +87,7 @@ fn commands(offer: &Offer<'_>, hansard: &str) -> Vec<(&'static str, String)> {
             "Who did how much",
             format!("{hansard} query -c {config} \"SELECT display, count(*) FROM statements GROUP BY 1\""),
         ),
+        ("Is it what was recorded, and all of it?", format!("{hansard} verify -c {config}")),
         ("The same archive without us, if you have DuckDB", format!("duckdb -c {}", quoted(&duckdb))),
     ]
 }

@@ -114,7 +114,7 @@ async fn a_journal_from_before_the_log_was_signed_is_not_continued_as_if_it_had_
     let shipped = crate::model::SegmentShipped {
         segment: SegmentNo(4),
         upto: EntrySeq(0),
-        manifest_sha256: Sha256::of(b"before"),
+        manifest_leaf: Sha256::of(b"before"),
         carried: None,
         log: None,
     };
