@@ -4,6 +4,7 @@
 //! stores what is already there. Whole: no text and no value is cut, at any size.
 
 mod columns;
+mod leaves;
 mod logical;
 mod manifest;
 mod named;
