@@ -16,6 +16,7 @@ mod cost;
 mod mix;
 
 use std::collections::HashMap;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -23,9 +24,9 @@ use std::time::{Instant, SystemTime};
 use hansard::journal::{Journal, Settings};
 use hansard::model::{Clock, Entry, EntrySeq, NodeName, Record, Reference, SegmentNo, Session, SessionId, Sha256};
 use hansard::model::{Intent, Timestamp};
-use hansard::seal::merkle;
-use hansard::segment::{Dataset, File, LogicalRows, Rows, Segment};
-use hansard::ship::{ShipSettings, Shipper};
+use hansard::seal::note::SigningKey;
+use hansard::segment::{Dataset, Leaves, LogicalRows, Rows, Segment};
+use hansard::ship::{KeyRing, Parts, ShipSettings, Shipper};
 use hansard::store::{AzureSettings, Store, StoreSettings};
 use tokio_util::sync::CancellationToken;
 
@@ -40,6 +41,24 @@ const SEGMENT_ROWS: usize = 45_000;
 
 #[derive(Debug)]
 struct System;
+
+/// One key, for ever.
+#[derive(Debug)]
+struct Key(Arc<SigningKey>);
+
+impl KeyRing for Key {
+    fn current(&self) -> Arc<SigningKey> {
+        Arc::clone(&self.0)
+    }
+
+    fn next(&self) -> io::Result<Option<Arc<SigningKey>>> {
+        Ok(None)
+    }
+
+    fn promote(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 impl Clock for System {
     #[expect(clippy::disallowed_methods, reason = "this is the Clock")]
@@ -78,7 +97,11 @@ async fn write_journal(dir: &Path, seed: u64, records: u64) -> u64 {
 /// The whole way. The cost of everything between the survey and the last confirmation.
 async fn ship(dir: &Path, store: &Store) -> Cost {
     let journal = Journal::open(settings(dir)).unwrap().journal;
-    let shipper = Shipper::new(journal.clone(), store.clone(), node(), ShipSettings::default(), Arc::new(System));
+    let key = SigningKey::from_pem("hansard/node-1", &SigningKey::new_pem(&[7; 32])).unwrap();
+    let keys = Arc::new(Key(Arc::new(key)));
+    let (clock, store) = (Arc::new(System), store.clone());
+    let parts = Parts { journal: journal.clone(), store, node: node(), keys, clock };
+    let shipper = Shipper::new(parts, ShipSettings::default());
     let (handle, stop) = (shipper.handle(), CancellationToken::new());
     let mut status = handle.status();
     let running = tokio::spawn(shipper.run(stop.clone()));
@@ -99,13 +122,13 @@ const NAMES: [&str; 10] = [
     "ship: all",
     "  journal → entries",
     "  entries → records",
-    "  records → Parquet files",
+    "  records → Parquet, leaves",
     "  files → folder",
     "verify: all",
     "  SHA-256 of the files",
     "  Parquet → batches",
     "  batches → leaves",
-    "  leaves → root",
+    "  leaves → roots",
 ];
 
 /// Reads the journal as the shipper does, and builds and puts segments; each part alone.
@@ -140,9 +163,8 @@ async fn parts(dir: &Path, store: &Store) -> [Cost; 4] {
             });
         }
         segment += 1;
-        let files: Vec<File> =
-            on_thread(&mut build, || Segment::build(&node(), SegmentNo(segment), System.now(), &rows).unwrap());
-        for file in files {
+        let built = on_thread(&mut build, || Segment::build(&node(), SegmentNo(segment), System.now(), &rows).unwrap());
+        for file in built.files {
             let (time, cpu) = (Instant::now(), process_cpu());
             store.put_once(&file.name, file.bytes).await.unwrap();
             put.time += time.elapsed();
@@ -160,20 +182,20 @@ async fn verify(store: &Store) -> ([Cost; 4], u64) {
     for object in store.list("statements").await.unwrap() {
         let bytes = store.get(&object.name).await.unwrap();
         on_thread(&mut digest, || std::hint::black_box(Sha256::of(&bytes)));
-        let mut leaves = Vec::new();
+        let mut leaves = Leaves::default();
         let mut batches = on_thread(&mut decode, || Segment::batches(Dataset::Statements, bytes).unwrap());
         while let Some(batch) = on_thread(&mut decode, || batches.next()) {
             let batch = batch.unwrap();
             on_thread(&mut hash, || {
-                leaves.extend(LogicalRows::of(Dataset::Statements, &batch).unwrap().leaves().unwrap());
+                let logical = LogicalRows::of(Dataset::Statements, &batch).unwrap();
+                leaves.extend(Dataset::Statements, logical.leaves().unwrap());
             });
             on_thread(&mut decode, || drop(batch));
         }
-        rows += leaves.len() as u64;
+        rows += leaves.len();
         on_thread(&mut root, || {
-            leaves.sort_unstable_by_key(|(entry, _)| *entry);
-            let leaves: Vec<Sha256> = leaves.into_iter().map(|(_, leaf)| leaf).collect();
-            std::hint::black_box(merkle::root(&leaves));
+            let leaves = leaves.sorted();
+            std::hint::black_box((leaves.root(), leaves.roots()));
         });
     }
     ([digest, decode, hash, root], rows)

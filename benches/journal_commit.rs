@@ -33,14 +33,15 @@ fn intent(session: u64, number: u64) -> Entry {
             prepared: None,
             portal: None,
         },
-        facts: Facts::unparsed("a bench"),
+        facts: Facts::unparsed("a bench").into(),
         decision: Decision {
             verdict: Verdict::Allow,
             rules: Vec::new(),
             policy_version: "0".repeat(64),
             message: None,
             hint: None,
-        },
+        }
+        .into(),
         transaction: 'I',
         server_version: Some("15.18".to_owned()),
     }))

@@ -104,11 +104,7 @@ impl Draw {
 #[derive(Debug, Clone)]
 struct Shape {
     text: String,
-    kind: Kind,
-    effects: Vec<Effect>,
-    functions: Vec<String>,
-    has_where: Option<bool>,
-    fingerprint: String,
+    facts: Arc<Facts>,
     prepared: bool,
     literals: Vec<Literal>,
 }
@@ -287,15 +283,20 @@ fn shape(draw: &mut Draw) -> Shape {
     };
     let count = text.matches('?').count();
     let literals = [Literal::Number, Literal::Uuid, Literal::Name, Literal::Time, Literal::Number];
-    Shape {
-        fingerprint: Sha256::of(text.as_bytes()).to_string(),
+    let facts = Facts {
+        kind,
+        statement_count: 1,
+        effects,
         functions: if joined { vec![function.to_owned()] } else { Vec::new() },
         has_where: (count > 0).then_some(!matches!(kind, Kind::Insert)),
+        fingerprint: Some(Sha256::of(text.as_bytes()).to_string()),
+        problem: None,
+    };
+    Shape {
+        facts: facts.into(),
         prepared: draw.chance(520),
         literals: (0..count).map(|_| *draw.of(&literals)).collect(),
         text,
-        kind,
-        effects,
     }
 }
 
@@ -392,7 +393,11 @@ fn statement(draw: &mut Draw, shape: &Shape, reference: Reference, now: i64, ver
     let denied = draw.chance(10);
     let decision = Decision {
         verdict: if denied { Verdict::Deny } else { Verdict::Allow },
-        rules: vec![RuleId(if denied { "no-bulk-reads".to_owned() } else { format!("allow-{}", shape.kind.as_str()) })],
+        rules: vec![RuleId(if denied {
+            "no-bulk-reads".to_owned()
+        } else {
+            format!("allow-{}", shape.facts.kind.as_str())
+        })],
         policy_version: version.to_owned(),
         message: denied.then(|| "Patients are read one at a time.".to_owned()),
         hint: denied.then(|| "Ask for a report at the data office.".to_owned()),
@@ -407,16 +412,8 @@ fn statement(draw: &mut Draw, shape: &Shape, reference: Reference, now: i64, ver
             portal: executes.then(String::new),
             prepared: named,
         },
-        facts: Facts {
-            kind: shape.kind,
-            statement_count: 1,
-            effects: shape.effects.clone(),
-            functions: shape.functions.clone(),
-            has_where: shape.has_where,
-            fingerprint: Some(shape.fingerprint.clone()),
-            problem: None,
-        },
-        decision,
+        facts: Arc::clone(&shape.facts),
+        decision: decision.into(),
         transaction: if draw.chance(400) { 'T' } else { 'I' },
         server_version: Some("15.18".to_owned()),
     };
@@ -442,10 +439,10 @@ fn outcome(draw: &mut Draw, shape: &Shape, reference: Reference, now: i64, denie
         let bare = Outcome::bare(reference, ended, status);
         return Outcome { sqlstate: Some(code.to_owned()), bytes_in, bytes_out: 118, total_us: Some(micros), ..bare };
     }
-    let reads = matches!(shape.kind, Kind::Select);
+    let reads = matches!(shape.facts.kind, Kind::Select);
     let scale = draw.below(8);
     let rows = if reads { draw.below(1 << scale) } else { u64::from(!shape.literals.is_empty()) };
-    let tag = match shape.kind {
+    let tag = match shape.facts.kind {
         Kind::Select => format!("SELECT {rows}"),
         Kind::Insert => format!("INSERT 0 {rows}"),
         Kind::Update => format!("UPDATE {rows}"),

@@ -193,6 +193,8 @@ impl Cells {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use arrow::array::RecordBatch;
     use bytes::Bytes;
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -265,15 +267,17 @@ mod tests {
         intent.statement.params = (0..draw.below(4)).map(|_| param(draw)).collect();
         intent.statement.prepared = draw.word();
         intent.statement.portal = draw.word();
-        intent.facts.kind = Kind::ALL[draw.below(Kind::ALL.len())];
-        intent.facts.effects = (0..draw.below(4)).map(|_| effect(draw)).collect();
-        intent.facts.functions = draw.words();
-        intent.facts.has_where = [None, Some(true), Some(false)][draw.below(3)];
-        intent.facts.fingerprint = draw.word();
-        intent.facts.problem = draw.word();
-        intent.decision.verdict = if draw.below(9) == 0 { Verdict::Deny } else { Verdict::Allow };
-        intent.decision.rules = draw.words().into_iter().map(RuleId).collect();
-        intent.decision.message = draw.word();
+        let facts = Arc::make_mut(&mut intent.facts);
+        facts.kind = Kind::ALL[draw.below(Kind::ALL.len())];
+        facts.effects = (0..draw.below(4)).map(|_| effect(draw)).collect();
+        facts.functions = draw.words();
+        facts.has_where = [None, Some(true), Some(false)][draw.below(3)];
+        facts.fingerprint = draw.word();
+        facts.problem = draw.word();
+        let decision = Arc::make_mut(&mut intent.decision);
+        decision.verdict = if draw.below(9) == 0 { Verdict::Deny } else { Verdict::Allow };
+        decision.rules = draw.words().into_iter().map(RuleId).collect();
+        decision.message = draw.word();
         let mut session = row.session.as_ref().clone();
         session.id = intent.reference.session;
         // Not even what a session should determine is taken for determined.

@@ -110,8 +110,8 @@ pub(crate) fn record(number: u64, time: i64, text: SqlText) -> Record {
             reference,
             time: Timestamp(time),
             statement: statement(text),
-            facts: facts(),
-            decision: decision(),
+            facts: facts().into(),
+            decision: decision().into(),
             transaction: 'I',
             server_version: Some("15.18".to_owned()),
         }),
@@ -172,8 +172,8 @@ pub(crate) fn events() -> Vec<EventRow> {
         number: 1,
         time: Timestamp(2),
         statement: Statement { params: vec![], ..statement("select 1".into()) },
-        facts: facts(),
-        decision: decision(),
+        facts: facts().into(),
+        decision: decision().into(),
     };
     let reference = Reference { session: SessionId::from_bits(9), statement: 4 };
     let SessionRow::Closed { closed, .. } = closed(0, 4) else { unreachable!() };

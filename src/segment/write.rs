@@ -4,10 +4,12 @@ use std::ops::Range;
 
 use arrow::array::RecordBatch;
 use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::{ArrowColumnWriter, compute_leaves};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 
 use super::columns::Columns;
@@ -60,19 +62,37 @@ pub(super) fn file(
     let schema = dataset.schema()?;
     let rows = sizes.len();
     let properties = properties(stamp, dataset, &schema).map_err(failed)?;
-    let mut writer = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties)).map_err(failed)?;
+    let writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties)).map_err(failed)?;
+    let (mut writer, columns) = writer.into_serialized_writer().map_err(failed)?;
     let mut leaves = Vec::with_capacity(rows);
-    for range in groups(sizes) {
-        let Some(columns) = table(range) else { continue };
-        let columns = columns?.in_order()?;
-        let batch = RecordBatch::try_new(schema.clone(), columns)
-            .map_err(|source| SegmentError::Rows { dataset: dataset.name(), source })?;
+    for (number, range) in groups(sizes).into_iter().enumerate() {
+        let Some(table) = table(range) else { continue };
+        let batch = table?.batch()?;
         leaves.extend(LogicalRows::of(dataset, &batch)?.leaves()?);
-        writer.write(&batch).and_then(|()| writer.flush()).map_err(failed)?;
+        let columns = columns.create_column_writers(number).map_err(failed)?;
+        group(&mut writer, columns, &batch).map_err(failed)?;
     }
     let bytes = writer.into_inner().map_err(failed)?;
     let name = format!("{}/date={day}/{}-{:0NUMBER_WIDTH$}.parquet", dataset.name(), stamp.node, stamp.no.0);
     Ok((File::new(name, bytes.into(), rows as u64), leaves))
+}
+
+/// Writes a row group. The file's schema is the contract's; the batch's says which texts are dictionaries.
+fn group(
+    to: &mut SerializedFileWriter<Vec<u8>>,
+    columns: Vec<ArrowColumnWriter>,
+    batch: &RecordBatch,
+) -> Result<(), ParquetError> {
+    let mut group = to.next_row_group()?;
+    let mut columns = columns.into_iter();
+    for (field, array) in batch.schema().fields().iter().zip(batch.columns()) {
+        for leaf in compute_leaves(field, array)? {
+            let Some(mut column) = columns.next() else { return Ok(()) };
+            column.write(&leaf)?;
+            column.close()?.append_to_row_group(&mut group)?;
+        }
+    }
+    group.close().map(|_| ())
 }
 
 /// Splits rows into row groups of bounded rows and bytes; a row larger than the bound is a group of its own.
