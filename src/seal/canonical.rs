@@ -16,6 +16,7 @@
 
 use crate::model::Sha256;
 
+use super::abreast;
 use super::cbor;
 use super::merkle;
 
@@ -144,9 +145,10 @@ impl Pieces {
         &self.0
     }
 
-    /// Their digest; of a whole leaf, its leaf hash.
-    pub fn digest(&self) -> Sha256 {
-        Sha256::of(&self.0)
+    /// The digest of each of some, which are spent by it up to the next [`Pieces::truncate`]; of a whole leaf, its leaf
+    /// hash. Several together cost less than one by one.
+    pub fn digests(some: &mut [Self]) -> Vec<Sha256> {
+        abreast::digests(&mut some.iter_mut().map(|pieces| &mut pieces.0).collect::<Vec<_>>())
     }
 
     /// Takes back all but the first bytes.

@@ -20,18 +20,16 @@ const TRUE: u8 = 0xf5;
 const NULL: u8 = 0xf6;
 
 /// Type and argument in the shortest form.
+#[inline]
 fn head(to: &mut Vec<u8>, kind: u8, argument: u64) {
     let kind = kind << 5;
-    let [.., e, f, g, h] = argument.to_be_bytes();
+    let [a, b, c, d, e, f, g, h] = argument.to_be_bytes();
     match argument {
         0..=23 => to.push(kind | h),
-        24..=0xff => to.extend([kind | 24, h]),
-        0x100..=0xffff => to.extend([kind | 25, g, h]),
-        0x1_0000..=0xffff_ffff => to.extend([kind | 26, e, f, g, h]),
-        _ => {
-            to.push(kind | 27);
-            to.extend(argument.to_be_bytes());
-        }
+        24..=0xff => to.extend_from_slice(&[kind | 24, h]),
+        0x100..=0xffff => to.extend_from_slice(&[kind | 25, g, h]),
+        0x1_0000..=0xffff_ffff => to.extend_from_slice(&[kind | 26, e, f, g, h]),
+        _ => to.extend_from_slice(&[kind | 27, a, b, c, d, e, f, g, h]),
     }
 }
 

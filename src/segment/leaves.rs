@@ -11,7 +11,8 @@ use arrow::array::{Array, Int32Array, StringArray};
 use arrow::buffer::NullBuffer;
 
 use super::Dataset;
-use super::logical::Cells;
+use super::logical::{Cells, bounds};
+use super::runs::Step;
 use crate::model::Sha256;
 use crate::seal::canonical::Pieces;
 
@@ -20,7 +21,7 @@ const ABREAST: usize = 16;
 
 /// The leaf hashes of so many rows with these columns, which stand in the order of their keys.
 pub(super) fn of(dataset: Dataset, columns: &[(u64, Cells)], rows: usize) -> Vec<Sha256> {
-    let columns: Vec<Column<'_>> = columns.iter().map(|(key, cells)| Column::of(*key, cells)).collect();
+    let steps = Step::of(dataset, columns, rows);
     let start = Pieces::leaf(dataset.version());
     let length = start.bytes().len();
     let mut abreast = vec![start; ABREAST];
@@ -28,19 +29,19 @@ pub(super) fn of(dataset: Dataset, columns: &[(u64, Cells)], rows: usize) -> Vec
     for from in (0..rows).step_by(ABREAST) {
         let block = from..rows.min(from + ABREAST);
         let mut fields = [0_usize; ABREAST];
-        columns.iter().for_each(|column| column.count(block.clone(), &mut fields));
+        steps.iter().for_each(|step| step.count(block.clone(), &mut fields));
         for (row, fields) in abreast.iter_mut().zip(fields) {
             row.truncate(length);
             row.map(fields);
         }
-        columns.iter().for_each(|column| column.put_block(block.clone(), &mut abreast));
-        leaves.extend(abreast.iter().take(block.len()).map(Pieces::digest));
+        steps.iter().for_each(|step| step.put_block(block.clone(), &mut abreast));
+        leaves.extend(Pieces::digests(abreast.get_mut(..block.len()).unwrap_or_default()));
     }
     leaves
 }
 
 /// A column, and what makes putting it down quick.
-struct Column<'a> {
+pub(super) struct Column<'a> {
     key: u64,
     cells: &'a Cells,
     nulls: Option<&'a NullBuffer>,
@@ -51,7 +52,7 @@ struct Column<'a> {
 }
 
 impl<'a> Column<'a> {
-    fn of(key: u64, cells: &'a Cells) -> Self {
+    pub(super) fn of(key: u64, cells: &'a Cells) -> Self {
         let words = match cells {
             // With more words than rows, most would be encoded for nothing.
             Cells::Words(which, words) if words.len() <= which.len() => Some(Words::of(key, words)),
@@ -66,19 +67,19 @@ impl<'a> Column<'a> {
         Self { key, cells, nulls, words, inner }
     }
 
-    fn is_valid(&self, at: usize) -> bool {
+    pub(super) fn is_valid(&self, at: usize) -> bool {
         !matches!(self.cells, Cells::Absent) && self.nulls.is_none_or(|nulls| nulls.is_valid(at))
     }
 
     /// Counts the field where it is not null.
-    fn count(&self, block: Range<usize>, fields: &mut [usize]) {
+    pub(super) fn count(&self, block: Range<usize>, fields: &mut [usize]) {
         for (at, fields) in block.zip(fields) {
             *fields += usize::from(self.is_valid(at));
         }
     }
 
     /// Puts the field down in each row of a block that has it.
-    fn put_block(&self, block: Range<usize>, rows: &mut [Pieces]) {
+    pub(super) fn put_block(&self, block: Range<usize>, rows: &mut [Pieces]) {
         match (&self.words, self.cells) {
             (Some(words), Cells::Words(which, _)) => self.each(block, rows, |row, at| words.put(row, which, at)),
             (_, Cells::Absent) => {}
@@ -107,7 +108,7 @@ impl<'a> Column<'a> {
     }
 
     /// Puts the field down, if it is not null.
-    fn put(&self, to: &mut Pieces, at: usize) {
+    pub(super) fn put(&self, to: &mut Pieces, at: usize) {
         if !self.is_valid(at) {
             return;
         }
@@ -130,7 +131,7 @@ impl<'a> Column<'a> {
             Cells::Words(which, words) => to.text(words.value(Cells::word(which, at))),
             Cells::Bytes(cells) => to.blob(cells.value(at)),
             Cells::List(cells, _) => {
-                let range = Cells::bounds(cells, at);
+                let range = bounds(cells, at);
                 to.list(range.len());
                 for element in &self.inner {
                     range
@@ -200,11 +201,11 @@ mod tests {
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
     use crate::model::{
-        Action, Effect, Intent, Kind, Object, ObjectKind, OutcomeStatus, Param, ParamFormat, Record, RuleId, SessionId,
-        Sha256, SqlText, Timestamp, Verdict,
+        Action, Effect, Intent, Kind, Object, ObjectKind, OutcomeStatus, Param, ParamFormat, Record, RuleId, SegmentNo,
+        SessionId, Sha256, SqlText, Timestamp, Verdict,
     };
-    use crate::segment::tests::{built, events, record};
-    use crate::segment::{Dataset, File, LogicalRows, Rows, Segment};
+    use crate::segment::tests::{built, events, node, record};
+    use crate::segment::{Dataset, File, Leaves, LogicalRows, Rows, Segment};
 
     /// Numbers without pattern, the same in each run.
     struct Draw(u64);
@@ -330,6 +331,24 @@ mod tests {
             assert_eq!(checked(Dataset::Statements, &batch.slice(from, length)), slow[from..from + length]);
         }
         assert_eq!(files.iter().map(|file| file.rows).sum::<u64>(), 4_000);
+    }
+
+    /// Words and what the Parquet writer makes itself, nulls and lists, over several pages.
+    #[test]
+    fn what_is_read_back_has_the_hashes_of_what_was_written() {
+        let mut draw = Draw(11);
+        let records: Vec<Record> = (1..=10_000).map(|number| generated(&mut draw, number)).collect();
+        let rows = Rows { records, events: events(), ..Rows::default() };
+        let built = Segment::build(&node(), SegmentNo(3), Timestamp(99), &rows).unwrap();
+        let mut read = Leaves::default();
+        for file in &built.files {
+            let dataset = if file.name.starts_with("events") { Dataset::Events } else { Dataset::Statements };
+            for batch in plain(file) {
+                read.extend(dataset, LogicalRows::of(dataset, &batch).unwrap().leaves().unwrap());
+            }
+        }
+        assert_eq!(read.sorted(), built.leaves);
+        assert_eq!(built.leaves.len(), 10_004);
     }
 
     #[test]

@@ -110,13 +110,6 @@ pub(super) enum Cells {
 }
 
 impl Cells {
-    /// How many values stand in a row of a list column, and where the first is among all.
-    pub(super) fn bounds(list: &ListArray, at: usize) -> std::ops::Range<usize> {
-        let bounds = list.value_offsets().get(at..).unwrap_or(&[]);
-        let [from, to, ..] = bounds else { return 0..0 };
-        usize::try_from(*from).unwrap_or(0)..usize::try_from(*to).unwrap_or(0)
-    }
-
     /// The word that stands in a row.
     pub(super) fn word(which: &Int32Array, at: usize) -> usize {
         usize::try_from(which.value(at)).unwrap_or(0)
@@ -130,7 +123,7 @@ impl Cells {
             Self::Words(which, words) if which.is_valid(at) => Value::Text(words.value(Self::word(which, at))),
             Self::Bytes(cells) if cells.is_valid(at) => Value::Bytes(cells.value(at)),
             Self::List(cells, elements) if cells.is_valid(at) => {
-                let elements = Self::bounds(cells, at).map(|at| elements.value(dataset, at));
+                let elements = bounds(cells, at).map(|at| elements.value(dataset, at));
                 Value::List(elements.collect::<Result<_, _>>()?)
             }
             Self::Struct(cells, fields) if cells.is_valid(at) => {
@@ -140,6 +133,13 @@ impl Cells {
             _ => Value::Null,
         })
     }
+}
+
+/// Where the elements of a list are among those of all lists.
+pub(super) fn bounds(list: &ListArray, at: usize) -> std::ops::Range<usize> {
+    let bounds = list.value_offsets().get(at..).unwrap_or(&[]);
+    let [from, to, ..] = bounds else { return 0..0 };
+    usize::try_from(*from).unwrap_or(0)..usize::try_from(*to).unwrap_or(0)
 }
 
 /// The columns of the contract among these, by their keys, in the order of their keys.

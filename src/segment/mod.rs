@@ -3,7 +3,9 @@
 //! Deterministic: the same rows under the same number give the same names and the same bytes, so a retry after a crash
 //! stores what is already there. Whole: no text and no value is cut, at any size.
 
+mod chunk;
 mod columns;
+mod hybrid;
 mod leaves;
 mod logical;
 mod manifest;
@@ -12,6 +14,7 @@ mod params;
 mod read;
 mod repeat;
 mod roots;
+mod runs;
 mod schema;
 mod statements;
 mod tables;
