@@ -10,75 +10,57 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a bench fails loudly and prints its figures")]
 
-#[path = "support/cost.rs"]
-mod cost;
+#[path = "support/cpu.rs"]
+mod cpu;
+#[path = "support/median.rs"]
+mod median;
 #[path = "support/mix.rs"]
 mod mix;
+#[path = "support/recorder.rs"]
+mod recorder;
 
 use std::collections::HashMap;
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use hansard::journal::{Journal, Settings};
-use hansard::model::{Clock, Entry, EntrySeq, NodeName, Record, Reference, SegmentNo, Session, SessionId, Sha256};
-use hansard::model::{Intent, Timestamp};
-use hansard::seal::note::SigningKey;
+use hansard::journal::Journal;
+use hansard::model::{Clock, Entry, EntrySeq, Intent, Record, Reference, SegmentNo, Session, SessionId, Sha256};
 use hansard::segment::{Dataset, Leaves, LogicalRows, Rows, Segment};
-use hansard::ship::{KeyRing, Parts, ShipSettings, Shipper};
-use hansard::store::{AzureSettings, Store, StoreSettings};
+use hansard::ship::ShipSettings;
+use hansard::store::Store;
+use rustix::time::ClockId;
 use tokio_util::sync::CancellationToken;
 
-use cost::{Cost, median, on_thread, process_cpu};
+use cpu::{cpu, process_cpu};
+use median::median;
 use mix::Mix;
+use recorder::{System, folder, node, settings, shipper};
 
 const ROUNDS: u64 = 3;
 /// Entries that one append of the generator takes.
 const BATCH: usize = 512;
+/// How long nothing must be done for it to be taken for the end.
+const SETTLING: Duration = Duration::from_millis(300);
 /// Rows of a segment of the parts; about as many as 64 MiB hold.
 const SEGMENT_ROWS: usize = 45_000;
 
-#[derive(Debug)]
-struct System;
-
-/// One key, for ever.
-#[derive(Debug)]
-struct Key(Arc<SigningKey>);
-
-impl KeyRing for Key {
-    fn current(&self) -> Arc<SigningKey> {
-        Arc::clone(&self.0)
-    }
-
-    fn next(&self) -> io::Result<Option<Arc<SigningKey>>> {
-        Ok(None)
-    }
-
-    fn promote(&self) -> io::Result<()> {
-        Ok(())
-    }
+/// What a piece of work cost.
+#[derive(Debug, Clone, Copy, Default)]
+struct Cost {
+    /// On the clock.
+    time: Duration,
+    /// Of the processor.
+    cpu: Duration,
 }
 
-impl Clock for System {
-    #[expect(clippy::disallowed_methods, reason = "this is the Clock")]
-    fn now(&self) -> Timestamp {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-        Timestamp(i64::try_from(since.as_micros()).unwrap())
-    }
-}
-
-fn node() -> NodeName {
-    NodeName::new("node-1").unwrap()
-}
-
-fn settings(dir: &Path) -> Settings {
-    Settings {
-        dir: dir.join("journal"),
-        max_bytes: 64 << 30,
-        refuse_new_sessions_at: 64 << 30,
-        file_bytes: Settings::FILE_BYTES,
-    }
+/// Does the work on this thread and adds what it cost.
+fn on_thread<T>(cost: &mut Cost, work: impl FnOnce() -> T) -> T {
+    let (time, before) = (Instant::now(), cpu(ClockId::ThreadCPUTime));
+    let done = work();
+    cost.time += time.elapsed();
+    cost.cpu += cpu(ClockId::ThreadCPUTime) - before;
+    done
 }
 
 /// Writes a journal of so many statements; what it takes on disk.
@@ -94,14 +76,24 @@ async fn write_journal(dir: &Path, seed: u64, records: u64) -> u64 {
     bytes
 }
 
+/// Returns when nothing is done any more: a journal that was opened makes files ready for a while.
+async fn settled() {
+    let mut before = process_cpu();
+    loop {
+        tokio::time::sleep(SETTLING).await;
+        let now = process_cpu();
+        if now - before < SETTLING / 50 {
+            return;
+        }
+        before = now;
+    }
+}
+
 /// The whole way. The cost of everything between the survey and the last confirmation.
 async fn ship(dir: &Path, store: &Store) -> Cost {
     let journal = Journal::open(settings(dir)).unwrap().journal;
-    let key = SigningKey::from_pem("hansard/node-1", &SigningKey::new_pem(&[7; 32])).unwrap();
-    let keys = Arc::new(Key(Arc::new(key)));
-    let (clock, store) = (Arc::new(System), store.clone());
-    let parts = Parts { journal: journal.clone(), store, node: node(), keys, clock };
-    let shipper = Shipper::new(parts, ShipSettings::default());
+    settled().await;
+    let shipper = shipper(&journal, store, ShipSettings::default());
     let (handle, stop) = (shipper.handle(), CancellationToken::new());
     let mut status = handle.status();
     let running = tokio::spawn(shipper.run(stop.clone()));
@@ -199,11 +191,6 @@ async fn verify(store: &Store) -> ([Cost; 4], u64) {
         });
     }
     ([digest, decode, hash, root], rows)
-}
-
-fn folder(dir: &Path, name: &str) -> Store {
-    let url = format!("file://{}", dir.join(name).display());
-    Store::open(&StoreSettings { url, azure: AzureSettings::default() }).unwrap()
 }
 
 fn all(parts: &[Cost]) -> Cost {

@@ -12,8 +12,8 @@ use parquet::arrow::arrow_reader::{
 use super::{Dataset, LogicalRows, Segment, SegmentError};
 use crate::model::{EntrySeq, Sha256};
 
-/// Rows of a batch: enough that a word is encoded once for many rows, few enough that a batch of long statements fits.
-const BATCH_ROWS: usize = 8_192;
+/// Rows of a batch: enough that a word is encoded once for many rows, few enough that long statements fit.
+const BATCH_ROWS: usize = 4_096;
 
 /// Entry and leaf of each row of a file, in the order of the published rule.
 ///

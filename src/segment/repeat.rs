@@ -53,17 +53,23 @@ pub(super) struct Words<'a> {
     numbers: Numbers<&'a str>,
     which: Int32Builder,
     words: StringBuilder,
+    /// The last word and its number: words of ours are the very same text each time.
+    last: Option<(&'a str, i32)>,
 }
 
 impl<'a> Words<'a> {
     /// The next row's.
     pub(super) fn add(&mut self, text: Option<&'a str>) {
-        let number = text.map(|word| {
-            let (number, new) = self.numbers.of(word);
-            if new {
-                self.words.append_value(word);
+        let number = text.map(|word| match self.last {
+            Some((last, number)) if std::ptr::eq(last, word) => number,
+            _ => {
+                let (number, new) = self.numbers.of(word);
+                if new {
+                    self.words.append_value(word);
+                }
+                self.last = Some((word, number));
+                number
             }
-            number
         });
         self.which.append_option(number);
     }

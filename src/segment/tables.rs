@@ -312,9 +312,10 @@ pub(super) fn ends(to: &mut Columns, whos: &[Who<'_>]) {
 
 pub(super) fn text(to: &mut Columns, texts: &[Option<&SqlText>]) {
     let each = || texts.iter().copied();
-    to.text("text", each().map(|text| text.and_then(SqlText::text)));
-    let unreadable = |text: &&SqlText| text.text().is_none();
-    to.bytes("text_bytes", each().map(|text| text.filter(unreadable).map(|text| &text.bytes()[..])));
+    let read: Vec<Option<&str>> = each().map(|text| text.and_then(SqlText::text)).collect();
+    let unread = each().zip(&read).map(|(text, read)| text.filter(|_| read.is_none()));
+    to.bytes("text_bytes", unread.map(|text| text.map(|text| &text.bytes()[..])));
+    to.text("text", read.into_iter());
     to.count("text_length", each().map(|text| text.map(|text| text.bytes().len() as u64)));
     to.text("text_sha256", each().map(|text| text.map(|text| text.sha256().to_string())));
 }
