@@ -5,6 +5,7 @@
 
 mod chunk;
 mod columns;
+mod few;
 mod hybrid;
 mod leaves;
 mod logical;

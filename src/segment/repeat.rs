@@ -47,6 +47,11 @@ impl<K: Hash + Eq + Copy> Distinct<K> {
         new
     }
 
+    /// How many are distinct.
+    pub(super) fn len(&self) -> usize {
+        self.firsts.len()
+    }
+
     /// The number of each row's.
     pub(super) fn which(self) -> Int32Array {
         self.which.into()
