@@ -1,6 +1,6 @@
 //! Identifiers: one newtype each, so that one cannot be passed for another.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -73,9 +73,9 @@ pub struct Reference {
 impl Reference {
     /// Appends it as it is displayed.
     pub fn print(&self, to: &mut String) {
-        to.extend(self.session.digits().map(char::from));
-        to.push('.');
-        to.push_str(&self.statement.to_string());
+        to.push_str(std::str::from_utf8(&self.session.digits()).unwrap_or_default());
+        // Writing to a String cannot fail.
+        write!(to, ".{}", self.statement).unwrap_or_default();
     }
 }
 

@@ -140,21 +140,51 @@ impl Columns {
         fill: impl FnOnce(&mut Columns, &[&T]) -> Result<(), SegmentError>,
     ) -> Result<(), SegmentError> {
         let elements: Vec<&T> = lists.iter().flatten().flat_map(|list| list.iter()).collect();
+        let values = self.elements(name, elements.len(), |to| fill(to, &elements))?;
+        self.list(name, lists, values)
+    }
+
+    /// A list of structs for each of these lengths; `fill` makes the columns of all elements.
+    pub(super) fn structs_of(
+        &mut self,
+        name: &'static str,
+        lengths: Vec<usize>,
+        fill: impl FnOnce(&mut Columns) -> Result<(), SegmentError>,
+    ) -> Result<(), SegmentError> {
+        let values = self.elements(name, lengths.iter().sum(), fill)?;
+        self.listed(name, OffsetBuffer::from_lengths(lengths), values, None)
+    }
+
+    fn elements(
+        &self,
+        name: &'static str,
+        count: usize,
+        fill: impl FnOnce(&mut Columns) -> Result<(), SegmentError>,
+    ) -> Result<ArrayRef, SegmentError> {
         let DataType::Struct(fields) = self.element(name)?.data_type().clone() else {
             return Err(self.contradicts(format!("column {name} is no list of structs")));
         };
         let mut inner = Self { dataset: self.dataset, fields, arrays: BTreeMap::new() };
-        fill(&mut inner, &elements)?;
+        fill(&mut inner)?;
         let (fields, columns): (Vec<Field>, Vec<ArrayRef>) = inner.in_order()?.into_iter().unzip();
-        let array = StructArray::try_new_with_length(fields.into(), columns, None, elements.len())
-            .map_err(|source| self.unfit(source))?;
-        self.list(name, lists, Arc::new(array))
+        let array = StructArray::try_new_with_length(fields.into(), columns, None, count);
+        Ok(Arc::new(array.map_err(|source| self.unfit(source))?))
     }
 
     fn list<T>(&mut self, name: &'static str, lists: &[Option<&[T]>], values: ArrayRef) -> Result<(), SegmentError> {
         let offsets = OffsetBuffer::from_lengths(lists.iter().map(|list| list.map_or(0, <[T]>::len)));
         let nulls = NullBuffer::from_iter(lists.iter().map(Option::is_some));
         let nulls = (nulls.null_count() > 0).then_some(nulls);
+        self.listed(name, offsets, values, nulls)
+    }
+
+    fn listed(
+        &mut self,
+        name: &'static str,
+        offsets: OffsetBuffer<i32>,
+        values: ArrayRef,
+        nulls: Option<NullBuffer>,
+    ) -> Result<(), SegmentError> {
         let element = self.element(name)?.as_ref().clone().with_data_type(values.data_type().clone());
         let array = ListArray::try_new(Arc::new(element), offsets, values, nulls);
         self.put(name, Arc::new(array.map_err(|source| self.unfit(source))?));

@@ -5,6 +5,7 @@
 
 mod chunk;
 mod columns;
+mod few;
 mod hybrid;
 mod leaves;
 mod logical;
@@ -188,7 +189,8 @@ impl Segment {
     pub fn build(node: &NodeName, no: SegmentNo, cut_time: Timestamp, rows: &Rows) -> Result<Built, SegmentError> {
         let stamp = write::Stamp { node, no, cut_time };
         let mut built = Built::default();
-        let record = |row: &Record| ((row.intent.time, row.intent.reference, row.entry), tables::statement_size(row));
+        let mut sizes = tables::Sizes::default();
+        let record = |row: &Record| ((row.intent.time, row.intent.reference, row.entry), sizes.statement(row));
         for (day, records, sizes) in by_day(&rows.records, |(time, ..)| *time, record) {
             let table = |range| records.get(range).map(|records| statements::statements(no, records));
             built.add(&stamp, Dataset::Statements, &day, sizes, table)?;
@@ -228,7 +230,7 @@ impl Built {
 fn by_day<T, K: Ord>(
     rows: &[T],
     time: impl Fn(&K) -> Timestamp,
-    about: impl Fn(&T) -> (K, usize),
+    mut about: impl FnMut(&T) -> (K, usize),
 ) -> impl Iterator<Item = (String, Vec<&T>, Vec<usize>)> {
     let mut days: BTreeMap<String, Vec<(K, usize, &T)>> = BTreeMap::new();
     let mut today: (Option<i64>, String) = (None, String::new());

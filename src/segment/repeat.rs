@@ -31,13 +31,30 @@ impl<K> Default for Distinct<K> {
 }
 
 impl<K: Hash + Eq + Copy> Distinct<K> {
-    /// The next row's.
-    pub(super) fn add(&mut self, key: K) {
+    /// With room for so many that are distinct.
+    pub(super) fn with_room(count: usize) -> Self {
+        let known = HashMap::with_capacity_and_hasher(count, ahash::RandomState::default());
+        Self { numbers: Numbers { known, last: None }, ..Self::default() }
+    }
+
+    /// The next row's; whether it is the first that has it.
+    pub(super) fn add(&mut self, key: K) -> bool {
         let (number, new) = self.numbers.of(key);
         if new {
             self.firsts.push(self.which.len());
         }
         self.which.push(number);
+        new
+    }
+
+    /// How many are distinct.
+    pub(super) fn len(&self) -> usize {
+        self.firsts.len()
+    }
+
+    /// The number of each row's.
+    pub(super) fn which(self) -> Int32Array {
+        self.which.into()
     }
 
     /// The number of each row's, and of these rows the first that has each.
@@ -124,6 +141,10 @@ impl<K: Hash + Eq + Copy> Numbers<K> {
 /// A column of distinct things, as a column of the rows that have them.
 pub(super) fn spread(which: &Int32Array, array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     if array.data_type() == &DataType::Utf8 {
+        // Of things that hardly repeat, neither do the texts: looking for the same ones would find none.
+        if array.null_count() == 0 && 2 * array.len() > which.len() {
+            return dictionary(which.clone(), array.as_string().clone());
+        }
         let (numbers, words) = Words::of(array.as_string());
         let which = if numbers.null_count() == 0 && words.len() == numbers.len() {
             which.clone()
@@ -169,7 +190,8 @@ mod tests {
     #[test]
     fn numbers_are_given_in_the_order_of_appearance() {
         let mut found = Distinct::default();
-        ["b", "a", "b", "b", "c", "a"].into_iter().for_each(|key| found.add(key));
+        let new = ["b", "a", "b", "b", "c", "a"].map(|key| found.add(key));
+        assert_eq!(new, [true, true, false, false, true, false]);
         let (which, firsts) = found.of(&[10, 11, 12, 13, 14, 15]);
         assert_eq!((&which.values()[..], &firsts[..]), (&[0, 1, 0, 0, 2, 1][..], &[10, 11, 14][..]));
         let texts = StringArray::from(vec![Some("b"), None, Some(""), Some("b")]);

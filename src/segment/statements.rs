@@ -4,11 +4,10 @@
 //! own goes into the columns at that visit. What a session, a text, facts or a decision determine is made once for each
 //! of them, and spread over the rows.
 
+use std::fmt::Write;
 use std::sync::Arc;
 
-use arrow::array::{
-    BinaryBuilder, BooleanBuilder, Int32Builder, Int64Builder, StringBuilder, TimestampMicrosecondBuilder,
-};
+use arrow::array::{BinaryBuilder, BooleanBuilder, Int32Array, Int64Array, Int64Builder, StringBuilder};
 
 use super::columns::{Columns, number};
 use super::repeat::{Distinct, Words};
@@ -20,16 +19,19 @@ use crate::model::{Decision, Facts, Outcome, Param, ParamFormat, Record, Segment
 pub(super) fn statements(no: SegmentNo, records: &[&Record]) -> Result<Columns, SegmentError> {
     let mut to = Columns::of(Dataset::Statements)?;
     let (mut own, mut ends, mut common) = (Own::default(), Ends::default(), Common::default());
+    let (mut texts, mut bound) = (Texts::of(records.len()), Bound::default());
     for record in records {
         own.add(record);
         ends.add(&record.outcome);
         common.add(record);
+        texts.add(&record.intent.statement.text);
+        bound.add(&record.intent.statement.params);
     }
     own.finish(&mut to)?;
     ends.finish(&mut to)?;
     common.finish(&mut to, records)?;
-    let lists: Vec<Option<&[Param]>> = records.iter().map(|row| Some(row.intent.statement.params.as_slice())).collect();
-    bound(&mut to, &lists)?;
+    texts.finish(&mut to)?;
+    bound.finish(&mut to)?;
     to.count("segment", records.iter().map(|_| Some(no.0)));
     Ok(to)
 }
@@ -39,9 +41,9 @@ pub(super) fn statements(no: SegmentNo, records: &[&Record]) -> Result<Columns, 
 struct Own<'a> {
     reference: String,
     reference_ends: Vec<usize>,
-    statement_seq: Int64Builder,
-    entry_seq: Int64Builder,
-    time: TimestampMicrosecondBuilder,
+    statement_seq: Vec<i64>,
+    entry_seq: Vec<i64>,
+    time: Vec<i64>,
     server_version: Words<'a>,
     request: Words<'a>,
     prepared_name: Words<'a>,
@@ -53,20 +55,20 @@ impl<'a> Own<'a> {
         let (intent, statement) = (&record.intent, &record.intent.statement);
         intent.reference.print(&mut self.reference);
         self.reference_ends.push(self.reference.len());
-        self.statement_seq.append_value(number(intent.reference.statement));
-        self.entry_seq.append_value(number(record.entry.0));
-        self.time.append_value(intent.time.0);
+        self.statement_seq.push(number(intent.reference.statement));
+        self.entry_seq.push(number(record.entry.0));
+        self.time.push(intent.time.0);
         self.server_version.add(intent.server_version.as_deref());
         self.request.add(Some(statement.request.as_str()));
         self.prepared_name.add(statement.prepared.as_deref());
         self.portal_name.add(statement.portal.as_deref());
     }
 
-    fn finish(mut self, to: &mut Columns) -> Result<(), SegmentError> {
+    fn finish(self, to: &mut Columns) -> Result<(), SegmentError> {
         to.printed("reference", self.reference, &self.reference_ends)?;
-        to.built("statement_seq", self.statement_seq.finish());
-        to.built("entry_seq", self.entry_seq.finish());
-        to.times("time", self.time.finish());
+        to.built("statement_seq", Int64Array::from(self.statement_seq));
+        to.built("entry_seq", Int64Array::from(self.entry_seq));
+        to.times("time", self.time.into());
         to.words("server_version", self.server_version)?;
         to.words("request", self.request)?;
         to.words("prepared_name", self.prepared_name)?;
@@ -77,65 +79,110 @@ impl<'a> Own<'a> {
 /// How statements ended.
 #[derive(Default)]
 struct Ends<'a> {
-    ended: TimestampMicrosecondBuilder,
+    ended: Vec<i64>,
     status: Words<'a>,
     sqlstate: Words<'a>,
     command_tag: Words<'a>,
-    rows_returned: Int64Builder,
+    rows_returned: Vec<i64>,
     rows_affected: Int64Builder,
-    bytes_in: Int64Builder,
-    bytes_out: Int64Builder,
+    bytes_in: Vec<i64>,
+    bytes_out: Vec<i64>,
     first_row_us: Int64Builder,
     total_us: Int64Builder,
 }
 
 impl<'a> Ends<'a> {
     fn add(&mut self, outcome: &'a Outcome) {
-        self.ended.append_value(outcome.time.0);
+        self.ended.push(outcome.time.0);
         self.status.add(Some(outcome.status.as_str()));
         self.sqlstate.add(outcome.sqlstate.as_deref());
         self.command_tag.add(outcome.command_tag.as_deref());
-        self.rows_returned.append_value(number(outcome.rows_returned));
+        self.rows_returned.push(number(outcome.rows_returned));
         self.rows_affected.append_option(outcome.rows_affected.map(number));
-        self.bytes_in.append_value(number(outcome.bytes_in));
-        self.bytes_out.append_value(number(outcome.bytes_out));
+        self.bytes_in.push(number(outcome.bytes_in));
+        self.bytes_out.push(number(outcome.bytes_out));
         self.first_row_us.append_option(outcome.first_row_us.map(number));
         self.total_us.append_option(outcome.total_us.map(number));
     }
 
     fn finish(mut self, to: &mut Columns) -> Result<(), SegmentError> {
-        to.times("ended", self.ended.finish());
+        to.times("ended", self.ended.into());
         to.words("status", self.status)?;
         to.words("sqlstate", self.sqlstate)?;
         to.words("command_tag", self.command_tag)?;
-        to.built("rows_returned", self.rows_returned.finish());
+        to.built("rows_returned", Int64Array::from(self.rows_returned));
         to.built("rows_affected", self.rows_affected.finish());
-        to.built("bytes_in", self.bytes_in.finish());
-        to.built("bytes_out", self.bytes_out.finish());
+        to.built("bytes_in", Int64Array::from(self.bytes_in));
+        to.built("bytes_out", Int64Array::from(self.bytes_out));
         to.built("first_row_us", self.first_row_us.finish());
         to.built("total_us", self.total_us.finish());
         Ok(())
     }
 }
 
+/// The texts of statements, each distinct one read and hashed when it is met first.
+struct Texts<'a> {
+    distinct: Distinct<&'a [u8]>,
+    text: StringBuilder,
+    unreadable: BinaryBuilder,
+    length: Vec<i64>,
+    sha256: String,
+    sha256_ends: Vec<usize>,
+}
+
+impl<'a> Texts<'a> {
+    fn of(rows: usize) -> Self {
+        Self {
+            // With room for all, because growing would hash them again.
+            distinct: Distinct::with_room(rows),
+            text: StringBuilder::new(),
+            unreadable: BinaryBuilder::new(),
+            length: Vec::new(),
+            sha256: String::new(),
+            sha256_ends: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, text: &'a SqlText) {
+        if !self.distinct.add(text.bytes()) {
+            return;
+        }
+        let read = text.text();
+        self.text.append_option(read);
+        self.unreadable.append_option(read.is_none().then_some(&text.bytes()[..]));
+        self.length.push(number(text.bytes().len() as u64));
+        // Writing to a String cannot fail.
+        write!(self.sha256, "{}", text.sha256()).unwrap_or_default();
+        self.sha256_ends.push(self.sha256.len());
+    }
+
+    fn finish(mut self, to: &mut Columns) -> Result<(), SegmentError> {
+        let which = self.distinct.which();
+        to.spread(&which, |to| {
+            to.built("text", self.text.finish());
+            to.built("text_bytes", self.unreadable.finish());
+            to.built("text_length", Int64Array::from(self.length));
+            to.printed("text_sha256", self.sha256, &self.sha256_ends)
+        })
+    }
+}
+
 /// What many statements have in common. Sessions, facts and decisions are told apart by where they lie in memory: the
 /// journal's reader gives the same one to all that have it.
 #[derive(Default)]
-struct Common<'a> {
+struct Common {
     sessions: Distinct<*const Session>,
     facts: Distinct<*const Facts>,
     decisions: Distinct<*const Decision>,
-    texts: Distinct<&'a [u8]>,
     transactions: Distinct<char>,
 }
 
-impl<'a> Common<'a> {
-    fn add(&mut self, record: &'a Record) {
+impl Common {
+    fn add(&mut self, record: &Record) {
         let intent = &record.intent;
         self.sessions.add(Arc::as_ptr(&record.session));
         self.facts.add(Arc::as_ptr(&intent.facts));
         self.decisions.add(Arc::as_ptr(&intent.decision));
-        self.texts.add(intent.statement.text.bytes());
         self.transactions.add(intent.transaction);
     }
 
@@ -148,12 +195,6 @@ impl<'a> Common<'a> {
             let whos: Vec<Who<'_>> = each().map(Who::session).collect();
             tables::who(to, &whos)?;
             tables::ends(to, &whos);
-            Ok(())
-        })?;
-        let (which, texts) = self.texts.of(records);
-        to.spread(&which, |to| {
-            let texts: Vec<Option<&SqlText>> = texts.iter().map(|row| Some(&row.intent.statement.text)).collect();
-            tables::text(to, &texts);
             Ok(())
         })?;
         let (which, facts) = self.facts.of(records);
@@ -176,23 +217,29 @@ impl<'a> Common<'a> {
 }
 
 /// Bound values.
-fn bound(to: &mut Columns, lists: &[Option<&[Param]>]) -> Result<(), SegmentError> {
-    to.structs("params", lists, |to, params| {
-        let mut values = Values::default();
-        let mut elements = params.iter();
-        for list in lists.iter().flatten() {
-            for (position, param) in (1..).zip(elements.by_ref().take(list.len())) {
-                values.add(position, param);
-            }
+#[derive(Default)]
+struct Bound<'a> {
+    values: Values<'a>,
+    lengths: Vec<usize>,
+}
+
+impl<'a> Bound<'a> {
+    fn add(&mut self, params: &'a [Param]) {
+        self.lengths.push(params.len());
+        for (position, param) in (1..).zip(params) {
+            self.values.add(position, param);
         }
-        values.finish(to)
-    })
+    }
+
+    fn finish(self, to: &mut Columns) -> Result<(), SegmentError> {
+        to.structs_of("params", self.lengths, |to| self.values.finish(to))
+    }
 }
 
 #[derive(Default)]
 struct Values<'a> {
-    position: Int32Builder,
-    type_oid: Int64Builder,
+    position: Vec<i32>,
+    type_oid: Vec<i64>,
     type_name: Words<'a>,
     format: Words<'a>,
     value: StringBuilder,
@@ -202,8 +249,8 @@ struct Values<'a> {
 
 impl<'a> Values<'a> {
     fn add(&mut self, position: i32, param: &'a Param) {
-        self.position.append_value(position);
-        self.type_oid.append_value(i64::from(param.type_oid));
+        self.position.push(position);
+        self.type_oid.push(i64::from(param.type_oid));
         self.type_name.add(params::type_name(param.type_oid));
         self.format.add(Some(match param.format {
             ParamFormat::Text => "text",
@@ -215,8 +262,8 @@ impl<'a> Values<'a> {
     }
 
     fn finish(mut self, to: &mut Columns) -> Result<(), SegmentError> {
-        to.built("position", self.position.finish());
-        to.built("type_oid", self.type_oid.finish());
+        to.built("position", Int32Array::from(self.position));
+        to.built("type_oid", Int64Array::from(self.type_oid));
         to.words("type_name", self.type_name)?;
         to.words("format", self.format)?;
         to.built("value", self.value.finish());

@@ -1,6 +1,8 @@
 //! Rows → the columns of `sessions` and `events`, and the groups of columns that all datasets share.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use super::columns::Columns;
 use super::write::Stamp;
@@ -13,9 +15,16 @@ use crate::model::{
 /// What a row takes beside its texts, as a guess for the size of a row group.
 const ROW_BYTES: usize = 512;
 
-/// A guess of the bytes of one row of `statements`.
-pub(super) fn statement_size(record: &Record) -> usize {
-    session_bytes(&record.session) + asked_bytes(&record.intent.statement, &record.intent.facts)
+/// Guesses of the bytes of rows of `statements`, with what is known of their sessions.
+#[derive(Default)]
+pub(super) struct Sizes(HashMap<*const Session, usize, ahash::RandomState>);
+
+impl Sizes {
+    /// A guess of the bytes of one row.
+    pub(super) fn statement(&mut self, record: &Record) -> usize {
+        let session = self.0.entry(Arc::as_ptr(&record.session)).or_insert_with(|| session_bytes(&record.session));
+        *session + asked_bytes(&record.intent.statement, &record.intent.facts)
+    }
 }
 
 /// A guess of the bytes of one row of `sessions`.

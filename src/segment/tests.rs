@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::basic::Compression;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
 use super::*;
@@ -369,7 +370,9 @@ fn a_file_says_what_it_is_and_can_be_pruned() {
         let looked_up = ["session_id", "subject", "fingerprint"].contains(&path.as_str());
         assert_eq!(column.bloom_filter_offset().is_some(), looked_up, "{path}");
         assert!(column.column_index_offset().is_some() && column.offset_index_offset().is_some(), "{path}");
-        assert_eq!(column.compression(), parquet::basic::Compression::ZSTD(parquet::basic::ZstdLevel::default()));
+        // Numbers of a few bytes do not become fewer.
+        let spared = matches!(column.compression(), Compression::ZSTD(_));
+        assert!(spared || column.compression() == Compression::UNCOMPRESSED && path != "reference", "{path}");
     }
     assert!(metadata.row_group(0).sorting_columns().is_some());
     assert!(file.bytes.len() < 65_537 * 60, "{} bytes", file.bytes.len());
