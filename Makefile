@@ -7,7 +7,7 @@ CARGO ?= cargo
 # More arguments for `make demo`, such as ARGS=--exit.
 ARGS ?=
 
-.PHONY: help setup-demo setup-test build demo test soak lint bench clean-parts
+.PHONY: help setup-demo setup-test build demo test soak lint bench bench-backlog clean-parts
 
 help: ## says what can be made
 	@printf 'Hansard: the word-for-word record of who said what to a database.\n\n'
@@ -42,6 +42,10 @@ soak: setup-test ## kills the program again and again under load; HANSARD_SOAK_M
 
 bench: ## runs the benchmarks
 	$(CARGO) bench --locked
+
+bench-backlog: export HANSARD_BACKLOG_STATEMENTS ?= 7200000
+bench-backlog: ## memory with an hour of statements waiting for the archive; takes minutes and 9 GB
+	$(CARGO) bench --locked --bench backlog
 
 clean-parts: ## removes the test parts that `make setup-test` put into this folder
 	rm -rf .cache/test-parts tests/parts/node_modules

@@ -51,14 +51,15 @@ fn intent(session: u64, number: u64) -> Entry {
             prepared: None,
             portal: None,
         },
-        facts: Facts::unparsed("a test"),
+        facts: Facts::unparsed("a test").into(),
         decision: Decision {
             verdict: Verdict::Allow,
             rules: Vec::new(),
             policy_version: String::new(),
             message: None,
             hint: None,
-        },
+        }
+        .into(),
         transaction: 'I',
         server_version: None,
     }))

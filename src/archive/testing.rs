@@ -151,7 +151,7 @@ pub(crate) fn record(number: u64, statement: u64, at: i64, text: &str) -> Record
                 prepared: None,
                 portal: None,
             },
-            facts: Facts {
+            facts: Arc::new(Facts {
                 kind: Kind::Select,
                 statement_count: 1,
                 effects: vec![Effect { action: Action::Select, object: Some(object), has_where: true }],
@@ -159,14 +159,14 @@ pub(crate) fn record(number: u64, statement: u64, at: i64, text: &str) -> Record
                 has_where: Some(true),
                 fingerprint: Some("ab".to_owned()),
                 problem: None,
-            },
-            decision: Decision {
+            }),
+            decision: Arc::new(Decision {
                 verdict: Verdict::Allow,
                 rules: vec![RuleId("analysts-read".to_owned())],
                 policy_version: "3f9c1a2".to_owned(),
                 message: None,
                 hint: None,
-            },
+            }),
             transaction: 'I',
             server_version: Some("15.18".to_owned()),
         }),
@@ -182,13 +182,13 @@ pub(crate) fn record(number: u64, statement: u64, at: i64, text: &str) -> Record
 /// The same, refused.
 pub(crate) fn denied(mut record: Record) -> Record {
     let intent = Arc::make_mut(&mut record.intent);
-    intent.decision = Decision {
+    intent.decision = Arc::new(Decision {
         verdict: Verdict::Deny,
         rules: vec![RuleId("no-bulk-pii-export".to_owned())],
         policy_version: "3f9c1a2".to_owned(),
         message: Some("Analysts may read patients only one at a time.".to_owned()),
         hint: Some("Add WHERE patient_id = …".to_owned()),
-    };
+    });
     record.outcome = Outcome::denied(record.outcome.reference, record.intent.time, "42501");
     record
 }

@@ -74,7 +74,7 @@ pub(super) struct Judge<'a> {
     statements: u64,
     preparations: u64,
     /// What the rules said, by what was asked; used only where they say the same again.
-    remembered: HashMap<(Facts, char), Decision>,
+    remembered: HashMap<(Facts, char), Arc<Decision>>,
     /// What was judged and not sent yet.
     pub(super) batch: Batch,
 }
@@ -82,7 +82,7 @@ pub(super) struct Judge<'a> {
 /// What a statement was found to be.
 struct Judged {
     facts: Arc<Facts>,
-    decision: Decision,
+    decision: Arc<Decision>,
     transaction: char,
 }
 
@@ -126,7 +126,7 @@ impl<'a> Judge<'a> {
                 };
                 let statement = bare(How::Query, SqlText::from(""));
                 let facts = Arc::new(Facts::unparsed("a function call message, which is not supported"));
-                let judged = Judged { facts, decision: self.unsupported(), transaction: exchange.transaction() };
+                let judged = Judged { facts, decision: self.unsupported().into(), transaction: exchange.transaction() };
                 let reference = self.next();
                 self.refuse(statement, judged, (reference, true), &refusal(reference), exchange);
             }
@@ -157,20 +157,21 @@ impl<'a> Judge<'a> {
 
     /// What the rules say. Person, place and client are the session's own, so where no rule asks for the time the answer
     /// hangs on the facts and the transaction only, and texts that differ in nothing else share it.
-    fn ask(&mut self, facts: &Facts, transaction: char) -> Decision {
+    fn ask(&mut self, facts: &Facts, transaction: char) -> Arc<Decision> {
         let policy = &self.site.policy;
         let question = policy.steady().then(|| (Facts { fingerprint: None, ..facts.clone() }, transaction));
         if let Some(known) = question.as_ref().and_then(|question| self.remembered.get(question)) {
-            return known.clone();
+            return Arc::clone(known);
         }
         let principal = &self.session.principal;
         let moment = moment(principal, &self.session.peer, self.site.clock.now(), transaction);
         let decision = policy.decide(principal, &self.site.place(&self.session.database), &moment, facts);
+        let decision = Arc::new(decision);
         if let Some(question) = question {
             if self.remembered.len() >= MAX_REMEMBERED {
                 self.remembered.clear();
             }
-            self.remembered.insert(question, decision.clone());
+            self.remembered.insert(question, Arc::clone(&decision));
         }
         decision
     }
@@ -216,7 +217,7 @@ impl<'a> Judge<'a> {
             number,
             time: self.site.clock.now(),
             statement: Statement { prepared: prepared_name, ..bare(How::Parse, text) },
-            facts: Facts::clone(&judged.facts),
+            facts: judged.facts,
             decision: judged.decision,
         })));
         let held = Held::new(Asked::Preparation(self.session.id, number), frame.clone());
@@ -245,7 +246,7 @@ impl<'a> Judge<'a> {
             reference,
             time: self.site.clock.now(),
             statement,
-            facts: Facts::clone(&judged.facts),
+            facts: judged.facts,
             decision: judged.decision,
             transaction: judged.transaction,
             server_version: exchange.server_version().map(str::to_owned),

@@ -18,6 +18,7 @@
 //! Rejected: an embedded key-value store (its own log under ours doubles every flush); Parquet written directly (nothing
 //! can be read back before the footer); one file for each session (a flush for each session instead of one for all).
 
+mod decode;
 pub mod disk;
 mod frame;
 mod reader;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::JournalError;
-use super::frame;
+use super::decode::Decoder;
 use super::scan::{Found, Scan};
 use super::writer::Shared;
 use crate::model::{EntrySeq, Numbered};
@@ -14,11 +14,12 @@ pub struct Reader {
     shared: Arc<Shared>,
     next: Option<EntrySeq>,
     open: Option<(EntrySeq, Scan)>,
+    decoder: Decoder,
 }
 
 impl Reader {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, next: None, open: None }
+        Self { shared, next: None, open: None, decoder: Decoder::default() }
     }
 
     /// The next entry, if its number is not over `upto`, which is at most what [`super::Journal::flushed`] says. What was
@@ -28,8 +29,8 @@ impl Reader {
     ///
     /// The disk refuses, or an entry that was confirmed is not there; calling again tries again.
     pub fn next(&mut self, upto: EntrySeq) -> Result<Option<Numbered>, JournalError> {
-        let oldest = self.shared.files().keys().next().copied();
-        let Some(mut expected) = self.next.or(oldest) else { return Ok(None) };
+        let oldest = || self.shared.files().keys().next().copied();
+        let Some(mut expected) = self.next.or_else(oldest) else { return Ok(None) };
         if let Some(there) = self.shared.gap(expected) {
             expected = there;
         }
@@ -47,10 +48,13 @@ impl Reader {
 
     fn read(&mut self, expected: EntrySeq) -> Result<Numbered, JournalError> {
         let missing = |why: &str| JournalError::Missing { entry: expected, why: why.to_owned() };
-        let holder =
-            self.shared.files().range(..=expected).next_back().map(|(first, held)| (*first, held.name.clone()));
-        let (first, name) = holder.ok_or_else(|| missing("its file was freed"))?;
-        if self.open.as_ref().is_none_or(|(open, _)| *open != first) {
+        let opened = self.open.as_ref().map(|(first, _)| *first);
+        let (first, name) = {
+            let files = self.shared.files();
+            let (first, held) = files.range(..=expected).next_back().ok_or_else(|| missing("its file was freed"))?;
+            (*first, (opened != Some(*first)).then(|| held.name.clone()))
+        };
+        if let Some(name) = name {
             let file = self.shared.disk.open(&name).map_err(JournalError::disk("open a file"))?;
             let (scan, _) = Scan::begin(file, first).map_err(JournalError::disk("read a file"))?;
             self.open = Some((first, scan));
@@ -60,7 +64,7 @@ impl Reader {
         loop {
             match scan.next().map_err(JournalError::disk("read an entry"))? {
                 Found::Frame { seq, payload, .. } if seq == expected => {
-                    let entry = frame::decode(&payload).map_err(|why| missing(&why))?;
+                    let entry = self.decoder.decode(payload).map_err(|why| missing(&why))?;
                     return Ok(Numbered { seq, entry });
                 }
                 Found::Frame { seq, .. } if seq < expected => {}

@@ -4,6 +4,7 @@
 //! in it make a chance find as unlikely as any other undetected damage. So damage costs what it hit and nothing behind it.
 
 use std::io;
+use std::ops::Range;
 
 use super::disk::DiskFile;
 use super::frame::{self, FILE_HEADER_LEN, FRAME_HEADER_LEN, FRAME_MAGIC, FRAME_TRAILER_LEN, Header};
@@ -26,9 +27,9 @@ pub(super) struct Scan {
 
 /// What was found next.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum Found<'a> {
     /// An intact frame.
-    Frame { seq: EntrySeq, payload: Vec<u8>, end: u64 },
+    Frame { seq: EntrySeq, payload: &'a [u8], end: u64 },
     /// The end that the writer wrote; `at` is where it begins.
     End { next: EntrySeq, at: u64 },
     /// Nothing intact stands at this offset.
@@ -40,20 +41,21 @@ impl Scan {
     /// frames carry the same number, so they count without it.
     pub(super) fn begin(file: Box<dyn DiskFile>, first: EntrySeq) -> io::Result<(Self, bool)> {
         let mut scan = Self { file, first, offset: 0, buffer: Vec::new(), buffered: 0 };
-        let header = scan.at::<FILE_HEADER_LEN>(0)?;
+        let header = scan.span(0, FILE_HEADER_LEN)?;
+        let intact = header.is_some_and(|header| scan.bytes(header) == frame::file_header(first));
         scan.offset = FILE_HEADER_LEN as u64;
-        Ok((scan, header == Some(frame::file_header(first))))
+        Ok((scan, intact))
     }
 
     /// The frame or the end at the present place. Does not move on from nothing.
-    pub(super) fn next(&mut self) -> io::Result<Found> {
+    pub(super) fn next(&mut self) -> io::Result<Found<'_>> {
         let at = self.offset;
         let Some((header, payload)) = self.intact(at)? else { return Ok(Found::Nothing { at }) };
         if header.ends {
             return Ok(Found::End { next: header.seq, at });
         }
         self.offset = at + header.frame_len();
-        Ok(Found::Frame { seq: header.seq, payload, end: self.offset })
+        Ok(Found::Frame { seq: header.seq, payload: self.bytes(payload), end: self.offset })
     }
 
     /// Moves to the next intact frame behind the present place; false if there is none.
@@ -73,12 +75,8 @@ impl Scan {
     fn find_magic(&mut self, from: u64) -> io::Result<Option<u64>> {
         let mut at = from;
         loop {
-            let mut buffer = std::mem::take(&mut self.buffer);
-            buffer.resize(READ_AHEAD, 0);
-            let got = self.fill(at, &mut buffer)?;
-            buffer.truncate(got);
-            let found = buffer.windows(FRAME_MAGIC.len()).position(|two| two == FRAME_MAGIC);
-            (self.buffer, self.buffered) = (buffer, at);
+            let got = self.load(at, READ_AHEAD)?;
+            let found = self.buffer.windows(FRAME_MAGIC.len()).position(|two| two == FRAME_MAGIC);
             match found {
                 Some(offset) => return Ok(Some(at + offset as u64)),
                 None if got < READ_AHEAD => return Ok(None),
@@ -111,40 +109,47 @@ impl Scan {
         self.buffer.clear();
     }
 
-    fn intact(&mut self, at: u64) -> io::Result<Option<(Header, Vec<u8>)>> {
-        let Some(header) = self.at::<FRAME_HEADER_LEN>(at)?.and_then(Header::read) else { return Ok(None) };
-        if at + header.frame_len() > self.file.length()? {
+    /// The header of an intact frame, and where its payload is in the buffer.
+    fn intact(&mut self, at: u64) -> io::Result<Option<(Header, Range<usize>)>> {
+        let Some(header) = self.span(at, FRAME_HEADER_LEN)? else { return Ok(None) };
+        let Some(header) = self.bytes(header).try_into().ok().and_then(Header::read) else { return Ok(None) };
+        // A length that is none of ours must not become so much memory.
+        if header.length > READ_AHEAD && at + header.frame_len() > self.file.length()? {
             return Ok(None);
         }
-        let mut payload = vec![0_u8; header.length];
-        let Some(()) = self.read(at + FRAME_HEADER_LEN as u64, &mut payload)? else { return Ok(None) };
-        let Some(crc) = self.at::<FRAME_TRAILER_LEN>(at + (FRAME_HEADER_LEN + header.length) as u64)? else {
-            return Ok(None);
-        };
-        Ok(header.matches(self.first, &payload, crc).then_some((header, payload)))
+        let Some(frame) = self.span(at, FRAME_HEADER_LEN + header.length + FRAME_TRAILER_LEN)? else { return Ok(None) };
+        let payload = frame.start + FRAME_HEADER_LEN..frame.end - FRAME_TRAILER_LEN;
+        let Ok(crc) = self.bytes(payload.end..frame.end).try_into() else { return Ok(None) };
+        Ok(header.matches(self.first, self.bytes(payload.clone()), crc).then_some((header, payload)))
     }
 
-    fn at<const N: usize>(&mut self, offset: u64) -> io::Result<Option<[u8; N]>> {
-        let mut bytes = [0_u8; N];
-        Ok(self.read(offset, &mut bytes)?.map(|()| bytes))
-    }
-
-    /// Reads exactly; nothing if the file ends before.
-    fn read(&mut self, offset: u64, to: &mut [u8]) -> io::Result<Option<()>> {
+    /// Where so many bytes of an offset are in the buffer, read if they are not there; nothing if the file ends before.
+    fn span(&mut self, offset: u64, length: usize) -> io::Result<Option<Range<usize>>> {
         let from = offset.checked_sub(self.buffered).and_then(|from| usize::try_from(from).ok());
-        if let Some(part) = from.and_then(|from| self.buffer.get(from..from.checked_add(to.len())?)) {
-            to.copy_from_slice(part);
-            return Ok(Some(()));
+        let there = from.and_then(|from| Some(from..from.checked_add(length)?));
+        if let Some(there) = there.filter(|there| there.end <= self.buffer.len()) {
+            return Ok(Some(there));
         }
-        if to.len() >= READ_AHEAD {
-            return Ok((self.fill(offset, to)? == to.len()).then_some(()));
-        }
+        let got = self.load(offset, length.max(READ_AHEAD))?;
+        Ok((length <= got).then_some(0..length))
+    }
+
+    /// Reads so many bytes into the buffer, or as many as there are.
+    fn load(&mut self, offset: u64, wanted: usize) -> io::Result<usize> {
         let mut buffer = std::mem::take(&mut self.buffer);
-        buffer.resize(READ_AHEAD, 0);
+        // What a giant entry needed is given back by the next that is none.
+        if buffer.capacity() > 2 * wanted {
+            buffer = Vec::new();
+        }
+        buffer.resize(wanted, 0);
         let got = self.fill(offset, &mut buffer)?;
         buffer.truncate(got);
         (self.buffer, self.buffered) = (buffer, offset);
-        Ok(self.buffer.get(..to.len()).map(|part| to.copy_from_slice(part)))
+        Ok(got)
+    }
+
+    fn bytes(&self, range: Range<usize>) -> &[u8] {
+        self.buffer.get(range).unwrap_or_default()
     }
 
     fn fill(&self, offset: u64, to: &mut [u8]) -> io::Result<usize> {

@@ -21,8 +21,9 @@ pub(super) fn intent(number: u64, text: &str, allow: bool) -> Entry {
             prepared: None,
             portal: None,
         },
-        facts: Facts::unparsed("a test"),
-        decision: Decision { verdict, rules: Vec::new(), policy_version: String::new(), message: None, hint: None },
+        facts: Facts::unparsed("a test").into(),
+        decision: Decision { verdict, rules: Vec::new(), policy_version: String::new(), message: None, hint: None }
+            .into(),
         transaction: 'I',
         server_version: None,
     }))

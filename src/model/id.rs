@@ -20,16 +20,26 @@ impl SessionId {
     pub fn from_bits(bits: u64) -> Self {
         Self(bits & ((1 << SESSION_BITS) - 1))
     }
+
+    /// The 50 bits.
+    pub fn bits(self) -> u64 {
+        self.0
+    }
+}
+
+impl SessionId {
+    fn digits(self) -> [u8; SESSION_CHARS] {
+        let mut digits = [0; SESSION_CHARS];
+        for (place, digit) in digits.iter_mut().rev().enumerate() {
+            *digit = ALPHABET.get(((self.0 >> (place * 5)) & 31) as usize).copied().unwrap_or_default();
+        }
+        digits
+    }
 }
 
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text: String = (0..SESSION_CHARS)
-            .rev()
-            .filter_map(|place| ALPHABET.get(((self.0 >> (place * 5)) & 31) as usize))
-            .map(|byte| char::from(*byte))
-            .collect();
-        f.pad(&text)
+        f.pad(std::str::from_utf8(&self.digits()).unwrap_or_default())
     }
 }
 
@@ -60,9 +70,20 @@ pub struct Reference {
     pub statement: u64,
 }
 
+impl Reference {
+    /// Appends it as it is displayed.
+    pub fn print(&self, to: &mut String) {
+        to.extend(self.session.digits().map(char::from));
+        to.push('.');
+        to.push_str(&self.statement.to_string());
+    }
+}
+
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&format!("{}.{}", self.session, self.statement))
+        let mut text = String::new();
+        self.print(&mut text);
+        f.pad(&text)
     }
 }
 
@@ -171,7 +192,12 @@ pub struct NoDigest;
 
 impl fmt::Display for Sha256 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut hex = [0_u8; 64];
+        for (pair, byte) in hex.as_chunks_mut::<2>().0.iter_mut().zip(self.0) {
+            *pair = [byte >> 4, byte & 15].map(|half| DIGITS.get(usize::from(half)).copied().unwrap_or_default());
+        }
+        f.write_str(std::str::from_utf8(&hex).unwrap_or_default())
     }
 }
 

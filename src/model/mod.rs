@@ -18,6 +18,7 @@ mod id;
 mod principal;
 mod record;
 mod session;
+mod shared;
 mod statement;
 mod time;
 

@@ -15,10 +15,12 @@ pub struct Intent {
     pub time: Timestamp,
     /// What was asked.
     pub statement: Statement,
-    /// What was understood.
-    pub facts: Facts,
-    /// What was decided.
-    pub decision: Decision,
+    /// What was understood; the same facts may be shared by many statements.
+    #[serde(with = "super::shared")]
+    pub facts: Arc<Facts>,
+    /// What was decided; shared likewise.
+    #[serde(with = "super::shared")]
+    pub decision: Arc<Decision>,
     /// The transaction state it met: `I` idle, `T` in a transaction, `E` in a failed one.
     pub transaction: char,
     /// `server_version` as the database reported it; absent if it never did.
@@ -36,10 +38,12 @@ pub struct Prepared {
     pub time: Timestamp,
     /// What was sent; no values yet.
     pub statement: Statement,
-    /// What was understood.
-    pub facts: Facts,
-    /// What was decided.
-    pub decision: Decision,
+    /// What was understood; the same facts may be shared by many statements.
+    #[serde(with = "super::shared")]
+    pub facts: Arc<Facts>,
+    /// What was decided; shared likewise.
+    #[serde(with = "super::shared")]
+    pub decision: Arc<Decision>,
 }
 
 /// How a statement ended.
@@ -61,6 +65,9 @@ pub enum OutcomeStatus {
 }
 
 impl OutcomeStatus {
+    /// Every value.
+    pub const ALL: &[Self] = &[Self::Ok, Self::Error, Self::Denied, Self::Cancelled, Self::Skipped, Self::Unknown];
+
     /// The word in columns.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -16,6 +16,7 @@
 
 use crate::model::Sha256;
 
+use super::abreast;
 use super::cbor;
 use super::merkle;
 
@@ -119,11 +120,93 @@ impl<'a> Row<'a> {
     }
 
     fn write(&self, to: &mut Vec<u8>) {
-        cbor::array(to, 3);
-        cbor::text(to, DOMAIN);
-        cbor::text(to, self.schema);
+        begin(to, self.schema);
         cbor::fields(to, &self.fields);
     }
+}
+
+/// Canonical bytes put together piece by piece, where a [`Row`] for each row would cost more than its hash.
+///
+/// Nothing is checked here that [`Fields`] checks there: whoever puts the pieces together answers for it that each map has
+/// as many pairs of key and value as was said, with ascending keys and without nulls.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Pieces(Vec<u8>);
+
+impl Pieces {
+    /// The beginning of a leaf of this contract; a map of the row's fields makes it whole.
+    pub fn leaf(schema: &str) -> Self {
+        let mut bytes = vec![merkle::LEAF_PREFIX];
+        begin(&mut bytes, schema);
+        Self(bytes)
+    }
+
+    /// What was put together so far.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The digest of each of some, which are spent by it up to the next [`Pieces::truncate`]; of a whole leaf, its leaf
+    /// hash. Several together cost less than one by one.
+    pub fn digests(some: &mut [Self]) -> Vec<Sha256> {
+        abreast::digests(&mut some.iter_mut().map(|pieces| &mut pieces.0).collect::<Vec<_>>())
+    }
+
+    /// Takes back all but the first bytes.
+    pub fn truncate(&mut self, length: usize) {
+        self.0.truncate(length);
+    }
+
+    /// A map of so many pairs of key and value follows.
+    pub fn map(&mut self, fields: usize) {
+        cbor::map(&mut self.0, fields);
+    }
+
+    /// The key of the value that follows.
+    pub fn key(&mut self, key: u64) {
+        cbor::key(&mut self.0, key);
+    }
+
+    /// A list of so many values follows.
+    pub fn list(&mut self, values: usize) {
+        cbor::array(&mut self.0, values);
+    }
+
+    /// An element that is not there.
+    pub fn null(&mut self) {
+        cbor::null(&mut self.0);
+    }
+
+    /// True or false.
+    pub fn flag(&mut self, flag: bool) {
+        cbor::flag(&mut self.0, flag);
+    }
+
+    /// A whole number, or a time.
+    pub fn number(&mut self, number: i64) {
+        cbor::number(&mut self.0, number);
+    }
+
+    /// Text.
+    pub fn text(&mut self, text: &str) {
+        cbor::text(&mut self.0, text);
+    }
+
+    /// Bytes.
+    pub fn blob(&mut self, bytes: &[u8]) {
+        cbor::bytes(&mut self.0, bytes);
+    }
+
+    /// What was put together elsewhere.
+    pub fn append(&mut self, piece: &[u8]) {
+        self.0.extend_from_slice(piece);
+    }
+}
+
+/// What stands before the fields of a row.
+fn begin(to: &mut Vec<u8>, schema: &str) {
+    cbor::array(to, 3);
+    cbor::text(to, DOMAIN);
+    cbor::text(to, schema);
 }
 
 /// Why bytes are not canonical. The places are offsets into them.

@@ -20,18 +20,16 @@ const TRUE: u8 = 0xf5;
 const NULL: u8 = 0xf6;
 
 /// Type and argument in the shortest form.
+#[inline]
 fn head(to: &mut Vec<u8>, kind: u8, argument: u64) {
     let kind = kind << 5;
-    let [.., e, f, g, h] = argument.to_be_bytes();
+    let [a, b, c, d, e, f, g, h] = argument.to_be_bytes();
     match argument {
         0..=23 => to.push(kind | h),
-        24..=0xff => to.extend([kind | 24, h]),
-        0x100..=0xffff => to.extend([kind | 25, g, h]),
-        0x1_0000..=0xffff_ffff => to.extend([kind | 26, e, f, g, h]),
-        _ => {
-            to.push(kind | 27);
-            to.extend(argument.to_be_bytes());
-        }
+        24..=0xff => to.extend_from_slice(&[kind | 24, h]),
+        0x100..=0xffff => to.extend_from_slice(&[kind | 25, g, h]),
+        0x1_0000..=0xffff_ffff => to.extend_from_slice(&[kind | 26, e, f, g, h]),
+        _ => to.extend_from_slice(&[kind | 27, a, b, c, d, e, f, g, h]),
     }
 }
 
@@ -39,35 +37,56 @@ pub(super) fn array(to: &mut Vec<u8>, length: usize) {
     head(to, ARRAY, length as u64);
 }
 
+pub(super) fn map(to: &mut Vec<u8>, length: usize) {
+    head(to, MAP, length as u64);
+}
+
+pub(super) fn key(to: &mut Vec<u8>, key: u64) {
+    head(to, UNSIGNED, key);
+}
+
+pub(super) fn null(to: &mut Vec<u8>) {
+    to.push(NULL);
+}
+
+pub(super) fn flag(to: &mut Vec<u8>, flag: bool) {
+    to.push(if flag { TRUE } else { FALSE });
+}
+
+/// −1 − n is encoded as n, which is the complement.
+pub(super) fn number(to: &mut Vec<u8>, number: i64) {
+    match u64::try_from(number) {
+        Ok(number) => head(to, UNSIGNED, number),
+        Err(_) => head(to, NEGATIVE, (!number).unsigned_abs()),
+    }
+}
+
 pub(super) fn text(to: &mut Vec<u8>, text: &str) {
     head(to, TEXT, text.len() as u64);
-    to.extend(text.as_bytes());
+    to.extend_from_slice(text.as_bytes());
+}
+
+pub(super) fn bytes(to: &mut Vec<u8>, bytes: &[u8]) {
+    head(to, BYTES, bytes.len() as u64);
+    to.extend_from_slice(bytes);
 }
 
 pub(super) fn fields(to: &mut Vec<u8>, fields: &Fields<'_>) {
     let fields = fields.iter();
-    head(to, MAP, fields.len() as u64);
-    for (key, field) in fields {
-        head(to, UNSIGNED, key);
+    map(to, fields.len());
+    for (number, field) in fields {
+        key(to, number);
         value(to, field);
     }
 }
 
 pub(super) fn value(to: &mut Vec<u8>, value: &Value<'_>) {
     match value {
-        Value::Null => to.push(NULL),
-        Value::Bool(false) => to.push(FALSE),
-        Value::Bool(true) => to.push(TRUE),
-        // −1 − n is encoded as n, which is the complement.
-        Value::Int(number) => match u64::try_from(*number) {
-            Ok(number) => head(to, UNSIGNED, number),
-            Err(_) => head(to, NEGATIVE, (!*number).unsigned_abs()),
-        },
+        Value::Null => null(to),
+        Value::Bool(is) => flag(to, *is),
+        Value::Int(integer) => number(to, *integer),
         Value::Text(words) => text(to, words),
-        Value::Bytes(bytes) => {
-            head(to, BYTES, bytes.len() as u64);
-            to.extend(*bytes);
-        }
+        Value::Bytes(blob) => bytes(to, blob),
         Value::List(values) => {
             array(to, values.len());
             values.iter().for_each(|element| self::value(to, element));

@@ -47,13 +47,28 @@ impl Tree {
 
     /// Appends a leaf.
     pub fn push(&mut self, leaf: Sha256) {
+        self.join(0, leaf);
+    }
+
+    /// Appends 2^`height` leaves by the root over them; false, and nothing appended, where the tree does not end at a
+    /// multiple of so many.
+    #[must_use]
+    pub fn push_complete(&mut self, height: u32, root: Sha256) -> bool {
+        let fits = height < u64::BITS && self.size.trailing_zeros() >= height;
+        if fits {
+            self.join(height, root);
+        }
+        fits
+    }
+
+    fn join(&mut self, height: u32, subtree: Sha256) {
         // Each one at the end of the size is a complete subtree as large as what is carried.
-        let joined = (0..self.size.trailing_ones()).fold(leaf, |right, _| match self.edge.pop() {
+        let joined = (0..(self.size >> height).trailing_ones()).fold(subtree, |right, _| match self.edge.pop() {
             Some(left) => node(&left, &right),
             None => right,
         });
         self.edge.push(joined);
-        self.size += 1;
+        self.size += 1 << height;
     }
 
     /// The roots of the complete subtrees that would end with this leaf, by their height: at 0 the leaf itself.
@@ -343,6 +358,28 @@ mod tests {
             }
             tree.push(*leaf);
         }
+    }
+
+    #[test]
+    fn leaves_may_be_appended_by_the_root_over_them_where_a_subtree_can_begin() {
+        let all = leaves(SIZES);
+        for height in 0..4 {
+            let width = 1 << height;
+            let mut tree = Tree::default();
+            for part in all.chunks(width) {
+                if part.len() < width {
+                    tree.extend(part.iter().copied());
+                    continue;
+                }
+                assert!(tree.push_complete(height, root(part)));
+                assert_eq!(tree.root(), naive_root(&all[..usize::try_from(tree.size()).unwrap()]));
+            }
+            assert_eq!((tree.root(), tree.size()), (naive_root(&all), SIZES as u64));
+        }
+        let mut tree: Tree = all[..6].iter().copied().collect();
+        let before = tree.clone();
+        assert!(!tree.push_complete(2, all[0]) && !tree.push_complete(64, all[0]));
+        assert_eq!(tree, before);
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! ties one row to it, [`transition`] hands a log over from one key to the next, [`timestamp`] is what somebody else says
 //! about the time of a checkpoint. [`log`] knows the names of all this in the archive.
 
+mod abreast;
 mod cbor;
 
 pub mod canonical;

@@ -1,18 +1,27 @@
 //! Values → Arrow arrays, collected by the names of the contract.
+//!
+//! Texts that repeat stand as dictionaries: a word once, and for each row its number. The file's own schema knows nothing
+//! of it; a column is plain text to whoever reads it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, Int32Array, Int64Array, ListArray, StringArray, StructArray,
-    TimestampMicrosecondArray,
+    Array, ArrayRef, BinaryArray, BooleanArray, Int32Array, Int64Array, ListArray, RecordBatch, StringArray,
+    StructArray, TimestampMicrosecondArray,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
-use arrow::datatypes::{DataType, Fields};
+use arrow::datatypes::{DataType, Field, Fields, Schema};
 
+use super::repeat::{self, Words};
 use super::schema::ZONE;
 use super::{Dataset, SegmentError};
 use crate::model::Timestamp;
+
+/// A count as a column holds it. One beyond 2^63 stands as the largest: no counter of ours gets there.
+pub(super) fn number(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
 
 /// Arrays by column name, checked against the contract's columns.
 pub(super) struct Columns {
@@ -26,12 +35,20 @@ impl Columns {
         Ok(Self { dataset, fields: dataset.schema()?.fields().clone(), arrays: BTreeMap::new() })
     }
 
-    /// The columns in the contract's order. A column too many or too few is an error.
-    pub(super) fn in_order(mut self) -> Result<Vec<ArrayRef>, SegmentError> {
+    /// The columns in the contract's order, with types that say where texts are dictionaries. A column too many or too
+    /// few is an error.
+    pub(super) fn batch(self) -> Result<RecordBatch, SegmentError> {
+        let dataset = self.dataset;
+        let (fields, columns): (Vec<Field>, Vec<ArrayRef>) = self.in_order()?.into_iter().unzip();
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+            .map_err(|source| SegmentError::Rows { dataset: dataset.name(), source })
+    }
+
+    fn in_order(mut self) -> Result<Vec<(Field, ArrayRef)>, SegmentError> {
         let mut ordered = Vec::with_capacity(self.fields.len());
         for field in &self.fields {
             match self.arrays.remove(field.name().as_str()) {
-                Some(array) => ordered.push(array),
+                Some(array) => ordered.push((field.as_ref().clone().with_data_type(array.data_type().clone()), array)),
                 None => return Err(self.contradicts(format!("column {} is not made", field.name()))),
             }
         }
@@ -41,8 +58,49 @@ impl Columns {
         }
     }
 
+    /// Columns of what several rows have in common: `make` makes them for each distinct thing, as if it were a row.
+    pub(super) fn spread(
+        &mut self,
+        which: &Int32Array,
+        make: impl FnOnce(&mut Self) -> Result<(), SegmentError>,
+    ) -> Result<(), SegmentError> {
+        let mut few = Self { dataset: self.dataset, fields: self.fields.clone(), arrays: BTreeMap::new() };
+        make(&mut few)?;
+        for (name, array) in few.arrays {
+            self.put(name, repeat::spread(which, &array).map_err(|source| self.unfit(source))?);
+        }
+        Ok(())
+    }
+
+    /// Texts that hardly repeat.
     pub(super) fn text<S: AsRef<str>>(&mut self, name: &'static str, values: impl Iterator<Item = Option<S>>) {
         self.put(name, Arc::new(values.collect::<StringArray>()));
+    }
+
+    /// Texts that stand one after the other, by where each ends.
+    pub(super) fn printed(&mut self, name: &'static str, texts: String, ends: &[usize]) -> Result<(), SegmentError> {
+        let starts = std::iter::once(0).chain(ends.iter().copied());
+        let offsets = OffsetBuffer::from_lengths(starts.zip(ends).map(|(start, end)| end - start));
+        let array = StringArray::try_new(offsets, texts.into_bytes().into(), None);
+        self.put(name, Arc::new(array.map_err(|source| self.unfit(source))?));
+        Ok(())
+    }
+
+    /// Texts that are the same in many rows.
+    pub(super) fn words(&mut self, name: &'static str, words: Words<'_>) -> Result<(), SegmentError> {
+        let array = words.finish().map_err(|source| self.unfit(source))?;
+        self.put(name, array);
+        Ok(())
+    }
+
+    /// A column that was made elsewhere.
+    pub(super) fn built(&mut self, name: &'static str, array: impl Array + 'static) {
+        self.put(name, Arc::new(array));
+    }
+
+    /// Times that were collected elsewhere.
+    pub(super) fn times(&mut self, name: &'static str, array: TimestampMicrosecondArray) {
+        self.put(name, Arc::new(array.with_timezone(ZONE)));
     }
 
     pub(super) fn bytes<'a>(&mut self, name: &'static str, values: impl Iterator<Item = Option<&'a [u8]>>) {
@@ -57,15 +115,12 @@ impl Columns {
         self.put(name, Arc::new(values.collect::<Int32Array>()));
     }
 
-    /// Counts. One beyond 2^63 prints as the largest: no counter of ours gets there.
     pub(super) fn count(&mut self, name: &'static str, values: impl Iterator<Item = Option<u64>>) {
-        let values = values.map(|value| value.map(|value| i64::try_from(value).unwrap_or(i64::MAX)));
-        self.put(name, Arc::new(values.collect::<Int64Array>()));
+        self.put(name, Arc::new(values.map(|value| value.map(number)).collect::<Int64Array>()));
     }
 
     pub(super) fn time(&mut self, name: &'static str, values: impl Iterator<Item = Option<Timestamp>>) {
-        let values: TimestampMicrosecondArray = values.map(|value| value.map(|time| time.0)).collect();
-        self.put(name, Arc::new(values.with_timezone(ZONE)));
+        self.times(name, values.map(|value| value.map(|time| time.0)).collect());
     }
 
     pub(super) fn texts<S: AsRef<str>>(
@@ -82,16 +137,17 @@ impl Columns {
         &mut self,
         name: &'static str,
         lists: &[Option<&[T]>],
-        fill: impl FnOnce(&mut Columns, &[&T]),
+        fill: impl FnOnce(&mut Columns, &[&T]) -> Result<(), SegmentError>,
     ) -> Result<(), SegmentError> {
         let elements: Vec<&T> = lists.iter().flatten().flat_map(|list| list.iter()).collect();
         let DataType::Struct(fields) = self.element(name)?.data_type().clone() else {
             return Err(self.contradicts(format!("column {name} is no list of structs")));
         };
-        let mut inner = Self { dataset: self.dataset, fields: fields.clone(), arrays: BTreeMap::new() };
-        fill(&mut inner, &elements);
-        let array = StructArray::try_new_with_length(fields, inner.in_order()?, None, elements.len())
-            .map_err(|source| SegmentError::Rows { dataset: self.dataset.name(), source })?;
+        let mut inner = Self { dataset: self.dataset, fields, arrays: BTreeMap::new() };
+        fill(&mut inner, &elements)?;
+        let (fields, columns): (Vec<Field>, Vec<ArrayRef>) = inner.in_order()?.into_iter().unzip();
+        let array = StructArray::try_new_with_length(fields.into(), columns, None, elements.len())
+            .map_err(|source| self.unfit(source))?;
         self.list(name, lists, Arc::new(array))
     }
 
@@ -99,13 +155,13 @@ impl Columns {
         let offsets = OffsetBuffer::from_lengths(lists.iter().map(|list| list.map_or(0, <[T]>::len)));
         let nulls = NullBuffer::from_iter(lists.iter().map(Option::is_some));
         let nulls = (nulls.null_count() > 0).then_some(nulls);
-        let array = ListArray::try_new(self.element(name)?, offsets, values, nulls)
-            .map_err(|source| SegmentError::Rows { dataset: self.dataset.name(), source })?;
-        self.put(name, Arc::new(array));
+        let element = self.element(name)?.as_ref().clone().with_data_type(values.data_type().clone());
+        let array = ListArray::try_new(Arc::new(element), offsets, values, nulls);
+        self.put(name, Arc::new(array.map_err(|source| self.unfit(source))?));
         Ok(())
     }
 
-    fn element(&self, name: &str) -> Result<Arc<arrow::datatypes::Field>, SegmentError> {
+    fn element(&self, name: &str) -> Result<Arc<Field>, SegmentError> {
         match self.fields.find(name).map(|(_, field)| field.data_type()) {
             Some(DataType::List(element)) => Ok(Arc::clone(element)),
             _ => Err(self.contradicts(format!("column {name} is no list in it"))),
@@ -118,5 +174,9 @@ impl Columns {
 
     fn contradicts(&self, problem: String) -> SegmentError {
         SegmentError::Contract { dataset: self.dataset.name(), problem }
+    }
+
+    fn unfit(&self, source: arrow::error::ArrowError) -> SegmentError {
+        SegmentError::Rows { dataset: self.dataset.name(), source }
     }
 }

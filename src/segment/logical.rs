@@ -8,16 +8,17 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, ListArray, RecordBatch, StringArray,
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int32Array, Int64Array, ListArray, RecordBatch, StringArray,
 };
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, Field, Int64Type, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 
+use super::leaves;
 use super::schema::{Column, ELEMENT, Kind};
 use super::{Dataset, SegmentError};
 use crate::model::{EntrySeq, Sha256};
-use crate::seal::canonical::{Fields, Row, Value};
+use crate::seal::canonical::{Fields, KeyTwice, Row, Value};
 
 /// The column that numbers the rows of a dataset in the order of their leaves.
 const ENTRY: &str = "entry_seq";
@@ -40,7 +41,7 @@ impl LogicalRows {
     pub fn of(dataset: Dataset, batch: &RecordBatch) -> Result<Self, SegmentError> {
         let schema = batch.schema();
         let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-        let columns = cells(dataset, &dataset.columns()?, &names, batch.columns())?;
+        let columns = cells(dataset, dataset.columns()?, &names, batch.columns())?;
         let entries = match batch.column_by_name(ENTRY) {
             Some(entries) => converted(dataset, entries, &DataType::Int64)?.as_primitive::<Int64Type>().clone(),
             None => return Err(foreign(dataset, format!("column {ENTRY} is missing"))),
@@ -79,47 +80,51 @@ impl LogicalRows {
     ///
     /// As [`LogicalRows::row`].
     pub fn leaves(&self) -> Result<Vec<(EntrySeq, Sha256)>, SegmentError> {
-        let mut scratch = Vec::new();
-        let mut leaves = Vec::with_capacity(self.len());
-        for (at, entry) in self.entries.iter().enumerate() {
-            let Some(row) = self.row(at)? else { break };
-            let entry = entry.and_then(|entry| u64::try_from(entry).ok()).unwrap_or(0);
-            leaves.push((EntrySeq(entry), row.leaf(&mut scratch)));
-        }
-        Ok(leaves)
+        let numbers = self.entries.iter().map(|entry| entry.and_then(|entry| u64::try_from(entry).ok()).unwrap_or(0));
+        Ok(numbers.map(EntrySeq).zip(leaves::of(self.dataset, &self.columns, self.len())).collect())
     }
 }
 
 impl Dataset {
     fn keyed(self, fields: Vec<(u64, Value<'_>)>) -> Result<Fields<'_>, SegmentError> {
-        Fields::new(fields).map_err(|error| SegmentError::Contract { dataset: self.name(), problem: error.to_string() })
+        Fields::new(fields).map_err(|error| self.key_twice(error))
+    }
+
+    fn key_twice(self, error: KeyTwice) -> SegmentError {
+        SegmentError::Contract { dataset: self.name(), problem: error.to_string() }
     }
 }
 
-/// A column in the one form that each type of the contract has here.
+/// A column in the forms that each type of the contract has here: one, and for texts another where they repeat.
 #[derive(Debug)]
-enum Cells {
+pub(super) enum Cells {
     Absent,
     Flag(BooleanArray),
     Number(Int64Array),
     Text(StringArray),
+    /// Which word stands in each row, and the words, none of them null.
+    Words(Int32Array, StringArray),
     Bytes(BinaryArray),
     List(ListArray, Box<Cells>),
     Struct(ArrayRef, Vec<(u64, Cells)>),
 }
 
 impl Cells {
+    /// The word that stands in a row.
+    pub(super) fn word(which: &Int32Array, at: usize) -> usize {
+        usize::try_from(which.value(at)).unwrap_or(0)
+    }
+
     fn value(&self, dataset: Dataset, at: usize) -> Result<Value<'_>, SegmentError> {
         Ok(match self {
             Self::Flag(cells) if cells.is_valid(at) => Value::Bool(cells.value(at)),
             Self::Number(cells) if cells.is_valid(at) => Value::Int(cells.value(at)),
             Self::Text(cells) if cells.is_valid(at) => Value::Text(cells.value(at)),
+            Self::Words(which, words) if which.is_valid(at) => Value::Text(words.value(Self::word(which, at))),
             Self::Bytes(cells) if cells.is_valid(at) => Value::Bytes(cells.value(at)),
             Self::List(cells, elements) if cells.is_valid(at) => {
-                let bounds = cells.value_offsets().get(at..).unwrap_or(&[]);
-                let [from, to, ..] = bounds else { return Ok(Value::Null) };
-                let range = usize::try_from(*from).unwrap_or(0)..usize::try_from(*to).unwrap_or(0);
-                Value::List(range.map(|at| elements.value(dataset, at)).collect::<Result<_, _>>()?)
+                let elements = bounds(cells, at).map(|at| elements.value(dataset, at));
+                Value::List(elements.collect::<Result<_, _>>()?)
             }
             Self::Struct(cells, fields) if cells.is_valid(at) => {
                 let fields = fields.iter().map(|(key, cells)| Ok((*key, cells.value(dataset, at)?)));
@@ -130,7 +135,14 @@ impl Cells {
     }
 }
 
-/// The columns of the contract among these, by their keys.
+/// Where the elements of a list are among those of all lists.
+pub(super) fn bounds(list: &ListArray, at: usize) -> std::ops::Range<usize> {
+    let bounds = list.value_offsets().get(at..).unwrap_or(&[]);
+    let [from, to, ..] = bounds else { return 0..0 };
+    usize::try_from(*from).unwrap_or(0)..usize::try_from(*to).unwrap_or(0)
+}
+
+/// The columns of the contract among these, by their keys, in the order of their keys.
 fn cells(
     dataset: Dataset,
     columns: &[Column],
@@ -154,7 +166,13 @@ fn cells(
         };
         Ok((column.key, cells))
     });
-    each.collect()
+    let mut keyed = each.collect::<Result<Vec<_>, SegmentError>>()?;
+    keyed.sort_by_key(|(key, _)| *key);
+    let twice = keyed.iter().zip(keyed.iter().skip(1)).find(|((before, _), (after, _))| before == after);
+    match twice {
+        Some(((key, _), _)) => Err(dataset.key_twice(KeyTwice(*key))),
+        None => Ok(keyed),
+    }
 }
 
 fn cell(dataset: Dataset, column: &Column, array: &ArrayRef) -> Result<Cells, SegmentError> {
@@ -172,9 +190,7 @@ fn cell(dataset: Dataset, column: &Column, array: &ArrayRef) -> Result<Cells, Se
         (Kind::Number, number) if number.is_integer() => {
             Cells::Number(to(&DataType::Int64)?.as_primitive::<Int64Type>().clone())
         }
-        (Kind::Text, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) => {
-            Cells::Text(to(&DataType::Utf8)?.as_string::<i32>().clone())
-        }
+        (Kind::Text, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) => texts(dataset, array)?,
         (Kind::Bytes, DataType::Binary | DataType::LargeBinary | DataType::BinaryView) => {
             Cells::Bytes(to(&DataType::Binary)?.as_binary::<i32>().clone())
         }
@@ -205,10 +221,12 @@ fn list_elements(
     elements: &ArrayRef,
     wrong: &dyn Fn() -> SegmentError,
 ) -> Result<Cells, SegmentError> {
-    match (column.kind(dataset)?, elements.data_type()) {
-        (Kind::Texts, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) => {
-            Ok(Cells::Text(converted(dataset, elements, &DataType::Utf8)?.as_string::<i32>().clone()))
-        }
+    let found = match elements.data_type() {
+        DataType::Dictionary(_, values) => values.as_ref(),
+        other => other,
+    };
+    match (column.kind(dataset)?, found) {
+        (Kind::Texts, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) => texts(dataset, elements),
         (Kind::Structs, DataType::Struct(fields)) => {
             let names: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
             let inner = cells(dataset, &column.fields, &names, elements.as_struct().columns())?;
@@ -216,6 +234,18 @@ fn list_elements(
         }
         _ => Err(wrong()),
     }
+}
+
+/// Texts, as words if that is how they come.
+fn texts(dataset: Dataset, array: &ArrayRef) -> Result<Cells, SegmentError> {
+    if let Some(dictionary) = array.as_dictionary_opt::<Int32Type>() {
+        let words = dictionary.values();
+        // A word that is null would make a row null whose key is not.
+        if let Some(words) = words.as_string_opt::<i32>().filter(|words| words.null_count() == 0) {
+            return Ok(Cells::Words(dictionary.keys().clone(), words.clone()));
+        }
+    }
+    Ok(Cells::Text(converted(dataset, array, &DataType::Utf8)?.as_string::<i32>().clone()))
 }
 
 /// Another form of the same values; a value that does not fit is an error.

@@ -213,7 +213,8 @@ fn heads(rows: &Rows) -> Vec<SessionHead> {
         SessionHead { session, first: 0, last: 0, statements: 0, closed: None }
     };
     for record in &rows.records {
-        let reference = record.intent.reference;
+        // The outcome's, which lies beside its neighbours in memory; it is the intent's.
+        let reference = record.outcome.reference;
         let head = heads.entry(reference.session).or_insert_with(|| new(reference.session));
         let number = reference.statement;
         head.first = if head.statements == 0 { number } else { head.first.min(number) };
@@ -231,11 +232,12 @@ fn heads(rows: &Rows) -> Vec<SessionHead> {
 impl Rows {
     /// The least and the greatest `time` of the rows.
     fn span(&self) -> Option<(Timestamp, Timestamp)> {
-        let times = || {
-            let statements = self.records.iter().map(|record| record.intent.time);
-            let sessions = self.sessions.iter().map(SessionRow::time);
-            statements.chain(sessions).chain(self.events.iter().map(super::EventRow::time))
-        };
-        times().min().zip(times().max())
+        let statements = self.records.iter().map(|record| record.intent.time);
+        let sessions = self.sessions.iter().map(SessionRow::time);
+        let times = statements.chain(sessions).chain(self.events.iter().map(super::EventRow::time));
+        times.fold(None, |span: Option<(Timestamp, Timestamp)>, time| match span {
+            None => Some((time, time)),
+            Some((first, last)) => Some((first.min(time), last.max(time))),
+        })
     }
 }

@@ -3,14 +3,20 @@
 //! Deterministic: the same rows under the same number give the same names and the same bytes, so a retry after a crash
 //! stores what is already there. Whole: no text and no value is cut, at any size.
 
+mod chunk;
 mod columns;
+mod hybrid;
+mod leaves;
 mod logical;
 mod manifest;
 mod named;
 mod params;
 mod read;
+mod repeat;
 mod roots;
+mod runs;
 mod schema;
+mod statements;
 mod tables;
 mod write;
 
@@ -182,21 +188,18 @@ impl Segment {
     pub fn build(node: &NodeName, no: SegmentNo, cut_time: Timestamp, rows: &Rows) -> Result<Built, SegmentError> {
         let stamp = write::Stamp { node, no, cut_time };
         let mut built = Built::default();
-        for (day, mut records) in by_day(&rows.records, |record| record.intent.time) {
-            records.sort_by_key(|record| (record.intent.time, record.intent.reference, record.entry));
-            let sizes = records.iter().map(|record| tables::statement_size(record)).collect();
-            let table = |range| records.get(range).map(|records| tables::statements(no, records));
+        let record = |row: &Record| ((row.intent.time, row.intent.reference, row.entry), tables::statement_size(row));
+        for (day, records, sizes) in by_day(&rows.records, |(time, ..)| *time, record) {
+            let table = |range| records.get(range).map(|records| statements::statements(no, records));
             built.add(&stamp, Dataset::Statements, &day, sizes, table)?;
         }
-        for (day, mut sessions) in by_day(&rows.sessions, SessionRow::time) {
-            sessions.sort_by_key(|row| (row.time(), row.entry()));
-            let sizes = sessions.iter().map(|row| tables::session_size(row)).collect();
+        let session = |row: &SessionRow| ((row.time(), row.entry()), tables::session_size(row));
+        for (day, sessions, sizes) in by_day(&rows.sessions, |(time, _)| *time, session) {
             let table = |range| sessions.get(range).map(|sessions| tables::sessions(no, sessions));
             built.add(&stamp, Dataset::Sessions, &day, sizes, table)?;
         }
-        for (day, mut events) in by_day(&rows.events, EventRow::time) {
-            events.sort_by_key(|row| (row.time(), row.entry));
-            let sizes = events.iter().map(|row| tables::event_size(row)).collect();
+        let event = |row: &EventRow| ((row.time(), row.entry), tables::event_size(row));
+        for (day, events, sizes) in by_day(&rows.events, |(time, _)| *time, event) {
             let table = |range| events.get(range).map(|events| tables::events(&stamp, events));
             built.add(&stamp, Dataset::Events, &day, sizes, table)?;
         }
@@ -221,12 +224,30 @@ impl Built {
     }
 }
 
-fn by_day<T>(rows: &[T], time: impl Fn(&T) -> Timestamp) -> BTreeMap<String, Vec<&T>> {
-    let mut days: BTreeMap<String, Vec<&T>> = BTreeMap::new();
+/// The rows of each UTC day, in the order of their keys, and how large each is. A row is visited once for all three.
+fn by_day<T, K: Ord>(
+    rows: &[T],
+    time: impl Fn(&K) -> Timestamp,
+    about: impl Fn(&T) -> (K, usize),
+) -> impl Iterator<Item = (String, Vec<&T>, Vec<usize>)> {
+    let mut days: BTreeMap<String, Vec<(K, usize, &T)>> = BTreeMap::new();
+    let mut today: (Option<i64>, String) = (None, String::new());
     for row in rows {
-        days.entry(time(row).date()).or_default().push(row);
+        let (key, size) = about(row);
+        let day = time(&key).day();
+        if today.0 != Some(day) {
+            today = (Some(day), time(&key).date());
+        }
+        match days.get_mut(&today.1) {
+            Some(rows) => rows.push((key, size, row)),
+            None => drop(days.insert(today.1.clone(), vec![(key, size, row)])),
+        }
     }
-    days
+    days.into_iter().map(|(day, mut rows)| {
+        rows.sort_by(|(one, ..), (other, ..)| one.cmp(other));
+        let sizes = rows.iter().map(|(_, size, _)| *size).collect();
+        (day, rows.into_iter().map(|(.., row)| row).collect(), sizes)
+    })
 }
 
 /// Why a segment could not be built.

@@ -22,7 +22,7 @@ impl Dataset {
     ///
     /// [`SegmentError::Contract`] if this program was built with a contract that it cannot read.
     pub fn named(self, row: &Row<'_>) -> Result<Map<String, Json>, SegmentError> {
-        self.object(&self.columns()?, &row.fields)
+        self.object(self.columns()?, &row.fields)
     }
 
     fn object(self, columns: &[Column], fields: &Fields<'_>) -> Result<Map<String, Json>, SegmentError> {

@@ -1,6 +1,7 @@
 //! Bound values in readable form, where the type is known. What cannot be read is left to the raw bytes beside it:
 //! a value is never guessed and never repaired.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use chrono::{Days, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta};
@@ -18,7 +19,8 @@ const NUMERIC_INFINITY: u16 = 0xD000;
 const NUMERIC_MINUS_INFINITY: u16 = 0xF000;
 const NUMERIC_NEGATIVE: u16 = 0x4000;
 
-/// The built-in types that bound values usually have: identifier, name, and of an array the element's identifier.
+/// The built-in types that bound values usually have, by identifier: that, the name, and of an array the element's
+/// identifier.
 const TYPES: &[(u32, &str, u32)] = &[
     (16, "bool", 0),
     (BYTEA, "bytea", 0),
@@ -75,11 +77,11 @@ pub(super) fn type_name(oid: u32) -> Option<&'static str> {
 }
 
 /// The value in readable form; `None` for NULL and for what cannot be read.
-pub(super) fn readable(param: &Param) -> Option<String> {
+pub(super) fn readable(param: &Param) -> Option<Cow<'_, str>> {
     let raw = param.value.as_ref()?;
     match param.format {
-        ParamFormat::Text => std::str::from_utf8(raw).ok().map(str::to_owned),
-        ParamFormat::Binary => binary(param.type_oid, raw),
+        ParamFormat::Text => std::str::from_utf8(raw).ok().map(Cow::Borrowed),
+        ParamFormat::Binary => binary(param.type_oid, raw).map(Cow::Owned),
     }
 }
 
@@ -94,7 +96,7 @@ pub(super) fn size_estimate(param: &Param) -> usize {
 }
 
 fn find(oid: u32) -> Option<&'static (u32, &'static str, u32)> {
-    TYPES.iter().find(|(known, ..)| *known == oid)
+    TYPES.binary_search_by_key(&oid, |(known, ..)| *known).ok().and_then(|at| TYPES.get(at))
 }
 
 fn binary(oid: u32, raw: &[u8]) -> Option<String> {
@@ -121,7 +123,12 @@ fn binary(oid: u32, raw: &[u8]) -> Option<String> {
             let value = f64::from_be_bytes(fixed(raw)?);
             Some(float(value, value.to_string(), format!("{value:e}")))
         }
-        "bytea" => Some(format!("\\x{}", hex(raw))),
+        "bytea" => {
+            let mut printed = String::with_capacity(2 + 2 * raw.len());
+            printed.push_str("\\x");
+            hex(&mut printed, raw);
+            Some(printed)
+        }
         "uuid" => uuid(raw),
         "date" => date(i32::from_be_bytes(fixed(raw)?)),
         "time" => time(i64::from_be_bytes(fixed(raw)?)),
@@ -140,13 +147,11 @@ fn fixed<const N: usize>(raw: &[u8]) -> Option<[u8; N]> {
     raw.try_into().ok()
 }
 
-fn hex(raw: &[u8]) -> String {
+/// Appends bytes as hexadecimal digits.
+fn hex(to: &mut String, raw: &[u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    raw.iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .filter_map(|nibble| DIGITS.get(usize::from(nibble)))
-        .map(|digit| char::from(*digit))
-        .collect()
+    let digits = raw.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    to.extend(digits.filter_map(|digit| DIGITS.get(usize::from(digit))).map(|digit| char::from(*digit)));
 }
 
 /// The server's words for what is no number, and the short form for what is very large or small.
@@ -166,11 +171,11 @@ fn float(value: f64, plain: String, short: String) -> String {
 fn uuid(raw: &[u8]) -> Option<String> {
     let bytes: [u8; 16] = fixed(raw)?;
     let mut printed = String::with_capacity(36);
-    for (at, byte) in bytes.iter().enumerate() {
-        if matches!(at, 4 | 6 | 8 | 10) {
+    for (at, pair) in bytes.chunks(2).enumerate() {
+        if (2..=5).contains(&at) {
             printed.push('-');
         }
-        printed.push_str(&hex(std::slice::from_ref(byte)));
+        hex(&mut printed, pair);
     }
     Some(printed)
 }
@@ -340,7 +345,8 @@ mod tests {
     use super::*;
 
     fn read(oid: u32, raw: &[u8]) -> Option<String> {
-        readable(&Param { type_oid: oid, format: ParamFormat::Binary, value: Some(Bytes::copy_from_slice(raw)) })
+        let param = Param { type_oid: oid, format: ParamFormat::Binary, value: Some(Bytes::copy_from_slice(raw)) };
+        readable(&param).map(Cow::into_owned)
     }
 
     fn number(digits: &[i16], weight: i16, sign: u16, scale: i16) -> Vec<u8> {

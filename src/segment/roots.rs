@@ -11,13 +11,18 @@ use super::Dataset;
 
 /// Rows of a dataset under one root, so that a change is located that closely. Each costs a hash in the manifest: at 256
 /// rows a quarter of a byte for each row.
-pub const STRETCH: usize = 256;
+pub const STRETCH: usize = 1 << STRETCH_HEIGHT;
+/// A full stretch is a complete subtree of this height in the tree of its dataset, and in that of the segment where it
+/// begins at a multiple of its size: both are made of the roots of the stretches, so that nodes are hashed once.
+const STRETCH_HEIGHT: u32 = 8;
 
 /// The leaves of one segment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Leaves {
-    /// Entry and leaf of each row, by dataset in the order of [`Dataset::ALL`].
+    /// By dataset, in the order of [`Dataset::ALL`].
     datasets: [Vec<(EntrySeq, Sha256)>; 3],
+    /// The root over each stretch, once the rows are in their order.
+    stretches: [Vec<Sha256>; 3],
 }
 
 /// The rows of one dataset in a segment, hashed.
@@ -43,6 +48,7 @@ impl Leaves {
             Dataset::Events => events,
         };
         to.extend(leaves);
+        self.stretches = Default::default();
     }
 
     /// Adds all rows of another part of the same segment.
@@ -50,6 +56,7 @@ impl Leaves {
         for (to, from) in self.datasets.iter_mut().zip(other.datasets) {
             to.extend(from);
         }
+        self.stretches = Default::default();
     }
 
     /// Puts the rows in their order. What follows is right only after this.
@@ -74,7 +81,13 @@ impl Leaves {
 
     /// The root over all rows.
     pub fn root(&self) -> Sha256 {
-        self.hashes().collect::<Tree>().root()
+        let mut tree = Tree::default();
+        for (leaves, stretches) in self.datasets.iter().zip(&self.stretches) {
+            let full = leaves.chunks_exact(STRETCH).zip(stretches);
+            let taken = full.take_while(|(_, root)| tree.push_complete(STRETCH_HEIGHT, **root)).count();
+            tree.extend(leaves.iter().skip(taken * STRETCH).map(|(_, leaf)| *leaf));
+        }
+        tree.root()
     }
 
     /// The leaf hashes in their order.
@@ -94,19 +107,19 @@ impl Leaves {
 
     /// Each dataset that has rows.
     pub fn roots(&self) -> Vec<DatasetRoots> {
-        let each = Dataset::ALL.iter().map(|dataset| (*dataset, self.of(*dataset)));
-        each.filter(|(_, leaves)| !leaves.is_empty()).map(|(dataset, leaves)| roots(dataset, leaves)).collect()
+        let each = Dataset::ALL.iter().zip(self.datasets.iter().zip(&self.stretches));
+        let there = each.filter(|(_, (leaves, _))| !leaves.is_empty());
+        let roots = there.map(|(dataset, (leaves, known))| {
+            let stretches = if known.is_empty() { stretches(leaves) } else { known.clone() };
+            DatasetRoots { dataset: *dataset, rows: leaves.len() as u64, root: merkle::root(&stretches), stretches }
+        });
+        roots.collect()
     }
 }
 
-fn roots(dataset: Dataset, leaves: &[(EntrySeq, Sha256)]) -> DatasetRoots {
-    let hashes: Vec<Sha256> = leaves.iter().map(|(_, leaf)| *leaf).collect();
-    DatasetRoots {
-        dataset,
-        rows: hashes.len() as u64,
-        root: merkle::root(&hashes),
-        stretches: hashes.chunks(STRETCH).map(merkle::root).collect(),
-    }
+fn stretches(leaves: &[(EntrySeq, Sha256)]) -> Vec<Sha256> {
+    let root = |stretch: &[(EntrySeq, Sha256)]| stretch.iter().map(|(_, leaf)| *leaf).collect::<Tree>().root();
+    leaves.chunks(STRETCH).map(root).collect()
 }
 
 #[cfg(test)]
@@ -136,6 +149,22 @@ mod tests {
         assert_eq!((statements.rows, statements.stretches.len()), (600, 3));
         assert_eq!(statements.stretches[1], merkle::root(&plain[256..512]));
         assert_eq!((events.dataset, events.root), (Dataset::Events, merkle::root(&plain[600..])));
+    }
+
+    #[test]
+    fn roots_made_of_stretches_are_those_over_the_leaves() {
+        for counts in [[0, 0, 0], [1, 0, 0], [255, 3, 0], [256, 1, 1], [512, 300, 5], [513, 256, 256], [0, 700, 9]] {
+            let mut leaves = Leaves::default();
+            for (dataset, count) in Dataset::ALL.iter().zip(counts) {
+                leaves.extend(*dataset, (1..=count).map(leaf));
+            }
+            let leaves = leaves.sorted();
+            assert_eq!(leaves.root(), merkle::root(&leaves.hashes().collect::<Vec<_>>()), "{counts:?}");
+            for roots in leaves.roots() {
+                let hashes: Vec<Sha256> = leaves.of(roots.dataset).iter().map(|(_, leaf)| *leaf).collect();
+                assert_eq!(roots.root, merkle::root(&hashes), "{counts:?}");
+            }
+        }
     }
 
     #[test]

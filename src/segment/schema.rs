@@ -2,7 +2,7 @@
 //! in it cannot be written, and one that is in it cannot be left out.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use serde::Deserialize;
@@ -76,11 +76,21 @@ impl Dataset {
         Ok(Arc::new(Schema::new(fields)))
     }
 
-    /// The contract's columns.
-    pub(super) fn columns(self) -> Result<Vec<Column>, SegmentError> {
-        let contract: Contract = serde_json::from_str(self.contract())
-            .map_err(|error| SegmentError::Contract { dataset: self.name(), problem: error.to_string() })?;
-        Ok(contract.columns)
+    /// The contract's columns. Read once: every batch that is hashed asks for them.
+    pub(super) fn columns(self) -> Result<&'static [Column], SegmentError> {
+        static STATEMENTS: Read = Read::new();
+        static SESSIONS: Read = Read::new();
+        static EVENTS: Read = Read::new();
+        let read = match self {
+            Self::Statements => &STATEMENTS,
+            Self::Sessions => &SESSIONS,
+            Self::Events => &EVENTS,
+        };
+        let contract = || serde_json::from_str::<Contract>(self.contract()).map(|contract| contract.columns);
+        match read.get_or_init(|| contract().map_err(|error| error.to_string())) {
+            Ok(columns) => Ok(columns),
+            Err(problem) => Err(SegmentError::Contract { dataset: self.name(), problem: problem.clone() }),
+        }
     }
 
     fn field(self, column: &Column) -> Result<Field, SegmentError> {
@@ -107,13 +117,16 @@ impl Dataset {
     }
 }
 
+/// A contract once it was read, or why it could not be.
+type Read = OnceLock<Result<Vec<Column>, String>>;
+
 #[derive(Deserialize)]
 struct Contract {
     columns: Vec<Column>,
 }
 
 /// A column, or a field of a struct.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 pub(super) struct Column {
     /// Its number in canonical bytes.
     pub(super) key: u64,
@@ -187,7 +200,7 @@ mod tests {
             columns.iter().for_each(|column| check(&column.fields));
         }
         for dataset in Dataset::ALL {
-            check(&dataset.columns().unwrap());
+            check(dataset.columns().unwrap());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Rows → the columns of each dataset.
+//! Rows → the columns of `sessions` and `events`, and the groups of columns that all datasets share.
 
 use std::net::SocketAddr;
 
@@ -6,8 +6,8 @@ use super::columns::Columns;
 use super::write::Stamp;
 use super::{Dataset, EventRow, Happening, SegmentError, SessionRow, params};
 use crate::model::{
-    Decision, Effect, EventDetails, Facts, LoginRefused, Param, ParamFormat, Peer, Principal, Record, RuleId,
-    SegmentNo, Session, SessionClosed, Statement, Timestamp,
+    Decision, Effect, EventDetails, Facts, LoginRefused, Peer, Principal, Record, RuleId, SegmentNo, Session,
+    SessionClosed, SqlText, Statement, Timestamp,
 };
 
 /// What a row takes beside its texts, as a guess for the size of a row group.
@@ -68,45 +68,6 @@ fn json_bytes(value: &serde_json::Value) -> usize {
     }
 }
 
-/// The columns of `statements`.
-pub(super) fn statements(no: SegmentNo, records: &[&Record]) -> Result<Columns, SegmentError> {
-    let mut to = Columns::of(Dataset::Statements)?;
-    let each = || records.iter();
-    to.text("reference", each().map(|row| Some(row.intent.reference.to_string())));
-    to.text("session_id", each().map(|row| Some(row.intent.reference.session.to_string())));
-    to.count("statement_seq", each().map(|row| Some(row.intent.reference.statement)));
-    to.count("entry_seq", each().map(|row| Some(row.entry.0)));
-    to.text("node", each().map(|row| Some(row.session.node.as_str())));
-    to.time("time", each().map(|row| Some(row.intent.time)));
-    to.time("ended", each().map(|row| Some(row.outcome.time)));
-    let sessions: Vec<Who<'_>> = each()
-        .map(|row| Who { server_version: row.intent.server_version.as_deref(), ..Who::session(&row.session) })
-        .collect();
-    who(&mut to, &sessions)?;
-    ends(&mut to, &sessions);
-    to.text("request", each().map(|row| Some(row.intent.statement.request.as_str())));
-    let asked: Vec<_> = each().map(|row| Some((&row.intent.statement, &row.intent.facts))).collect();
-    statement(&mut to, "kind", &asked)?;
-    let values: Vec<Option<&[Param]>> = each().map(|row| Some(row.intent.statement.params.as_slice())).collect();
-    bound(&mut to, &values)?;
-    to.text("prepared_name", each().map(|row| row.intent.statement.prepared.as_deref()));
-    to.text("portal_name", each().map(|row| row.intent.statement.portal.as_deref()));
-    to.text("transaction", each().map(|row| Some(row.intent.transaction.to_string())));
-    let decisions: Vec<_> = each().map(|row| Some(&row.intent.decision)).collect();
-    decision(&mut to, &decisions)?;
-    to.text("status", each().map(|row| Some(row.outcome.status.as_str())));
-    to.text("sqlstate", each().map(|row| row.outcome.sqlstate.as_deref()));
-    to.text("command_tag", each().map(|row| row.outcome.command_tag.as_deref()));
-    to.count("rows_returned", each().map(|row| Some(row.outcome.rows_returned)));
-    to.count("rows_affected", each().map(|row| row.outcome.rows_affected));
-    to.count("bytes_in", each().map(|row| Some(row.outcome.bytes_in)));
-    to.count("bytes_out", each().map(|row| Some(row.outcome.bytes_out)));
-    to.count("first_row_us", each().map(|row| row.outcome.first_row_us));
-    to.count("total_us", each().map(|row| row.outcome.total_us));
-    to.count("segment", each().map(|_| Some(no.0)));
-    Ok(to)
-}
-
 /// The columns of `sessions`.
 pub(super) fn sessions(no: SegmentNo, rows: &[&SessionRow]) -> Result<Columns, SegmentError> {
     let mut to = Columns::of(Dataset::Sessions)?;
@@ -114,9 +75,7 @@ pub(super) fn sessions(no: SegmentNo, rows: &[&SessionRow]) -> Result<Columns, S
     let whos: Vec<Who<'_>> = rows
         .iter()
         .map(|row| match row {
-            SessionRow::Closed { session, closed, .. } => {
-                Who { server_version: closed.server_version.as_deref(), ..Who::session(session) }
-            }
+            SessionRow::Closed { session, .. } => Who::session(session),
             SessionRow::Refused { refused, .. } => Who::refused(refused),
         })
         .collect();
@@ -132,6 +91,7 @@ pub(super) fn sessions(no: SegmentNo, rows: &[&SessionRow]) -> Result<Columns, S
     to.time("closed", closed().map(|row| row.map(|closed| closed.closed)));
     who(&mut to, &whos)?;
     ends(&mut to, &whos);
+    to.text("server_version", closed().map(|row| row.and_then(|closed| closed.server_version.as_deref())));
     to.text(
         "reason",
         rows.iter().map(|row| Some(one(row, |closed| closed.reason.as_str(), |refused| refused.cause.as_str()))),
@@ -197,8 +157,10 @@ pub(super) fn events(stamp: &Stamp<'_>, rows: &[&EventRow]) -> Result<Columns, S
     to.text("database", session().map(|session| session.map(|session| session.database.as_str())));
     to.text("database_user", session().map(|session| session.map(|session| session.database_user.as_str())));
     let judged: Vec<_> = rows.iter().map(|row| judged(&row.what)).collect();
-    let asked: Vec<_> = judged.iter().map(|row| row.map(|(statement, facts, _)| (statement, facts))).collect();
-    statement(&mut to, "statement_kind", &asked)?;
+    let texts: Vec<_> = judged.iter().map(|row| row.map(|(statement, ..)| &statement.text)).collect();
+    text(&mut to, &texts);
+    let known: Vec<_> = judged.iter().map(|row| row.map(|(_, facts, _)| facts)).collect();
+    facts(&mut to, "statement_kind", &known)?;
     to.text("prepared_name", judged.iter().map(|row| row.and_then(|(statement, ..)| statement.prepared.as_deref())));
     to.count("preparation", prepared().map(|row| row.map(|row| row.number)));
     let decisions: Vec<_> = judged.iter().map(|row| row.map(|(.., decision)| decision)).collect();
@@ -265,7 +227,7 @@ fn session_of(row: &EventRow) -> Option<crate::model::SessionId> {
 
 /// Who, where from and where to, of an open session or a refused client.
 #[derive(Clone, Copy)]
-struct Who<'a> {
+pub(super) struct Who<'a> {
     node: &'a str,
     opened: Option<Timestamp>,
     principal: Option<&'a Principal>,
@@ -274,13 +236,12 @@ struct Who<'a> {
     protocol: &'a str,
     database: Option<&'a str>,
     database_user: Option<&'a str>,
-    server_version: Option<&'a str>,
     rules: &'a [String],
     policy_version: Option<&'a str>,
 }
 
 impl<'a> Who<'a> {
-    fn session(session: &'a Session) -> Self {
+    pub(super) fn session(session: &'a Session) -> Self {
         Self {
             node: session.node.as_str(),
             opened: Some(session.opened),
@@ -290,7 +251,6 @@ impl<'a> Who<'a> {
             protocol: &session.protocol,
             database: Some(&session.database),
             database_user: Some(&session.database_user),
-            server_version: None,
             rules: &session.rules,
             policy_version: Some(&session.policy_version),
         }
@@ -306,14 +266,13 @@ impl<'a> Who<'a> {
             protocol: &refused.protocol,
             database: refused.database.as_deref(),
             database_user: refused.database_user.as_deref(),
-            server_version: None,
             rules: &refused.rules,
             policy_version: refused.policy_version.as_deref(),
         }
     }
 }
 
-fn who(to: &mut Columns, whos: &[Who<'_>]) -> Result<(), SegmentError> {
+pub(super) fn who(to: &mut Columns, whos: &[Who<'_>]) -> Result<(), SegmentError> {
     let each = || whos.iter().map(|who| who.principal);
     to.text("issuer", each().map(|who| who.map(|who| who.issuer.as_str())));
     to.text("subject", each().map(|who| who.map(|who| who.subject.as_str())));
@@ -335,7 +294,7 @@ fn who(to: &mut Columns, whos: &[Who<'_>]) -> Result<(), SegmentError> {
     Ok(())
 }
 
-fn ends(to: &mut Columns, whos: &[Who<'_>]) {
+pub(super) fn ends(to: &mut Columns, whos: &[Who<'_>]) {
     let each = || whos.iter();
     let address = |peer: &Peer| match peer.address {
         SocketAddr::V4(v4) => v4.ip().to_string(),
@@ -349,19 +308,20 @@ fn ends(to: &mut Columns, whos: &[Who<'_>]) {
     to.text("protocol", each().map(|who| Some(who.protocol)));
     to.text("database", each().map(|who| who.database));
     to.text("database_user", each().map(|who| who.database_user));
-    to.text("server_version", each().map(|who| who.server_version));
 }
 
-type Asked<'a> = Option<(&'a Statement, &'a Facts)>;
+pub(super) fn text(to: &mut Columns, texts: &[Option<&SqlText>]) {
+    let each = || texts.iter().copied();
+    let read: Vec<Option<&str>> = each().map(|text| text.and_then(SqlText::text)).collect();
+    let unread = each().zip(&read).map(|(text, read)| text.filter(|_| read.is_none()));
+    to.bytes("text_bytes", unread.map(|text| text.map(|text| &text.bytes()[..])));
+    to.text("text", read.into_iter());
+    to.count("text_length", each().map(|text| text.map(|text| text.bytes().len() as u64)));
+    to.text("text_sha256", each().map(|text| text.map(|text| text.sha256().to_string())));
+}
 
-fn statement(to: &mut Columns, kind: &'static str, rows: &[Asked<'_>]) -> Result<(), SegmentError> {
-    let statements = || rows.iter().map(|row| row.map(|(statement, _)| statement));
-    let facts = || rows.iter().map(|row| row.map(|(_, facts)| facts));
-    to.text("text", statements().map(|row| row.and_then(|row| row.text.text())));
-    let unreadable = |row: &Statement| row.text.text().is_none();
-    to.bytes("text_bytes", statements().map(|row| row.filter(|row| unreadable(row)).map(|row| &row.text.bytes()[..])));
-    to.count("text_length", statements().map(|row| row.map(|row| row.text.bytes().len() as u64)));
-    to.text("text_sha256", statements().map(|row| row.map(|row| row.text.sha256().to_string())));
+pub(super) fn facts(to: &mut Columns, kind: &'static str, rows: &[Option<&Facts>]) -> Result<(), SegmentError> {
+    let facts = || rows.iter();
     to.text("fingerprint", facts().map(|row| row.and_then(|row| row.fingerprint.as_deref())));
     to.text(kind, facts().map(|row| row.map(|row| row.kind.as_str())));
     to.count("statement_count", facts().map(|row| row.map(|row| u64::from(row.statement_count))));
@@ -374,35 +334,17 @@ fn statement(to: &mut Columns, kind: &'static str, rows: &[Asked<'_>]) -> Result
     Ok(())
 }
 
-fn effects(to: &mut Columns, effects: &[&Effect]) {
+fn effects(to: &mut Columns, effects: &[&Effect]) -> Result<(), SegmentError> {
     let objects = || effects.iter().map(|effect| effect.object.as_ref());
     to.text("action", effects.iter().map(|effect| Some(effect.action.as_str())));
     to.text("object_kind", objects().map(|object| object.map(|object| object.kind.as_str())));
     to.text("schema", objects().map(|object| object.and_then(|object| object.schema.as_deref())));
     to.text("name", objects().map(|object| object.map(|object| object.name.as_str())));
     to.flag("has_where", effects.iter().map(|effect| Some(effect.has_where)));
+    Ok(())
 }
 
-fn bound(to: &mut Columns, lists: &[Option<&[Param]>]) -> Result<(), SegmentError> {
-    let positions: Vec<i32> =
-        lists.iter().flatten().flat_map(|list| (1_i32..).zip(list.iter()).map(|(at, _)| at)).collect();
-    to.structs("params", lists, |to, params| {
-        let each = || params.iter();
-        let format = |param: &Param| match param.format {
-            ParamFormat::Text => "text",
-            ParamFormat::Binary => "binary",
-        };
-        to.small("position", positions.iter().map(|at| Some(*at)));
-        to.count("type_oid", each().map(|param| Some(u64::from(param.type_oid))));
-        to.text("type_name", each().map(|param| params::type_name(param.type_oid)));
-        to.text("format", each().map(|param| Some(format(param))));
-        to.text("value", each().map(|param| params::readable(param)));
-        to.bytes("raw", each().map(|param| param.value.as_deref()));
-        to.flag("is_null", each().map(|param| Some(param.value.is_none())));
-    })
-}
-
-fn decision(to: &mut Columns, rows: &[Option<&Decision>]) -> Result<(), SegmentError> {
+pub(super) fn decision(to: &mut Columns, rows: &[Option<&Decision>]) -> Result<(), SegmentError> {
     let each = || rows.iter();
     to.text("decision", each().map(|row| row.map(|row| row.verdict.as_str())));
     let lists: Vec<Option<Vec<&str>>> =

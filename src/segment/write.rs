@@ -1,33 +1,38 @@
 //! Columns → Parquet bytes, the same bytes for the same columns.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::{ArrowColumnWriter, compute_leaves};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
+use zstd::bulk::Compressor;
 
+use super::chunk::{self, WordColumn};
 use super::columns::Columns;
 use super::{Dataset, File, LogicalRows, SegmentError};
 use crate::model::{EntrySeq, NodeName, SegmentNo, Sha256, Timestamp};
 
 /// Segment numbers are padded so that names sort as numbers do.
 const NUMBER_WIDTH: usize = 12;
-/// Small enough to prune by time, large enough to compress.
-const MAX_GROUP_ROWS: usize = 20_000;
+/// A segment's worth: each group costs a dictionary and a decompressor for every column. Pruning by time is finer, by pages.
+const MAX_GROUP_ROWS: usize = 65_536;
 /// Text offsets of Arrow's `Utf8` are 32 bits: no row group may come near 2 GiB, unless one statement alone does, and
 /// the wire protocol ends at 1 GiB. Also the bound of what building holds beside the rows.
 const MAX_GROUP_BYTES: usize = 64 << 20;
 /// Readers such as Security Lake ask for pages of at most 1 MiB; a longer statement has a page of its own.
-const PAGE_BYTES: usize = 1 << 20;
-const PAGE_ROWS: usize = 4_096;
+pub(super) const PAGE_BYTES: usize = 1 << 20;
+pub(super) const PAGE_ROWS: usize = 4_096;
 /// The page size is looked at after so many values: few, so that long statements do not pile up in one page.
 const VALUES_BETWEEN_LOOKS: usize = 64;
 /// Statistics repeat a column's least and greatest value; of a 20 MB statement the first bytes prune as well.
-const STATISTICS_BYTES: usize = 64;
+pub(super) const STATISTICS_BYTES: usize = 64;
 /// Level 3: level 9 saves 1 % and takes twice the time (measured).
 const ZSTD_LEVEL: i32 = 3;
 
@@ -60,19 +65,52 @@ pub(super) fn file(
     let schema = dataset.schema()?;
     let rows = sizes.len();
     let properties = properties(stamp, dataset, &schema).map_err(failed)?;
-    let mut writer = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties)).map_err(failed)?;
+    let writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties)).map_err(failed)?;
+    let (mut writer, columns) = writer.into_serialized_writer().map_err(failed)?;
+    let mut compressor = Compressor::new(ZSTD_LEVEL).map_err(|error| failed(error.into()))?;
     let mut leaves = Vec::with_capacity(rows);
-    for range in groups(sizes) {
-        let Some(columns) = table(range) else { continue };
-        let columns = columns?.in_order()?;
-        let batch = RecordBatch::try_new(schema.clone(), columns)
-            .map_err(|source| SegmentError::Rows { dataset: dataset.name(), source })?;
+    for (number, range) in groups(sizes).into_iter().enumerate() {
+        let Some(table) = table(range) else { continue };
+        let batch = table?.batch()?;
         leaves.extend(LogicalRows::of(dataset, &batch)?.leaves()?);
-        writer.write(&batch).and_then(|()| writer.flush()).map_err(failed)?;
+        let columns = columns.create_column_writers(number).map_err(failed)?;
+        group(&mut writer, columns, &batch, &mut compressor).map_err(failed)?;
     }
     let bytes = writer.into_inner().map_err(failed)?;
     let name = format!("{}/date={day}/{}-{:0NUMBER_WIDTH$}.parquet", dataset.name(), stamp.node, stamp.no.0);
     Ok((File::new(name, bytes.into(), rows as u64), leaves))
+}
+
+/// Writes a row group. The file's schema is the contract's; the batch's says which texts are dictionaries.
+fn group(
+    to: &mut SerializedFileWriter<Vec<u8>>,
+    columns: Vec<ArrowColumnWriter>,
+    batch: &RecordBatch,
+    compressor: &mut Compressor<'static>,
+) -> Result<(), ParquetError> {
+    let (properties, schema) = (Arc::clone(to.properties()), to.schema_descr().columns().to_vec());
+    let mut group = to.next_row_group()?;
+    let mut columns = schema.iter().zip(columns);
+    for (field, array) in batch.schema().fields().iter().zip(batch.columns()) {
+        let words = WordColumn::leaves(array);
+        let all = words.iter().all(Option::is_some);
+        let mut leaves = if all { Vec::new() } else { compute_leaves(field, array)? }.into_iter();
+        for words in words {
+            let (leaf, column) = (leaves.next(), columns.next());
+            match (words, leaf, column) {
+                (Some(words), _, Some((descr, _))) => {
+                    let (bytes, close) = chunk::write(words, descr, &properties, compressor)?;
+                    group.append_column(&bytes, close)?;
+                }
+                (None, Some(leaf), Some((_, mut column))) => {
+                    column.write(&leaf)?;
+                    column.close()?.append_to_row_group(&mut group)?;
+                }
+                _ => return Err(ParquetError::General("a batch has other columns than its file".to_owned())),
+            }
+        }
+    }
+    group.close().map(|_| ())
 }
 
 /// Splits rows into row groups of bounded rows and bytes; a row larger than the bound is a group of its own.

@@ -22,9 +22,10 @@ fn strange(mut record: Record) -> Record {
     intent.time = Timestamp(-1);
     intent.statement.text = SqlText::from("select '\u{1F9FE} e\u{301} \u{e9} \u{0}\r\n\t\"\\'");
     intent.statement.prepared = Some(String::new());
-    intent.facts.functions = (0..30).map(|number| format!("f{number:02}")).collect();
-    intent.facts.has_where = None;
-    intent.decision.rules = vec![];
+    let facts = Arc::make_mut(&mut intent.facts);
+    facts.functions = (0..30).map(|number| format!("f{number:02}")).collect();
+    facts.has_where = None;
+    Arc::make_mut(&mut intent.decision).rules = vec![];
     record.outcome.bytes_in = u64::MAX;
     record.outcome.bytes_out = 0x1_0000_0000;
     record.outcome.rows_returned = 0xffff_ffff;

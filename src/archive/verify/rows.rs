@@ -6,14 +6,10 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, TimeUnit, TimestampMicrosecondType};
 use bytes::Bytes;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::super::days::{DATE, TIME};
 use crate::model::Timestamp;
-use crate::segment::{Dataset, Leaves, LogicalRows};
-
-/// Rows that are decoded at once: enough that a column is worth its overhead, few enough that long statements fit.
-const ROWS_AT_ONCE: usize = 4_096;
+use crate::segment::{Dataset, Leaves, LogicalRows, Segment};
 
 /// A moment of which a recorder itself tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,11 +48,10 @@ pub(super) struct Decoded {
 ///
 /// It is no Parquet file of the contract, in one sentence.
 pub(super) fn decode(dataset: Dataset, bytes: Bytes) -> Result<Decoded, String> {
-    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(|error| error.to_string())?;
-    let reader = reader.with_batch_size(ROWS_AT_ONCE).build().map_err(|error| error.to_string())?;
+    let batches = Segment::batches(dataset, bytes).map_err(|error| error.to_string())?;
     let mut decoded = Decoded { in_order: true, ..Decoded::default() };
     let mut last = i64::MIN;
-    for batch in reader {
+    for batch in batches {
         let batch = without_date(batch.map_err(|error| error.to_string())?)?;
         decoded.add(dataset, &batch, &mut last)?;
     }

@@ -44,7 +44,7 @@ fn other_record() -> Record {
     intent.statement.params = vec![param];
     intent.statement.prepared = Some("x".to_owned());
     intent.statement.portal = Some("x".to_owned());
-    intent.facts = Facts {
+    intent.facts = Arc::new(Facts {
         kind: Kind::Delete,
         statement_count: 2,
         effects: vec![Effect {
@@ -56,14 +56,14 @@ fn other_record() -> Record {
         has_where: None,
         fingerprint: None,
         problem: Some("x".to_owned()),
-    };
-    intent.decision = Decision {
+    });
+    intent.decision = Arc::new(Decision {
         verdict: Judged::Deny,
         rules: vec![RuleId("x".to_owned())],
         policy_version: "x".to_owned(),
         message: Some("x".to_owned()),
         hint: Some("x".to_owned()),
-    };
+    });
     intent.transaction = 'E';
     intent.server_version = Some("x".to_owned());
     other.outcome = Outcome {
