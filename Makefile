@@ -13,7 +13,7 @@ help: ## says what can be made
 	@printf 'Hansard: the word-for-word record of who said what to a database.\n\n'
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
-setup-demo: ## installs what the demo needs: PostgreSQL, a C compiler
+setup-demo: ## installs what the demo needs: PostgreSQL, a C compiler, libclang
 	@tests/setup/install.sh demo
 
 setup-test: ## installs what the tests need: that, and pinned test parts from PyPI and npm

@@ -4,8 +4,11 @@
 //! at finer levels an HTTP client or a SQL engine says what passes through it.
 
 use std::fmt;
+use std::fs::File;
 use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
@@ -116,7 +119,11 @@ pub fn start(settings: &Settings) -> Result<(), TelemetryError> {
     };
     let terminal = io::stderr().is_terminal();
     let format = settings.format.unwrap_or(if terminal { Format::Text } else { Format::Json });
-    let layer = layer(format, terminal && settings.color, io::stderr);
+    // A descriptor of its own: the second reader of SQL points standard error elsewhere for moments (see `sql`).
+    let layer = match io::stderr().as_fd().try_clone_to_owned() {
+        Ok(own) => layer(format, terminal && settings.color, Arc::new(File::from(own))),
+        Err(_) => layer(format, terminal && settings.color, io::stderr),
+    };
     tracing_subscriber::registry().with(layer.with_filter(levels.filter())).try_init().map_err(TelemetryError::Started)
 }
 

@@ -55,6 +55,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("reqwest", &["identity", "anchor"]),
     ("jsonwebtoken", &["identity", "cli"]),
     ("sqlparser", &["sql"]),
+    ("pg_query", &["sql"]),
     ("cedar_policy", &["policy"]),
     ("miette", &["policy"]),
     ("pgwire", &["wire"]),

@@ -156,7 +156,8 @@ pub struct Facts {
     pub has_where: Option<bool>,
     /// SHA-256 of the normalised text in hexadecimal; the same for texts that differ in literals and blanks only.
     pub fingerprint: Option<String>,
-    /// Why it was not understood, in words that hold nothing of the statement.
+    /// Why it was not understood, in words that hold nothing of the statement. With another kind than `unparsed`: that
+    /// one of two readers did not understand it and the other one's reading is what counts.
     pub problem: Option<String>,
 }
 

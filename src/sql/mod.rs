@@ -6,8 +6,13 @@
 //!
 //! ```text
 //! bytes ─► guard (own lexer: refuses what lexes two ways) ─► statements ─► command (own, for a few simple ones)
-//!                                                               └────────► sqlparser, one statement, to its end ─► walk
+//!                          │                                    └────────► sqlparser, one statement, to its end ─► walk
+//!                          └─► second (PostgreSQL's own grammar, the whole text) ─► tables, functions, count
 //! ```
+//!
+//! Guard, first and second reader must count the same statements, or the text is not understood; what either reader finds
+//! is an effect. A query that only the second one can read is judged by it alone, with every table in it as read
+//! (`alone`), and the facts say so.
 //!
 //! What the server is handed is the original text; what `sqlparser` is handed is the guard's tokens with single blanks
 //! between them and without comments, so that both cut it alike.
@@ -16,6 +21,7 @@
 //! rules, and calls in attribute notation (`o.touch`) are not in the text. A built-in function's name may be taken by a
 //! function of the same name in the search path. Those need the catalog and, in the end, the database's own rights.
 
+mod alone;
 mod builtins;
 mod command;
 mod ddl;
@@ -27,6 +33,7 @@ mod names;
 mod parse;
 mod pool;
 mod query;
+mod second;
 mod session;
 mod statement;
 mod walk;
@@ -62,5 +69,7 @@ pub fn read(text: &SqlText, dialect: Dialect) -> Facts {
     }
 }
 
+#[cfg(test)]
+mod second_tests;
 #[cfg(test)]
 mod tests;

@@ -1,16 +1,24 @@
-//! One text: the guard, its statements one by one, and the facts of them all together.
+//! One text: the guard, its statements one by one by the first reader, the second reader, and the facts of them all
+//! together.
 
 use std::collections::BTreeSet;
 
 use sqlparser::dialect::PostgreSqlDialect;
-use sqlparser::parser::Parser;
+use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Token as ParserToken, TokenWithSpan, Tokenizer};
 
 use super::guard::{self, Kind as Cut, Token};
 use super::statement::Read;
 use super::walk::{NotUnderstood, Result, Walk};
-use super::{MAX_STATEMENTS, command, fingerprint::fingerprint, statement};
+use super::{MAX_STATEMENTS, alone, command, fingerprint::fingerprint, second, statement};
 use crate::model::{Action, Effect, Facts, Kind};
+
+/// The first reader cannot read it. Only this leaves the word to the second reader: what the first one reads in part, or
+/// reads as something else, is understood differently by the two.
+const NOT_IN_GRAMMAR: NotUnderstood = NotUnderstood("not in the parser's grammar");
+
+/// What facts say of a text of which only one reader could read each statement.
+const READ_BY_ONE: &str = "one of two readers could not read it; judged by PostgreSQL's own grammar alone";
 
 /// The facts of a text. To be called on a deep stack: the parsed trees are dropped in here.
 pub(super) fn facts(text: &str) -> Facts {
@@ -23,7 +31,26 @@ pub(super) fn facts(text: &str) -> Facts {
     if statements.len() > MAX_STATEMENTS {
         return Facts { fingerprint, ..Facts::unparsed(format!("more than {MAX_STATEMENTS} statements")) };
     }
-    Facts { fingerprint, ..together(statements.into_iter().map(one).collect()) }
+    let mut first: Vec<_> = statements.into_iter().map(one).collect();
+    let second = second::read(text, &tokens).and_then(|second| match second.statements.len() == first.len() {
+        true => Ok(second),
+        false => Err(NotUnderstood("two readers count its statements differently")),
+    });
+    let mut by_one = false;
+    if let Ok(second) = &second {
+        for ((read, walk), statement) in first.iter_mut().zip(&second.statements) {
+            if *read == Err(NOT_IN_GRAMMAR) {
+                *walk = Walk::default();
+                *read = alone::read(statement, walk);
+                by_one |= read.is_ok();
+            }
+        }
+    }
+    let mut facts = together(first, second);
+    if by_one && facts.problem.is_none() {
+        facts.problem = Some(READ_BY_ONE.to_owned());
+    }
+    Facts { fingerprint, ..facts }
 }
 
 /// One statement: by our own hand if it is one of the simple ones, else by the parser.
@@ -43,14 +70,15 @@ fn parsed(tokens: &[Token<'_>], walk: &mut Walk) -> Result<Read> {
     // `TABLE` became `SELECT * FROM`: one word more.
     let rewritten_words = usize::from(rewritten.is_some());
     let line = rewritten.unwrap_or_else(|| guard::canonical(tokens));
-    let cut = Tokenizer::new(&dialect, &line)
-        .tokenize_with_location()
-        .map_err(|_| NotUnderstood("not in the parser's grammar"))?;
+    let cut = Tokenizer::new(&dialect, &line).tokenize_with_location().map_err(|_| NOT_IN_GRAMMAR)?;
     if !cut_alike(tokens, rewritten_words, &cut) {
         return Err(NotUnderstood("the parser cuts it differently"));
     }
     let mut parser = Parser::new(&dialect).with_tokens_with_locations(cut);
-    let tree = parser.parse_statement().map_err(|_| NotUnderstood("not in the parser's grammar"))?;
+    let tree = parser.parse_statement().map_err(|error| match error {
+        ParserError::RecursionLimitExceeded => NotUnderstood("nested too deeply for the parser"),
+        ParserError::TokenizerError(_) | ParserError::ParserError(_) => NOT_IN_GRAMMAR,
+    })?;
     if parser.peek_token_ref().token != ParserToken::EOF {
         return Err(NotUnderstood("the parser stopped before its end"));
     }
@@ -87,8 +115,8 @@ fn cut_alike(tokens: &[Token<'_>], extra_words: usize, cut: &[TokenWithSpan]) ->
         && semicolons == count(&|token| token.is_mark(";"))
 }
 
-/// All statements of a text as one.
-fn together(statements: Vec<(Result<Read>, Walk)>) -> Facts {
+/// All statements of a text as one: what either reader found in them.
+fn together(statements: Vec<(Result<Read>, Walk)>, second: Result<second::Second<'_>>) -> Facts {
     let mut facts = Facts {
         kind: Kind::Empty,
         statement_count: u32::try_from(statements.len()).unwrap_or(u32::MAX),
@@ -99,7 +127,7 @@ fn together(statements: Vec<(Result<Read>, Walk)>) -> Facts {
         problem: None,
     };
     let (mut effects, mut functions) = (BTreeSet::new(), BTreeSet::new());
-    let mut reads = Vec::new();
+    let (mut reads, mut problems) = (Vec::new(), Vec::new());
     for (read, walk) in statements {
         match read {
             Ok(read) => {
@@ -107,11 +135,16 @@ fn together(statements: Vec<(Result<Read>, Walk)>) -> Facts {
                 effects.extend(walk.effects);
                 functions.extend(walk.functions);
             }
-            Err(NotUnderstood(problem)) => {
-                facts.problem.get_or_insert_with(|| problem.to_owned());
-                effects.insert(Effect { action: Action::Unparsed, object: None, has_where: false });
-            }
+            Err(problem) => problems.push(problem),
         }
+    }
+    match second {
+        Ok(second) => second.add_to(&mut effects, &mut functions),
+        Err(problem) => problems.push(problem),
+    }
+    if let Some(NotUnderstood(problem)) = problems.first() {
+        facts.problem = Some((*problem).to_owned());
+        effects.insert(Effect { action: Action::Unparsed, object: None, has_where: false });
     }
     facts.effects = effects.into_iter().collect();
     facts.functions = functions.into_iter().collect();

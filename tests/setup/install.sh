@@ -41,10 +41,18 @@ postgres_folder() {
     [ -n "$found" ] && dirname "$found" || true
 }
 
+# Whether the build finds libclang, where it looks for it, with the headers that belong to it.
+has_libclang() {
+    [ -z "${LIBCLANG_PATH:-}" ] || return 0
+    compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null && compgen -G '/usr/lib/llvm-*/lib/clang/*/include/stddef.h' >/dev/null
+}
+
 # Prints the Debian packages that are missing, judged by what they bring, not by their names.
 missing_packages() {
     [ -n "$(postgres_folder)" ] && command -v psql >/dev/null || echo postgresql
     command -v cc >/dev/null && command -v g++ >/dev/null || echo build-essential
+    # For the bindings of PostgreSQL's grammar: the library, and the headers that a compiler brings (stddef.h).
+    has_libclang || echo libclang-dev
     [ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
     [ "$1" = demo ] && return
     python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
