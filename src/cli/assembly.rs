@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::certificate::{SelfSigned, self_signed};
+use super::policy::sources::Sources;
 use super::recorder::Needs;
 use super::system::{RandomIds, SystemClock};
 use crate::anchor::{AnchorSettings, TIME_LIMIT, TimestampAuthority};
@@ -260,29 +261,9 @@ fn issuer_settings(config: &Config) -> IssuerSettings {
 }
 
 /// The rules of all files, and of all `*.cedar` files of all folders, in the order of their names.
-pub(super) fn load_policy(paths: &[PathBuf]) -> Result<Policy, Vec<String>> {
-    let mut files = Vec::new();
-    let unread = |path: &Path, error: &dyn std::fmt::Display| vec![format!("policy: {}: {error}", path.display())];
-    for path in paths {
-        let mut found = vec![path.clone()];
-        if path.is_dir() {
-            let entries = fs::read_dir(path).map_err(|error| unread(path, &error))?;
-            found = entries
-                .map(|entry| entry.map(|entry| entry.path()))
-                .collect::<Result<_, _>>()
-                .map_err(|error| unread(path, &error))?;
-            found.retain(|file| file.extension().is_some_and(|extension| extension == "cedar"));
-            found.sort();
-            if found.is_empty() {
-                return Err(unread(path, &"no *.cedar file is in this folder"));
-            }
-        }
-        for file in found {
-            let text = fs::read_to_string(&file).map_err(|error| unread(&file, &error))?;
-            files.push((file.display().to_string(), text));
-        }
-    }
-    Policy::load(&files).map_err(|problems| problems.iter().map(ToString::to_string).collect())
+fn load_policy(paths: &[PathBuf]) -> Result<Policy, Vec<String>> {
+    let sources = Sources::read(paths)?;
+    Policy::load(&sources.rules).map_err(|problems| problems.iter().map(ToString::to_string).collect())
 }
 
 pub(super) fn journal_settings(journal: &config::Journal) -> journal::Settings {

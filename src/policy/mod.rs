@@ -17,6 +17,7 @@
 mod entities;
 mod load;
 mod problem;
+mod review;
 mod schemas;
 
 use std::collections::BTreeSet;
@@ -28,6 +29,7 @@ use cedar_policy::{
 use entities::Unaskable;
 use sha2::{Digest as _, Sha256};
 
+pub use load::WrittenRule;
 pub use problem::PolicyProblem;
 
 use crate::model::{Action, Decision, Effect, Facts, Object, ObjectKind, Principal, RuleId, Timestamp, Verdict};
@@ -67,6 +69,7 @@ pub struct Moment {
 /// A set of rules, read and checked. Never changes; share it in an `Arc`.
 pub struct Policy {
     rules: PolicySet,
+    written: Vec<WrittenRule>,
     schema: Schema,
     authorizer: Authorizer,
     spoken_of: schemas::SpokenOf,
@@ -87,7 +90,7 @@ impl Policy {
     /// Every problem of every file.
     pub fn load(files: &[(String, String)]) -> Result<Self, Vec<PolicyProblem>> {
         let schema = load::schema().map_err(|problem| vec![problem])?;
-        let rules = load::rules(files, &schema)?;
+        let load::Loaded { rules, written } = load::rules(files, &schema)?;
         let spoken_of = schemas::SpokenOf::by(&rules);
         let steady = !rules.policies().any(asks_for_the_moment);
         let mut hash = Sha256::new();
@@ -97,7 +100,7 @@ impl Policy {
             hash.update(text);
         }
         let version = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { rules, schema, authorizer: Authorizer::new(), spoken_of, steady, version })
+        Ok(Self { rules, written, schema, authorizer: Authorizer::new(), spoken_of, steady, version })
     }
 
     /// SHA-256 of the texts in the order of the files, in hexadecimal.
@@ -107,7 +110,17 @@ impl Policy {
 
     /// How many rules there are.
     pub fn rules(&self) -> usize {
-        self.rules.policies().count()
+        self.written.len()
+    }
+
+    /// Every rule, in the order of the files.
+    pub fn written(&self) -> &[WrittenRule] {
+        &self.written
+    }
+
+    /// What is no mistake but is less than its author may believe, and why.
+    pub fn doubts(&self) -> Vec<PolicyProblem> {
+        review::doubts(&self.rules, &self.written)
     }
 
     /// Whether the same question has the same answer as long as a session lives: no rule asks for the time or the age of

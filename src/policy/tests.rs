@@ -278,6 +278,7 @@ fn mistakes_are_told_all_at_once_with_file_line_and_column() {
         assert!(problem.to_string().contains(words), "{text}: {problem}");
         assert_eq!((problem.line, problem.column), (line, column), "{text}: {problem}");
         assert_eq!(problem.file, "rules.cedar");
+        assert_eq!(problems.len(), 1, "{text}: what follows from a mistake is not told as another: {problems:?}");
     }
     let suggestion = load("@mesage(\"x\") forbid(principal, action, resource);").unwrap_err()[0].suggestion.clone();
     assert_eq!(suggestion.as_deref(), Some("did you mean @message?"));
@@ -325,4 +326,19 @@ fn only_rules_that_ask_for_no_time_give_answers_to_remember() {
         let rule = format!("permit (principal, action == Action::\"select\", resource) when {{ {asks} }};");
         assert!(!steady(&rule), "{asks}");
     }
+}
+
+#[test]
+fn every_rule_is_known_by_where_it_begins() {
+    let text = "// a word before\n@id(\"a\")\npermit(principal, action, resource);\n  permit(principal, action, resource);\n\
+                @id(\"b\") forbid(principal, action, resource);\n  permit(principal, action, resource);";
+    let places: Vec<_> =
+        rules(text).written().iter().map(|rule| (rule.id.clone(), rule.line, rule.column, rule.forbids)).collect();
+    let expected = [
+        ("a".to_owned(), 2, 1, false),
+        ("rules.cedar:policy1".to_owned(), 4, 3, false),
+        ("b".to_owned(), 5, 1, true),
+        ("rules.cedar:policy3".to_owned(), 6, 3, false),
+    ];
+    assert_eq!(places, expected);
 }
