@@ -22,7 +22,9 @@
 //! function of the same name in the search path. Those need the catalog and, in the end, the database's own rights.
 
 mod alone;
+mod binds;
 mod builtins;
+mod columns;
 mod command;
 mod ddl;
 mod dml;
@@ -69,6 +71,8 @@ pub fn read(text: &SqlText, dialect: Dialect) -> Facts {
     }
 }
 
+#[cfg(test)]
+mod columns_tests;
 #[cfg(test)]
 mod second_tests;
 #[cfg(test)]
