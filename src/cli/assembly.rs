@@ -233,7 +233,7 @@ pub(super) fn trusting_development(config: &Config) -> IssuerSettings {
     IssuerSettings { allow_development: true, ..issuer_settings(config) }
 }
 
-fn issuer_settings(config: &Config) -> IssuerSettings {
+pub(super) fn issuer_settings(config: &Config) -> IssuerSettings {
     let (issuer, identity) = (&config.issuer, &config.identity);
     IssuerSettings {
         name: issuer.name.clone(),

@@ -15,6 +15,7 @@
 //! `@mode` knows `enforce` only; any other value is an error, so that nobody believes in a mode that is not there.
 
 mod entities;
+mod explain;
 mod load;
 mod problem;
 mod review;
@@ -29,6 +30,7 @@ use cedar_policy::{
 use entities::Unaskable;
 use sha2::{Digest as _, Sha256};
 
+pub use explain::{Answer, Explanation};
 pub use load::WrittenRule;
 pub use problem::PolicyProblem;
 
@@ -145,13 +147,15 @@ impl Policy {
 
     /// Whether a statement may run.
     pub fn decide(&self, who: &Principal, place: &Place, moment: &Moment, facts: &Facts) -> Decision {
-        let mut ruling = Ruling::default();
-        if facts.effects.len() > MAX_EFFECTS {
-            let message = format!("the statement does more than {MAX_EFFECTS} things, too many to judge");
+        self.judge(who, place, moment, facts, &mut Ruling::default())
+    }
+
+    fn judge(&self, who: &Principal, place: &Place, moment: &Moment, facts: &Facts, ruling: &mut Ruling) -> Decision {
+        if let Some(message) = Self::too_much(facts) {
             return self.deny(Vec::new(), message, None);
         }
-        let asked = self.ask(who, place, moment, facts, &mut ruling);
-        self.decision(&asked, &ruling, || refusal(who, facts, ruling.refused.as_ref()))
+        let asked = self.ask(who, place, moment, facts, ruling);
+        self.decision(&asked, ruling, || refusal(who, facts, ruling.refused.as_ref()))
     }
 
     fn ask_connect(
@@ -196,7 +200,9 @@ impl Policy {
         for (at, effect, resource) in questions {
             let request = (user.clone(), entities::action(effect.action)?, resource);
             let context = entities::effect_context(&statement, effect.has_where, facts.touch(at))?;
-            if !self.put(request, context, &known, ruling)? {
+            let allowed = self.put(request, context, &known, ruling)?;
+            ruling.about(effect);
+            if !allowed {
                 ruling.refused.get_or_insert_with(|| effect.clone());
             }
         }
@@ -230,6 +236,7 @@ impl Policy {
         entities: &Entities,
         ruling: &mut Ruling,
     ) -> Result<bool, Unaskable> {
+        let asked = ruling.told.is_some().then(|| resource.to_string());
         let request = Request::new(principal, action, resource, context, Some(&self.schema)).map_err(|_| Unaskable)?;
         let response = self.authorizer.is_authorized(&request, &self.rules, entities);
         let allowed = response.decision() == Verdicts::Allow;
@@ -240,8 +247,13 @@ impl Policy {
             ruling.forbids.extend(rules)
         }
         // A forbid that fails forbids nothing, so a failure of any rule denies.
-        ruling.failed |= response.diagnostics().errors().next().is_some();
+        let failed = response.diagnostics().errors().next().is_some();
+        ruling.failed |= failed;
         ruling.refused_any |= !allowed;
+        ruling.tell(|| {
+            let rules = response.diagnostics().reason().map(|id| RuleId(id.to_string())).collect();
+            Answer { effect: None, resource: asked.unwrap_or_default(), allowed, rules, failed }
+        });
         Ok(allowed)
     }
 
@@ -292,6 +304,8 @@ struct Ruling {
     failed: bool,
     refused_any: bool,
     refused: Option<Effect>,
+    /// Every answer, if somebody wants to be told.
+    told: Option<Vec<Answer>>,
 }
 
 /// Our own sentence where no rule speaks, and what to do instead.

@@ -33,6 +33,13 @@ impl fmt::Display for PolicyProblem {
     }
 }
 
+impl PolicyProblem {
+    /// A problem with these bytes of a file that is about rules, such as one of tests.
+    pub fn of(name: &str, text: &str, at: Range<usize>, sentence: String, suggestion: Option<String>) -> Self {
+        File { name, text }.problem(at, sentence, suggestion)
+    }
+}
+
 /// One file of rules, to say where in it something is.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct File<'a> {

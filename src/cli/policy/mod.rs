@@ -2,7 +2,9 @@
 
 mod check;
 mod diagnostics;
+mod explain;
 pub(super) mod sources;
+mod trial;
 
 use std::path::PathBuf;
 
@@ -15,19 +17,22 @@ use sources::Sources;
 const EXAMPLES: &str = "\
 Examples:
   hansard policy check rules/                          every mistake at once, with its place
+  hansard policy explain -c hansard.toml --as ana.json --target clinic \"SELECT 1\"
 
-The rules are those of FILES, each a *.cedar file or a folder of them, or those of the configuration (-c FILE).";
+FILES are *.cedar files and folders of them.";
 
-/// Check rules before they are in force
+/// Check rules, and try them out, before they are in force
 #[derive(Debug, clap::Subcommand)]
 #[command(after_help = EXAMPLES)]
 pub(super) enum PolicyCommand {
     Check(check::CheckArgs),
+    Explain(explain::ExplainArgs),
 }
 
 pub(super) fn run(command: &PolicyCommand, globals: &Globals) -> Exit {
     let done = match command {
         PolicyCommand::Check(args) => check::run(args, globals),
+        PolicyCommand::Explain(args) => explain::run(args, globals),
     };
     done.unwrap_or_else(|stop| {
         stop.problems.iter().for_each(say);
