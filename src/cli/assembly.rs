@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::certificate::{SelfSigned, self_signed};
@@ -16,7 +16,7 @@ use crate::gateway::{self, Counters, Memory, Site};
 use crate::identity::{ClaimMap, IssuerSettings, Verifier};
 use crate::journal::{self, Journal};
 use crate::model::{Clock, Ids};
-use crate::policy::Policy;
+use crate::policy::{Policy, PolicyProblem};
 use crate::seal::timestamp::Authorities;
 use crate::ship::{Anchors, Elsewhere, ShipSettings, Stamps};
 use crate::store::{AzureCredential, AzureSettings, Secret, Store, StoreSettings};
@@ -81,7 +81,7 @@ pub(super) fn assemble(path: &Path, config: &Config) -> Result<Parts, Vec<String
     let doors: Vec<Option<Door>> = config.listeners.iter().map(|door| open_door(door, config, &mut problems)).collect();
     let issuer = format!("issuer.{}", config.issuer.name);
     let verifier = problems.take(&issuer, Verifier::new(issuer_settings(config), Arc::clone(&clock)));
-    let policy = load_policy(&config.policy).map_err(|mut found| problems.found.append(&mut found)).ok();
+    let policy = load_policy(config).map_err(|mut found| problems.found.append(&mut found)).ok();
     let store = store_settings("storage", &config.storage.place, &mut problems);
     let ids = problems.take("random numbers", RandomIds::new()).map(|ids| -> Arc<dyn Ids> { Arc::new(ids) });
     let anchors = ids.as_ref().and_then(|ids| anchors(&config.evidence, ids, &mut problems));
@@ -261,9 +261,12 @@ pub(super) fn issuer_settings(config: &Config) -> IssuerSettings {
 }
 
 /// The rules of all files, and of all `*.cedar` files of all folders, in the order of their names.
-fn load_policy(paths: &[PathBuf]) -> Result<Policy, Vec<String>> {
-    let sources = Sources::read(paths)?;
-    Policy::load(&sources.rules).map_err(|problems| problems.iter().map(ToString::to_string).collect())
+fn load_policy(config: &Config) -> Result<Policy, Vec<String>> {
+    let sources = Sources::read(&config.policy)?;
+    let said = |problems: Vec<PolicyProblem>| problems.iter().map(ToString::to_string).collect();
+    let policy = Policy::load(&sources.rules).map_err(said)?;
+    let undeclared = policy.undeclared(&config.identity.keep);
+    if undeclared.is_empty() { Ok(policy) } else { Err(said(undeclared)) }
 }
 
 pub(super) fn journal_settings(journal: &config::Journal) -> journal::Settings {

@@ -16,6 +16,7 @@
 
 mod entities;
 mod explain;
+mod in_force;
 mod load;
 mod problem;
 mod review;
@@ -31,6 +32,7 @@ use entities::Unaskable;
 use sha2::{Digest as _, Sha256};
 
 pub use explain::{Answer, Explanation};
+pub use in_force::{Current, InForce};
 pub use load::WrittenRule;
 pub use problem::PolicyProblem;
 
@@ -131,9 +133,20 @@ impl Policy {
         self.steady
     }
 
-    /// The schema that rules are checked against, for people who write rules.
-    pub fn schema_text() -> &'static str {
-        SCHEMA
+    /// The schema that rules are checked against, for people who write rules and their editors. `claims` are those that
+    /// are kept, if that is known.
+    pub fn schema_text(claims: Option<&[String]>) -> String {
+        let Some(claims) = claims else { return SCHEMA.to_owned() };
+        let said = match claims {
+            [] => "no claim is kept".to_owned(),
+            claims => format!("the claims that are kept: {}", claims.join(", ")),
+        };
+        SCHEMA.replace("} tags String;", &format!("  // Of the tags, {said}.\n}} tags String;"))
+    }
+
+    /// Every rule that asks for a claim that is not kept, and so is never there.
+    pub fn undeclared(&self, claims: &[String]) -> Vec<PolicyProblem> {
+        review::undeclared(&self.rules, &self.written, claims)
     }
 
     /// Whether this person may use this database as this database user.

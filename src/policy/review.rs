@@ -23,6 +23,9 @@ const ON_TABLES: &[&str] = &["read", "write", "select", "insert", "update", "del
 /// Permits that one doubt names; the rest is counted.
 const NAMED: usize = 3;
 
+/// How alike two claims must be for one to be offered instead of the other, as for keys of the configuration.
+const ALIKE: f64 = 0.8;
+
 /// Everything doubtful, in the order of the files.
 pub(super) fn doubts(rules: &PolicySet, written: &[WrittenRule]) -> Vec<PolicyProblem> {
     let read: Vec<Read<'_>> = written.iter().filter_map(|written| Read::of(rules, written)).collect();
@@ -35,6 +38,41 @@ pub(super) fn doubts(rules: &PolicySet, written: &[WrittenRule]) -> Vec<PolicyPr
 fn doubt(at: &WrittenRule, sentence: String, why: &str) -> PolicyProblem {
     let (file, line, column) = (at.file.clone(), at.line, at.column);
     PolicyProblem { file, line, column, length: 1, sentence, suggestion: Some(why.to_owned()) }
+}
+
+/// Rules that ask for a claim that is none of these. A name that is not written out cannot be known and passes.
+pub(super) fn undeclared(rules: &PolicySet, written: &[WrittenRule], claims: &[String]) -> Vec<PolicyProblem> {
+    let mut problems = Vec::new();
+    for rule in written.iter().filter_map(|written| Read::of(rules, written)) {
+        let mut asked = BTreeSet::new();
+        rule.conditions().for_each(|condition| tags(condition, &mut asked));
+        for claim in asked.into_iter().filter(|claim| !claims.contains(claim)) {
+            let sentence = format!("rule \"{}\" asks for the claim \"{claim}\", which is not kept", rule.written.id);
+            let alike = claims.iter().max_by(|a, b| strsim::jaro(a, &claim).total_cmp(&strsim::jaro(b, &claim)));
+            let alike = alike.filter(|alike| strsim::jaro(alike, &claim) > ALIKE);
+            let why = match alike {
+                Some(alike) => format!("did you mean \"{alike}\"?"),
+                None => "name it in `keep` of [identity.NAME] in the configuration".to_owned(),
+            };
+            problems.push(doubt(rule.written, sentence, &why));
+        }
+    }
+    problems
+}
+
+/// Gathers the tags that a tree asks for by name.
+fn tags(tree: &Value, into: &mut BTreeSet<String>) {
+    match tree {
+        Value::Object(fields) => {
+            for operator in ["hasTag", "getTag"] {
+                let name = fields.get(operator).and_then(|operands| operands.pointer("/right/Value"));
+                into.extend(name.and_then(Value::as_str).map(str::to_owned));
+            }
+            fields.values().for_each(|value| tags(value, into));
+        }
+        Value::Array(items) => items.iter().for_each(|item| tags(item, into)),
+        _ => {}
+    }
 }
 
 fn without_list(forbid: &Read<'_>, all: &[Read<'_>]) -> Option<PolicyProblem> {
@@ -293,6 +331,29 @@ mod tests {
         assert!(!said("permit(principal, action in Action::\"read\", resource in Database::\"t/d\");"));
         assert!(!said("permit(principal, action in Action::\"read\", resource in Schema::\"t/d/pg_catalog\");"));
         assert!(!said(include_str!("../../fixtures/policy/example.cedar")) && !said(""));
+    }
+
+    #[test]
+    fn a_claim_that_is_not_kept_is_found_and_one_that_is_alike_offered() {
+        let rule = "permit(principal, action, resource)
+            when { principal.hasTag(\"departmnt\") && principal.getTag(\"departmnt\") == \"x\" }
+            unless { principal.hasTag(\"tid\") };";
+        let policy = Policy::load(&[("t.cedar".to_owned(), rule.to_owned())]).unwrap();
+        let found = |claims: &[&str]| {
+            let claims: Vec<String> = claims.iter().map(|claim| (*claim).to_owned()).collect();
+            policy.undeclared(&claims).iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(found(&["departmnt", "tid"]), Vec::<String>::new());
+        let said = found(&["department"]);
+        assert_eq!(said.len(), 2, "{said:?}");
+        assert!(
+            said[0].contains("the claim \"departmnt\", which is not kept (did you mean \"department\"?)"),
+            "{said:?}"
+        );
+        assert!(said[1].contains("`keep` of [identity.NAME]"), "{said:?}");
+        let schema = Policy::schema_text(Some(&["department".to_owned(), "tid".to_owned()]));
+        assert!(schema.contains("the claims that are kept: department, tid") && Policy::schema_text(None) != schema);
+        assert!(cedar_policy::Schema::from_cedarschema_str(&schema).is_ok());
     }
 
     #[test]

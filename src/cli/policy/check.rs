@@ -27,8 +27,14 @@ pub(in crate::cli) struct CheckArgs {
 pub(super) fn run(args: &CheckArgs, globals: &Globals) -> Result<Exit, Stop> {
     let config = args.which.config()?;
     let files = args.which.sources(config.as_ref())?.rules;
+    let claims = config.as_ref().map(|config| config.identity.keep.as_slice());
     let (found, rules) = match Policy::load(&files) {
-        Ok(policy) => (with(Severity::Warning, policy.doubts()), Some(policy.rules())),
+        Ok(policy) => {
+            let undeclared = claims.map(|claims| policy.undeclared(claims)).unwrap_or_default();
+            let rules = undeclared.is_empty().then(|| policy.rules());
+            let errors = with(Severity::Error, undeclared);
+            (errors.into_iter().chain(with(Severity::Warning, policy.doubts())).collect(), rules)
+        }
         Err(problems) => (with(Severity::Error, problems), None),
     };
     // People read problems beside the program that they come from; programs ask for a form.
@@ -70,7 +76,8 @@ fn table(found: &Found) -> Table {
 
 fn summary(found: &Found, rules: Option<usize>, files: usize) -> String {
     let counted = |number: usize, one: &str| super::super::reading::counted(number as u64, one);
-    match (rules, found.len()) {
+    let errors = found.iter().filter(|(severity, _)| *severity == Severity::Error).count();
+    match (rules, found.len() - errors) {
         (Some(rules), 0) => format!("{} in {} are valid", counted(rules, "rule"), counted(files, "file")),
         (Some(rules), warnings) => {
             format!(
@@ -80,6 +87,6 @@ fn summary(found: &Found, rules: Option<usize>, files: usize) -> String {
                 counted(warnings, "warning")
             )
         }
-        (None, errors) => format!("{} in {}", counted(errors, "error"), counted(files, "file")),
+        (None, _) => format!("{} in {}", counted(errors, "error"), counted(files, "file")),
     }
 }

@@ -3,6 +3,7 @@
 mod check;
 mod diagnostics;
 mod explain;
+mod schema;
 pub(super) mod sources;
 mod trial;
 
@@ -27,12 +28,14 @@ FILES are *.cedar files and folders of them.";
 pub(super) enum PolicyCommand {
     Check(check::CheckArgs),
     Explain(explain::ExplainArgs),
+    Schema(schema::SchemaArgs),
 }
 
 pub(super) fn run(command: &PolicyCommand, globals: &Globals) -> Exit {
     let done = match command {
         PolicyCommand::Check(args) => check::run(args, globals),
         PolicyCommand::Explain(args) => explain::run(args, globals),
+        PolicyCommand::Schema(args) => schema::run(args),
     };
     done.unwrap_or_else(|stop| {
         stop.problems.iter().for_each(say);
