@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::certificate::{SelfSigned, self_signed};
+use super::policy::run::for_force;
 use super::policy::sources::Sources;
 use super::recorder::Needs;
 use super::system::{RandomIds, SystemClock};
@@ -16,7 +17,7 @@ use crate::gateway::{self, Counters, Memory, Site};
 use crate::identity::{ClaimMap, IssuerSettings, Verifier};
 use crate::journal::{self, Journal};
 use crate::model::{Clock, Ids};
-use crate::policy::{Policy, PolicyProblem};
+use crate::policy::Policy;
 use crate::seal::timestamp::Authorities;
 use crate::ship::{Anchors, Elsewhere, ShipSettings, Stamps};
 use crate::store::{AzureCredential, AzureSettings, Secret, Store, StoreSettings};
@@ -260,13 +261,8 @@ pub(super) fn issuer_settings(config: &Config) -> IssuerSettings {
     }
 }
 
-/// The rules of all files, and of all `*.cedar` files of all folders, in the order of their names.
 fn load_policy(config: &Config) -> Result<Policy, Vec<String>> {
-    let sources = Sources::read(&config.policy)?;
-    let said = |problems: Vec<PolicyProblem>| problems.iter().map(ToString::to_string).collect();
-    let policy = Policy::load(&sources.rules).map_err(said)?;
-    let undeclared = policy.undeclared(&config.identity.keep);
-    if undeclared.is_empty() { Ok(policy) } else { Err(said(undeclared)) }
+    for_force(&Sources::read(&config.policy)?, config)
 }
 
 pub(super) fn journal_settings(journal: &config::Journal) -> journal::Settings {

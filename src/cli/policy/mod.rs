@@ -1,10 +1,14 @@
 //! `hansard policy`: the tools of those who write rules.
 
+mod cases;
 mod check;
 mod diagnostics;
 mod explain;
+mod junit;
+pub(super) mod run;
 mod schema;
 pub(super) mod sources;
+mod test;
 mod trial;
 
 use std::path::PathBuf;
@@ -19,6 +23,7 @@ const EXAMPLES: &str = "\
 Examples:
   hansard policy check rules/                          every mistake at once, with its place
   hansard policy explain -c hansard.toml --as ana.json --target clinic \"SELECT 1\"
+  hansard policy test rules/                           the tests beside the rules
 
 FILES are *.cedar files and folders of them.";
 
@@ -29,6 +34,7 @@ pub(super) enum PolicyCommand {
     Check(check::CheckArgs),
     Explain(explain::ExplainArgs),
     Schema(schema::SchemaArgs),
+    Test(test::TestArgs),
 }
 
 pub(super) fn run(command: &PolicyCommand, globals: &Globals) -> Exit {
@@ -36,6 +42,7 @@ pub(super) fn run(command: &PolicyCommand, globals: &Globals) -> Exit {
         PolicyCommand::Check(args) => check::run(args, globals),
         PolicyCommand::Explain(args) => explain::run(args, globals),
         PolicyCommand::Schema(args) => schema::run(args),
+        PolicyCommand::Test(args) => test::run(args, globals),
     };
     done.unwrap_or_else(|stop| {
         stop.problems.iter().for_each(say);
