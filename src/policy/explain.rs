@@ -16,6 +16,8 @@ pub struct Answer {
     pub rules: Vec<RuleId>,
     /// Whether a rule failed while it was evaluated; then the statement is denied whatever the others say.
     pub failed: bool,
+    /// The rules in report mode that would have denied it, marked as such.
+    pub would_deny: Vec<RuleId>,
 }
 
 /// A decision and the questions that led to it.

@@ -6,9 +6,14 @@ use std::str::FromStr;
 use cedar_policy::{Effect, Policy as Rule, PolicyId, PolicySet, Schema, ValidationMode, Validator};
 
 use super::problem::{self, File, PolicyProblem};
+use crate::model::RuleId;
 
 /// What may be written as `@name("…")` on a rule.
 const ANNOTATIONS: &[&str] = &["id", "message", "hint", "mode"];
+/// `@mode`: the rule decides. The default.
+const ENFORCE: &str = "enforce";
+/// `@mode`: the rule decides nothing; where it would have denied, it is named.
+const REPORT: &str = "report";
 
 /// One rule as its author wrote it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,13 +28,17 @@ pub struct WrittenRule {
     pub column: usize,
     /// Whether it forbids; else it permits.
     pub forbids: bool,
+    /// Whether it is in report mode: it denies nothing, and decisions name it where it would have.
+    pub reports: bool,
 }
 
 /// Rules that hold together.
 pub(super) struct Loaded {
-    /// All of them, under the names that decisions give them.
+    /// Those that decide, under the names that decisions give them.
     pub(super) rules: PolicySet,
-    /// The same in the order of the files.
+    /// Those in report mode, likewise.
+    pub(super) reported: PolicySet,
+    /// All of them in the order of the files.
     pub(super) written: Vec<WrittenRule>,
 }
 
@@ -45,7 +54,7 @@ pub(super) fn schema() -> Result<Schema, PolicyProblem> {
 /// All rules of all files.
 pub(super) fn rules(files: &[(String, String)], schema: &Schema) -> Result<Loaded, Vec<PolicyProblem>> {
     let mut problems = Vec::new();
-    let mut loaded = Loaded { rules: PolicySet::new(), written: Vec::new() };
+    let mut loaded = Loaded { rules: PolicySet::new(), reported: PolicySet::new(), written: Vec::new() };
     let mut names = BTreeSet::new();
     for (name, text) in files {
         let file = File { name, text };
@@ -56,15 +65,17 @@ pub(super) fn rules(files: &[(String, String)], schema: &Schema) -> Result<Loade
                 check(file, &set, schema, &mut found);
                 for (at, rule) in in_order(file, &set) {
                     let id = id_of(file, rule);
+                    let reports = rule.annotation("mode") == Some(REPORT);
+                    let set = if reports { &mut loaded.reported } else { &mut loaded.rules };
                     if !names.insert(id.clone()) {
                         let at = file.find(at, &format!("\"{id}\""));
                         found.push(file.problem(at, format!("two rules are named \"{id}\""), None));
-                    } else if let Err(error) = loaded.rules.add(rule.new_id(PolicyId::new(&id))) {
+                    } else if let Err(error) = set.add(rule.new_id(PolicyId::new(&id))) {
                         found.push(file.found(&error));
                     }
                     let (line, column) = file.position(at);
                     let forbids = rule.effect() == Effect::Forbid;
-                    loaded.written.push(WrittenRule { id, file: name.clone(), line, column, forbids });
+                    loaded.written.push(WrittenRule { id, file: name.clone(), line, column, forbids, reports });
                 }
             }
         }
@@ -103,12 +114,29 @@ fn check(file: File<'_>, set: &PolicySet, schema: &Schema, problems: &mut Vec<Po
             if !ANNOTATIONS.contains(&name) {
                 let sentence = format!("there is no annotation @{name}");
                 problems.push(file.problem(at, sentence, closest(name)));
-            } else if name == "mode" && value != "enforce" {
+            } else if let Some((sentence, advice)) = unfit(rule, name, value) {
                 let at = file.find(at.start, &format!("\"{value}\""));
-                let sentence = format!("there is no mode \"{value}\"");
-                problems.push(file.problem(at, sentence, Some("the only mode is \"enforce\"".to_owned())));
+                problems.push(file.problem(at, sentence, Some(advice.to_owned())));
             }
         }
+    }
+}
+
+/// What is wrong with the value of an annotation, and what to do about it.
+fn unfit(rule: &Rule, name: &str, value: &str) -> Option<(String, &'static str)> {
+    match (name, value) {
+        ("mode", ENFORCE) => None,
+        ("mode", REPORT) if rule.effect() == Effect::Forbid => None,
+        ("mode", REPORT) => Some((
+            "a permit in report mode means nothing".to_owned(),
+            "report mode says what a forbid would deny; to try out a permit, use `hansard policy explain`",
+        )),
+        ("mode", _) => Some((format!("there is no mode \"{value}\""), "the modes are \"enforce\" and \"report\"")),
+        ("id", id) if id.starts_with(RuleId::WOULD_DENY) => Some((
+            format!("a rule cannot be named \"{}…\"", RuleId::WOULD_DENY),
+            "that is how decisions name rules in report mode",
+        )),
+        _ => None,
     }
 }
 

@@ -12,13 +12,17 @@
 //! stands for the shortest name that it matches. With facts from the catalog this becomes exact.
 //!
 //! A statement without effects (`SELECT 1`, a comment) asks nothing of the rules and is allowed to whoever may connect.
-//! `@mode` knows `enforce` only; any other value is an error, so that nobody believes in a mode that is not there.
+//!
+//! A `forbid` with `@mode("report")` decides nothing: it is asked beside the others, and the decision names it, marked as
+//! such ([`RuleId::would_deny`]), where it would have denied; where it fails, too, because a failing rule denies. There is
+//! no annotation that says what to record: everything is recorded.
 
 mod entities;
 mod explain;
 mod in_force;
 mod load;
 mod problem;
+mod report;
 mod review;
 mod schemas;
 
@@ -72,7 +76,10 @@ pub struct Moment {
 
 /// A set of rules, read and checked. Never changes; share it in an `Arc`.
 pub struct Policy {
+    /// Those that decide.
     rules: PolicySet,
+    /// Those in report mode.
+    reported: PolicySet,
     written: Vec<WrittenRule>,
     schema: Schema,
     authorizer: Authorizer,
@@ -94,9 +101,10 @@ impl Policy {
     /// Every problem of every file.
     pub fn load(files: &[(String, String)]) -> Result<Self, Vec<PolicyProblem>> {
         let schema = load::schema().map_err(|problem| vec![problem])?;
-        let load::Loaded { rules, written } = load::rules(files, &schema)?;
-        let spoken_of = schemas::SpokenOf::by(&rules);
-        let steady = !rules.policies().any(asks_for_the_moment);
+        let load::Loaded { rules, reported, written } = load::rules(files, &schema)?;
+        let all = || rules.policies().chain(reported.policies());
+        let spoken_of = schemas::SpokenOf::by(all());
+        let steady = !all().any(asks_for_the_moment);
         let mut hash = Sha256::new();
         for (_, text) in files {
             // With the length before it, so that moving a rule to the next file is another version.
@@ -104,7 +112,7 @@ impl Policy {
             hash.update(text);
         }
         let version = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { rules, written, schema, authorizer: Authorizer::new(), spoken_of, steady, version })
+        Ok(Self { rules, reported, written, schema, authorizer: Authorizer::new(), spoken_of, steady, version })
     }
 
     /// SHA-256 of the texts in the order of the files, in hexadecimal.
@@ -124,7 +132,7 @@ impl Policy {
 
     /// What is no mistake but is less than its author may believe, and why.
     pub fn doubts(&self) -> Vec<PolicyProblem> {
-        review::doubts(&self.rules, &self.written)
+        review::doubts([&self.rules, &self.reported], &self.written)
     }
 
     /// Whether the same question has the same answer as long as a session lives: no rule asks for the time or the age of
@@ -146,7 +154,7 @@ impl Policy {
 
     /// Every rule that asks for a claim that is not kept, and so is never there.
     pub fn undeclared(&self, claims: &[String]) -> Vec<PolicyProblem> {
-        review::undeclared(&self.rules, &self.written, claims)
+        review::undeclared([&self.rules, &self.reported], &self.written, claims)
     }
 
     /// Whether this person may use this database as this database user.
@@ -155,7 +163,8 @@ impl Policy {
         let asked = self.ask_connect(who, place, moment, &mut ruling);
         let wish =
             format!("{} to connect to {}/{} as {}", who.name(), place.target, place.database, place.database_user);
-        self.decision(&asked, &ruling, || (format!("no rule allows {wish}"), None))
+        let decision = self.decision(&asked, &ruling, || (format!("no rule allows {wish}"), None));
+        ruling.with_reported(decision)
     }
 
     /// Whether a statement may run.
@@ -168,7 +177,8 @@ impl Policy {
             return self.deny(Vec::new(), message, None);
         }
         let asked = self.ask(who, place, moment, facts, ruling);
-        self.decision(&asked, ruling, || refusal(who, facts, ruling.refused.as_ref()))
+        let decision = self.decision(&asked, ruling, || refusal(who, facts, ruling.refused.as_ref()));
+        ruling.with_reported(decision)
     }
 
     fn ask_connect(
@@ -263,9 +273,11 @@ impl Policy {
         let failed = response.diagnostics().errors().next().is_some();
         ruling.failed |= failed;
         ruling.refused_any |= !allowed;
+        let would_deny = self.would_deny(&request, entities);
+        ruling.would_deny.extend(would_deny.iter().cloned());
         ruling.tell(|| {
             let rules = response.diagnostics().reason().map(|id| RuleId(id.to_string())).collect();
-            Answer { effect: None, resource: asked.unwrap_or_default(), allowed, rules, failed }
+            Answer { effect: None, resource: asked.unwrap_or_default(), allowed, rules, failed, would_deny }
         });
         Ok(allowed)
     }
@@ -314,6 +326,8 @@ impl Policy {
 struct Ruling {
     permits: BTreeSet<PolicyId>,
     forbids: BTreeSet<PolicyId>,
+    /// Rules in report mode that would have denied.
+    would_deny: BTreeSet<RuleId>,
     failed: bool,
     refused_any: bool,
     refused: Option<Effect>,

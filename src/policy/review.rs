@@ -27,7 +27,7 @@ const NAMED: usize = 3;
 const ALIKE: f64 = 0.8;
 
 /// Everything doubtful, in the order of the files.
-pub(super) fn doubts(rules: &PolicySet, written: &[WrittenRule]) -> Vec<PolicyProblem> {
+pub(super) fn doubts(rules: [&PolicySet; 2], written: &[WrittenRule]) -> Vec<PolicyProblem> {
     let read: Vec<Read<'_>> = written.iter().filter_map(|written| Read::of(rules, written)).collect();
     let mut doubts: Vec<PolicyProblem> =
         read.iter().filter(|rule| rule.forbids_tables()).filter_map(|forbid| without_list(forbid, &read)).collect();
@@ -41,7 +41,7 @@ fn doubt(at: &WrittenRule, sentence: String, why: &str) -> PolicyProblem {
 }
 
 /// Rules that ask for a claim that is none of these. A name that is not written out cannot be known and passes.
-pub(super) fn undeclared(rules: &PolicySet, written: &[WrittenRule], claims: &[String]) -> Vec<PolicyProblem> {
+pub(super) fn undeclared(rules: [&PolicySet; 2], written: &[WrittenRule], claims: &[String]) -> Vec<PolicyProblem> {
     let mut problems = Vec::new();
     for rule in written.iter().filter_map(|written| Read::of(rules, written)) {
         let mut asked = BTreeSet::new();
@@ -120,8 +120,9 @@ struct Read<'r> {
 }
 
 impl<'r> Read<'r> {
-    fn of(rules: &'r PolicySet, written: &'r WrittenRule) -> Option<Self> {
-        let rule = rules.policy(&PolicyId::new(&written.id))?;
+    fn of(rules: [&'r PolicySet; 2], written: &'r WrittenRule) -> Option<Self> {
+        let id = PolicyId::new(&written.id);
+        let rule = rules.into_iter().find_map(|set| set.policy(&id))?;
         let tree = rule.to_json().ok()?;
         let conditions = |kind: &str| -> Vec<Value> {
             let all = tree.get("conditions").and_then(Value::as_array).into_iter().flatten();

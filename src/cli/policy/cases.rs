@@ -55,6 +55,7 @@ struct WrittenCase {
     sql: Option<String>,
     expect: Expected,
     rule: Option<String>,
+    would_deny: Option<String>,
     target: Option<String>,
     database: Option<String>,
     database_user: Option<String>,
@@ -103,6 +104,7 @@ struct Case {
     sql: Option<String>,
     expected: Expected,
     rule: Option<String>,
+    would_deny: Option<String>,
 }
 
 /// What became of a case.
@@ -144,7 +146,12 @@ impl Suite {
             if !names.insert(name.clone()) {
                 refuse("another case has this name".to_owned());
             }
-            if let Some(rule) = case.rule.iter().find(|rule| !policy.written().iter().any(|one| one.id == **rule)) {
+            if let Some(rule) = case
+                .rule
+                .iter()
+                .chain(&case.would_deny)
+                .find(|rule| !policy.written().iter().any(|one| one.id == **rule))
+            {
                 refuse(format!("no rule is named \"{rule}\""));
             }
             match Case::of(case, line, &written.who, &written.defaults) {
@@ -194,8 +201,8 @@ impl Case {
             now: or(case.at, &defaults.at).map_or(Ok(NOON), |at| trial::moment(&at))?,
             token_age_seconds: age.into(),
         };
-        let WrittenCase { name, sql, expect: expected, rule, .. } = case;
-        Ok(Self { line, name, claims, around, sql, expected, rule })
+        let WrittenCase { name, sql, expect: expected, rule, would_deny, .. } = case;
+        Ok(Self { line, name, claims, around, sql, expected, rule, would_deny })
     }
 
     fn run(&self, policy: &Policy, claims: &Claims) -> Ran {
@@ -222,24 +229,32 @@ impl Case {
 
     fn fits(&self, decision: &Decision) -> bool {
         let named = |rule: &String| decision.rules.iter().any(|one| one.0 == *rule);
-        decision.allows() == (self.expected == Expected::Allow) && self.rule.as_ref().is_none_or(named)
+        let reported = |rule: &String| decision.would_deny().any(|one| one == rule);
+        decision.allows() == (self.expected == Expected::Allow)
+            && self.rule.as_ref().is_none_or(named)
+            && self.would_deny.as_ref().is_none_or(reported)
     }
 
     fn wanted(&self) -> String {
         let verdict = if self.expected == Expected::Allow { "allow" } else { "deny" };
         let by = self.rule.as_ref().map_or_else(String::new, |rule| format!(" by \"{rule}\""));
-        format!("{verdict}{by}")
+        let report =
+            self.would_deny.as_ref().map_or_else(String::new, |rule| format!(", would be denied by \"{rule}\""));
+        format!("{verdict}{by}{report}")
     }
 }
 
 fn said(decision: &Decision) -> String {
     let verdict = decision.verdict.as_str();
-    let names: Vec<String> = decision.rules.iter().map(|rule| format!("\"{}\"", rule.0)).collect();
-    match (names.is_empty(), &decision.message) {
+    let quoted = |name: &str| format!("\"{name}\"");
+    let names: Vec<String> = decision.deciding().map(|rule| quoted(&rule.0)).collect();
+    let reported: Vec<String> = decision.would_deny().map(quoted).collect();
+    let said = match (names.is_empty(), &decision.message) {
         (false, _) => format!("{verdict} by {}", names.join(", ")),
         (true, Some(message)) => format!("{verdict}: {message}"),
         (true, None) => verdict.to_owned(),
-    }
+    };
+    if reported.is_empty() { said } else { format!("{said}, would be denied by {}", reported.join(", ")) }
 }
 
 #[cfg(test)]
@@ -248,6 +263,7 @@ mod tests {
 
     const RULES: &str = "@id(\"reads\") permit(principal in Role::\"analyst\", action in Action::\"read\", resource);
         @id(\"no-salaries\") forbid(principal, action, resource == Table::\"app/app/hr.salaries\");
+        @id(\"tried\") @mode(\"report\") forbid(principal, action, resource == Table::\"app/app/app.notes\");
         @id(\"comes-in\") permit(principal in Role::\"analyst\", action == Action::\"connect\", resource);";
 
     fn policy() -> Policy {
@@ -297,16 +313,25 @@ expect = "deny"
 rule = "no-salaries"
 
 [[case]]
+name = "would not read notes"
+as = "ana"
+sql = "TABLE app.notes"
+expect = "allow"
+rule = "reads"
+would_deny = "tried"
+
+[[case]]
 name = "nobody"
 as = { roles = ["analyst"] }
 expect = "deny"
 "#;
         let ran = Suite::read("r.test.toml", text, &policy()).unwrap().run(&policy(), &Claims::of(None));
         let passed: Vec<bool> = ran.iter().map(|ran| ran.passed).collect();
-        assert_eq!(passed, [true, true, false, false, false]);
+        assert_eq!(passed, [true, true, false, false, true, false]);
         assert_eq!((ran[2].expected.as_str(), ran[2].got.as_str()), ("allow by \"reads\"", "deny by \"no-salaries\""));
         assert_eq!(ran[3].got, "deny: no rule allows DELETE on app.orders for u-ana");
-        assert!(ran[4].got.contains("such a token is refused"), "{}", ran[4].got);
+        assert!(ran[5].got.contains("such a token is refused"), "{}", ran[5].got);
+        assert_eq!(ran[4].got, "allow by \"reads\", would be denied by \"tried\"");
         assert!((9..=10).contains(&ran[0].line), "{}", ran[0].line);
     }
 

@@ -234,6 +234,7 @@ impl Told {
                 "allowed": answer.allowed,
                 "rules": names(&answer.rules),
                 "failed": answer.failed,
+                "would_deny": answer.would_deny.iter().filter_map(RuleId::reported).collect::<Vec<_>>(),
             })
         };
         let decision = |decision: &Decision| {
@@ -314,16 +315,24 @@ fn answered(policy: &Policy, answer: &Answer) -> String {
         (false, true) => "no rule permits it".to_owned(),
         (false, false) => format!("by {}", names(policy, &answer.rules)),
     };
-    format!("{verdict} {by}")
+    format!("{verdict} {by}{}", in_report(policy, &answer.would_deny))
+}
+
+/// The rules in report mode among these.
+fn in_report(policy: &Policy, rules: &[RuleId]) -> String {
+    let reported: Vec<RuleId> = rules.iter().filter_map(RuleId::reported).map(|name| RuleId(name.to_owned())).collect();
+    if reported.is_empty() { String::new() } else { format!("; would be denied by {}", names(policy, &reported)) }
 }
 
 fn decided(policy: &Policy, decision: &Decision) -> String {
     let verdict = decision.verdict.as_str().to_uppercase();
-    match (decision.rules.is_empty(), &decision.message) {
-        (false, _) => format!("{verdict} by {}", names(policy, &decision.rules)),
+    let deciding: Vec<RuleId> = decision.deciding().cloned().collect();
+    let said = match (deciding.is_empty(), &decision.message) {
+        (false, _) => format!("{verdict} by {}", names(policy, &deciding)),
         (true, Some(message)) => format!("{verdict}: {message}"),
         (true, None) => verdict,
-    }
+    };
+    said + &in_report(policy, &decision.rules)
 }
 
 /// Rules with the places where they stand.

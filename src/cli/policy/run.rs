@@ -81,7 +81,7 @@ impl Tried {
             .runs
             .iter()
             .flat_map(|run| &run.cases)
-            .flat_map(|case| case.rules.iter().map(|rule| rule.0.as_str()))
+            .flat_map(|case| case.rules.iter().map(|rule| rule.reported().unwrap_or(&rule.0)))
             .collect();
         self.policy.written().iter().map(|rule| rule.id.as_str()).filter(|id| !named.contains(id)).collect()
     }
