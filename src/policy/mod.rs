@@ -8,7 +8,8 @@
 //! finds first, which nobody outside of the database knows. So it is judged as if the table were in *each* schema that
 //! the rules tell apart, and in one that they do not, and must be permitted in all of them: a `forbid` on
 //! `clinical.patients` holds for `patients`, and a `permit` on schema `app` alone does not reach it. Tables of
-//! `pg_catalog` are taken as those, because the server looks there first. A pattern (`resource.schema like "clin*"`)
+//! `pg_catalog` are taken as those, because the server looks there first; no other table that is there already is taken for
+//! one of `pg_catalog` or `information_schema`, because what those hold is known. A pattern (`resource.schema like "clin*"`)
 //! stands for the shortest name that it matches. With facts from the catalog this becomes exact.
 //!
 //! A statement without effects (`SELECT 1`, a comment) asks nothing of the rules and is allowed to whoever may connect.
@@ -198,6 +199,11 @@ impl Policy {
         let schemas = match &object.schema {
             Some(schema) => vec![schema.as_str()],
             None if object.kind == ObjectKind::Table && schemas::is_catalog(&object.name) => vec!["pg_catalog"],
+            // A definition may make a table wherever the path leads; anything else needs one that is there.
+            None if object.kind == ObjectKind::Table && effect.action != Action::Ddl => {
+                let candidates = candidates.iter().map(String::as_str);
+                candidates.filter(|schema| schemas::may_hold(schema, &object.name)).collect()
+            }
             None if entities::has_schema(object.kind) => candidates.iter().map(String::as_str).collect(),
             None => vec![""],
         };

@@ -222,6 +222,21 @@ fn a_name_without_schema_is_judged_as_in_every_schema_the_rules_tell_apart() {
 }
 
 #[test]
+fn a_table_without_schema_is_none_of_the_server_s_own_schemas_unless_they_hold_one_of_its_name() {
+    let policy = rules(
+        "permit(principal, action, resource is Table)
+         unless { [\"pg_catalog\", \"information_schema\"].contains(resource.schema) };",
+    );
+    assert!(decide(&policy, "x", &reads("orders", true)).allows());
+    for own in ["pg_class", "columns", "information_schema.columns", "pg_catalog.pg_class", "pg_catalog.orders"] {
+        assert!(!decide(&policy, "x", &reads(own, true)).allows(), "{own}");
+    }
+    // A new one may come to be there.
+    let create = facts(&[(Action::Ddl, Some(object(ObjectKind::Table, "orders")), false)]);
+    assert!(!decide(&policy, "x", &create).allows());
+}
+
+#[test]
 fn rules_can_look_at_claims_roles_groups_and_the_moment() {
     for (condition, allowed) in [
         ("principal.hasTag(\"department\") && principal.getTag(\"department\") == \"cardiology\"", true),
