@@ -38,7 +38,7 @@ mod session;
 mod statement;
 mod walk;
 
-use crate::model::{Facts, SqlText};
+use crate::model::{Facts, Kind, SqlText};
 
 /// The longest text that is parsed. Above it no policy could be read from it in useful time; 256 KiB holds every
 /// statement of the corpus of real tools.
@@ -67,6 +67,13 @@ pub fn read(text: &SqlText, dialect: Dialect) -> Facts {
         Some(text) => pool::read(text),
         None => Facts::unparsed("not valid UTF-8"),
     }
+}
+
+/// The facts of a session that begins with these settings, as if each were set by a statement.
+pub fn settings<'a>(settings: impl IntoIterator<Item = (&'a str, &'a str)>) -> Facts {
+    let mut walk = walk::Walk::default();
+    settings.into_iter().for_each(|(name, value)| walk.set(name, Some(value)));
+    Facts { kind: Kind::Session, effects: walk.effects.into_iter().collect(), problem: None, ..Facts::unparsed("") }
 }
 
 #[cfg(test)]

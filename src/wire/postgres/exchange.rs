@@ -252,6 +252,10 @@ impl Exchange {
         if self.discarding && kind != b'S' {
             return Ok(Request::Discard);
         }
+        if self.copying_in && !matches!(kind, b'S' | b'H' | b'c' | b'f') {
+            // The server would read it as data's end, lose its place and end the connection; nothing of it would run.
+            return Err(Violation("a message in the middle of COPY data"));
+        }
         if matches!(kind, b'Q' | b'P' | b'E') && self.unanswered(|changes| changes.reading) == Some(Since::EarlierBatch)
         {
             return Ok(Request::Wait(frame));
