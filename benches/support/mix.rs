@@ -291,6 +291,8 @@ fn shape(draw: &mut Draw) -> Shape {
         has_where: (count > 0).then_some(!matches!(kind, Kind::Insert)),
         fingerprint: Some(Sha256::of(text.as_bytes()).to_string()),
         problem: None,
+        touched: Vec::new(),
+        has_limit: false,
     };
     Shape {
         facts: facts.into(),

@@ -159,6 +159,8 @@ pub(crate) fn record(number: u64, statement: u64, at: i64, text: &str) -> Record
                 has_where: Some(true),
                 fingerprint: Some("ab".to_owned()),
                 problem: None,
+                touched: Vec::new(),
+                has_limit: false,
             }),
             decision: Arc::new(Decision {
                 verdict: Verdict::Allow,

@@ -317,6 +317,8 @@ mod tests {
             has_where: Some(false),
             fingerprint: Some("ab".repeat(32)),
             problem: None,
+            touched: Vec::new(),
+            has_limit: false,
         };
         let param = |value: Option<&'static [u8]>| Param {
             type_oid: u32::MAX,

@@ -1,5 +1,7 @@
 //! What was understood of a statement. *Not understood* is one of the values.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 /// Generates an enum of words together with its `as_str`, so that a word is written once.
@@ -141,6 +143,42 @@ pub struct Effect {
     pub has_where: bool,
 }
 
+/// What an effect touches of its table: beside the effect, because rules ask for it and records do not hold it yet.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Touch {
+    /// Columns that the statement names and that may be this table's, read or written, sorted, each once.
+    pub columns: Vec<String>,
+    /// Whether others may be touched as well: a star, a whole row, no list of columns where all are meant, or a place
+    /// whose columns the text does not show.
+    pub all_columns: bool,
+    /// Those named in the statement's condition.
+    pub where_columns: Vec<String>,
+    /// Whether the condition ties the rows of this table to a value: on every path to them a column of it is compared
+    /// with a constant or a parameter. Against accidents, not against intent: `id > 0` ties too.
+    pub where_binds: bool,
+}
+
+impl Touch {
+    /// What is not known touches everything and is tied by nothing.
+    pub const EVERYTHING: Self =
+        Self { columns: Vec::new(), all_columns: true, where_columns: Vec::new(), where_binds: false };
+
+    /// What two statements touch together; tied only if both tie.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let union = |one: Vec<String>, other: Vec<String>| {
+            let all: BTreeSet<String> = one.into_iter().chain(other).collect();
+            all.into_iter().collect()
+        };
+        Self {
+            columns: union(self.columns, other.columns),
+            all_columns: self.all_columns || other.all_columns,
+            where_columns: union(self.where_columns, other.where_columns),
+            where_binds: self.where_binds && other.where_binds,
+        }
+    }
+}
+
 /// What was understood of a statement. The same text always gives the same facts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Facts {
@@ -159,6 +197,13 @@ pub struct Facts {
     /// Why it was not understood, in words that hold nothing of the statement. With another kind than `unparsed`: that
     /// one of two readers did not understand it and the other one's reading is what counts.
     pub problem: Option<String>,
+    /// What each of [`Self::effects`] touches, in their order; not in journals and records, and empty in facts that come
+    /// from there. See [`Self::touch`].
+    #[serde(skip)]
+    pub touched: Vec<Touch>,
+    /// Whether the outermost query says how many rows it gives at most; `false` in facts that come from a record.
+    #[serde(skip)]
+    pub has_limit: bool,
 }
 
 impl Facts {
@@ -172,6 +217,14 @@ impl Facts {
             has_where: None,
             fingerprint: None,
             problem: Some(problem.into()),
+            touched: Vec::new(),
+            has_limit: false,
         }
+    }
+
+    /// What the effect at this place of [`Self::effects`] touches; everything if nothing is known of it.
+    pub fn touch(&self, at: usize) -> &Touch {
+        const UNKNOWN: &Touch = &Touch::EVERYTHING;
+        self.touched.get(at).unwrap_or(UNKNOWN)
     }
 }

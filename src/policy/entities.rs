@@ -7,7 +7,7 @@ use cedar_policy::{Context, Entity, EntityId, EntityTypeName, EntityUid, Restric
 use chrono::{Datelike as _, Timelike as _};
 
 use super::{Moment, Place};
-use crate::model::{Action, Facts, Object, ObjectKind, Principal};
+use crate::model::{Action, Facts, Object, ObjectKind, Principal, Touch};
 
 /// The engine would not take what we built: a denial, never an allow.
 #[derive(Debug, thiserror::Error)]
@@ -134,25 +134,37 @@ pub(super) fn connect_context(place: &Place, now: &Moment) -> Result<Context, Un
     Context::from_pairs(moment(place, now)?).map_err(|_| Unaskable)
 }
 
-/// What a rule about an effect can look at beside who, what and where.
-pub(super) fn effect_context(
-    place: &Place,
-    now: &Moment,
-    facts: &Facts,
-    has_where: bool,
-) -> Result<Context, Unaskable> {
+/// What a rule about an effect can look at beside who, what and where, the same for each effect of a statement.
+pub(super) fn statement_context(place: &Place, now: &Moment, facts: &Facts) -> Result<Vec<(String, Value)>, Unaskable> {
     let long = |number: usize| Value::new_long(i64::try_from(number).unwrap_or(i64::MAX));
     let mut fields = moment(place, now)?;
     let own = [
-        ("has_where", Value::new_bool(has_where)),
         ("kind", text(facts.kind.as_str())),
         ("functions", texts(&facts.functions)),
         ("statement_count", Value::new_long(facts.statement_count.into())),
         ("effects_count", long(facts.effects.len())),
+        ("has_limit", Value::new_bool(facts.has_limit)),
         ("transaction", text(&now.transaction.to_string())),
     ];
     fields.extend(own.into_iter().map(|(name, value)| (name.to_owned(), value)));
-    Context::from_pairs(fields).map_err(|_| Unaskable)
+    Ok(fields)
+}
+
+/// That, and what one effect touches.
+pub(super) fn effect_context(
+    statement: &[(String, Value)],
+    has_where: bool,
+    touch: &Touch,
+) -> Result<Context, Unaskable> {
+    let own = [
+        ("has_where", Value::new_bool(has_where)),
+        ("columns", texts(&touch.columns)),
+        ("all_columns", Value::new_bool(touch.all_columns)),
+        ("where_columns", texts(&touch.where_columns)),
+        ("where_binds", Value::new_bool(touch.where_binds)),
+    ];
+    let own = own.into_iter().map(|(name, value)| (name.to_owned(), value));
+    Context::from_pairs(statement.iter().cloned().chain(own)).map_err(|_| Unaskable)
 }
 
 /// Writes the marks that separate parts of a name so that no name can pass for two parts.

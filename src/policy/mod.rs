@@ -172,20 +172,19 @@ impl Policy {
         known.extend(entities::database(place)?);
         let mut questions = Vec::new();
         let candidates = self.spoken_of.candidates(who, place);
-        for effect in &facts.effects {
+        for (at, effect) in facts.effects.iter().enumerate() {
             for resource in Self::resources(place, effect, &candidates)? {
                 let uid = resource.first().map_or_else(|| entities::database_uid(place), |object| Ok(object.uid()))?;
                 known.extend(resource);
-                questions.push((effect, uid));
+                questions.push((at, effect, uid));
             }
         }
         let known = self.entities(known)?;
-        let with_where = entities::effect_context(place, moment, facts, true)?;
-        let without_where = entities::effect_context(place, moment, facts, false)?;
-        for (effect, resource) in questions {
+        let statement = entities::statement_context(place, moment, facts)?;
+        for (at, effect, resource) in questions {
             let request = (user.clone(), entities::action(effect.action)?, resource);
-            let context = if effect.has_where { &with_where } else { &without_where };
-            if !self.put(request, context.clone(), &known, ruling)? {
+            let context = entities::effect_context(&statement, effect.has_where, facts.touch(at))?;
+            if !self.put(request, context, &known, ruling)? {
                 ruling.refused.get_or_insert_with(|| effect.clone());
             }
         }

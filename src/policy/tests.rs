@@ -70,6 +70,8 @@ fn facts(effects: &[(Action, Option<Object>, bool)]) -> Facts {
         has_where: Some(false),
         fingerprint: None,
         problem: None,
+        touched: Vec::new(),
+        has_limit: false,
     }
 }
 

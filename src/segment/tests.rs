@@ -80,6 +80,8 @@ fn facts() -> Facts {
         has_where: Some(true),
         fingerprint: Some("ab".to_owned()),
         problem: None,
+        touched: Vec::new(),
+        has_limit: false,
     }
 }
 

@@ -66,6 +66,8 @@ struct Gathered {
     effects: BTreeSet<Effect>,
     functions: BTreeSet<String>,
     has_lock: bool,
+    /// Changes of the row that a cursor stands on.
+    of_cursors: Vec<Effect>,
 }
 
 impl Gathered {
@@ -146,7 +148,11 @@ impl Gathered {
             // A setting that is changed through its view is changed all the same.
             self.effects.insert(Effect { action: Action::SetUnsafe, object: None, has_where: false });
         }
+        let of_cursor = fields.pointer("/where_clause/node/CurrentOfExpr").is_some();
         for action in actions {
+            if of_cursor {
+                self.of_cursors.push(Effect { action: *action, object: Some(target.clone()), has_where: true });
+            }
             // The condition of a COPY chooses among rows of a file.
             self.note(*action, target.clone(), is_there("where_clause") && tag != "CopyStmt");
         }
@@ -159,7 +165,12 @@ impl Gathered {
 
     /// What was found, with every table locked if any may be.
     fn hand_over(self, walk: &mut Walk) {
-        let Self { effects, functions, has_lock } = self;
+        let Self { effects, functions, has_lock, of_cursors } = self;
+        for effect in of_cursors {
+            // The one row that the cursor stands on; which of its columns are touched is not looked at here.
+            walk.columns.all_of(&effect);
+            walk.columns.of_cursor(&effect);
+        }
         if has_lock {
             let read = effects.iter().filter(|effect| effect.action == Action::Select);
             walk.effects.extend(read.map(|read| Effect { action: Action::Update, ..read.clone() }));

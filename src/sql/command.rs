@@ -3,7 +3,7 @@
 //! Promises: only commands whose whole grammar is words, names and numbers are read here, so that nothing can hide in
 //! them; anything else about them is left to the parser.
 
-use super::guard::{Kind as Cut, Token};
+use super::guard::{self, Kind as Cut, Token};
 use super::walk::Walk;
 use crate::model::{Action, Kind, Object, ObjectKind};
 
@@ -118,12 +118,38 @@ fn unquoted(name: &str) -> String {
 
 const OPTIONS: &[&str] = &["full", "freeze", "verbose", "analyze", "analyse"];
 
-/// `TABLE t …` as the `SELECT * FROM t …` that it is by definition; the parser knows it inside of queries only.
-pub(super) fn as_query(tokens: &[Token<'_>]) -> Option<String> {
+/// A statement as the parser is given it.
+#[derive(Debug)]
+pub(super) struct Rewritten {
+    /// One line.
+    pub(super) line: String,
+    /// How many words it has more, and fewer, than the statement.
+    pub(super) words: (usize, usize),
+    /// How many of them are `SELECT`.
+    pub(super) selects: usize,
+    /// Whether its condition was the row that a cursor stands on.
+    pub(super) of_cursor: bool,
+}
+
+/// The statement in the words that the parser knows: `TABLE t …`, known to it inside of queries only, as the
+/// `SELECT * FROM t …` that it is by definition; and `WHERE CURRENT OF c` at the end, which it does not know, as a
+/// condition that names nothing.
+pub(super) fn rewritten(tokens: &[Token<'_>]) -> Rewritten {
     match tokens {
         [first, rest @ ..] if first.is_word("table") && !rest.is_empty() => {
-            Some(format!("SELECT * FROM {}", super::guard::canonical(rest)))
+            let line = format!("SELECT * FROM {}", guard::canonical(rest));
+            Rewritten { line, words: (3, 2), selects: 1, of_cursor: false }
         }
-        _ => None,
+        [change, .., clause, current, of, Token { kind: Cut::Word | Cut::Quoted, .. }]
+            if (change.is_word("update") || change.is_word("delete"))
+                && clause.is_word("where")
+                && current.is_word("current")
+                && of.is_word("of") =>
+        {
+            let kept = tokens.get(..tokens.len() - 3).unwrap_or_default();
+            let line = format!("{} 1 = 1", guard::canonical(kept));
+            Rewritten { line, words: (0, 3), selects: 0, of_cursor: true }
+        }
+        _ => Rewritten { line: guard::canonical(tokens), words: (0, 0), selects: 0, of_cursor: false },
     }
 }

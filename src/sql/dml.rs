@@ -1,13 +1,15 @@
 //! Statements that change rows.
 
 use sqlparser::ast::{
-    Assignment, AssignmentTarget, Delete, FromTable, Insert, Merge, MergeAction, MergeInsertKind, MergeUpdateKind,
-    ObjectName, OnConflictAction, OnInsert, OutputClause, SelectItem, TableFactor, TableObject, TableWithJoins,
-    Truncate, Update, UpdateTableFromKind,
+    Assignment, AssignmentTarget, ConflictTarget, Delete, Expr, FromTable, Insert, Merge, MergeAction, MergeInsertKind,
+    MergeUpdateKind, ObjectName, OnConflictAction, OnInsert, OutputClause, SelectItem, TableAlias, TableFactor,
+    TableObject, TableWithJoins, Truncate, Update, UpdateTableFromKind,
 };
 
+use super::binds::binds;
+use super::names;
 use super::walk::{NotUnderstood, Result, Walk};
-use crate::model::{Action, ObjectKind};
+use crate::model::{Action, Effect, Object, ObjectKind};
 
 const OTHER_DATABASE: NotUnderstood = NotUnderstood("a clause of another database");
 
@@ -21,8 +23,8 @@ impl Walk {
             ignore: false,
             into: _,
             table: TableObject::TableName(table),
-            table_alias: _,
-            columns: _,
+            table_alias,
+            columns,
             by_name: false,
             overwrite: false,
             source,
@@ -47,28 +49,53 @@ impl Walk {
         else {
             return Err(OTHER_DATABASE);
         };
-        self.table(Action::Insert, table, false)?;
+        self.does(Action::Insert, table, false)?;
         if let Some(source) = source {
             self.query(source)?;
         }
+        let object = names::object(ObjectKind::Table, table)?;
+        let added = Effect { action: Action::Insert, object: Some(object.clone()), has_where: false };
+        self.inserted_columns(&added, columns)?;
+        self.columns.open();
+        let alias = table_alias.as_ref().map(|alias| names::fold(&alias.alias));
+        self.columns.changed(&object, alias);
+        self.columns.other(Some("excluded".to_owned()));
         self.assignments(assignments)?;
-        match on {
-            None => {}
-            Some(OnInsert::OnConflict(conflict)) => {
-                if let Some(sqlparser::ast::ConflictTarget::Columns { predicate: Some(predicate), .. }) =
-                    &conflict.conflict_target
-                {
-                    self.expr(predicate)?;
-                }
-                if let OnConflictAction::DoUpdate(update) = &conflict.action {
-                    self.table(Action::Update, table, update.selection.is_some())?;
-                    self.assignments(&update.assignments)?;
-                    self.maybe(update.selection.as_ref())?;
-                }
-            }
-            Some(_) => return Err(OTHER_DATABASE),
+        if let Some(on) = on {
+            self.on_conflict(table, on)?;
         }
-        self.returning(table, returning.as_deref(), true)
+        self.returning(table, returning.as_deref(), true)?;
+        self.columns.close();
+        Ok(())
+    }
+
+    /// The list of columns of an INSERT; every column where there is none.
+    fn inserted_columns(&mut self, added: &Effect, columns: &[ObjectName]) -> Result {
+        if columns.is_empty() {
+            self.columns.all_of(added);
+        }
+        for column in columns {
+            // `c.field` fills a field of column `c`.
+            let parts = names::idents(column)?;
+            self.columns.of(added, parts.get(..1).unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    fn on_conflict(&mut self, table: &ObjectName, on: &OnInsert) -> Result {
+        let OnInsert::OnConflict(conflict) = on else { return Err(OTHER_DATABASE) };
+        if let Some(ConflictTarget::Columns { columns, predicate }) = &conflict.conflict_target {
+            self.maybe(predicate.as_ref())?;
+            columns.iter().for_each(|column| self.columns.column(std::slice::from_ref(column)));
+        }
+        if let OnConflictAction::DoUpdate(update) = &conflict.action {
+            self.does(Action::Update, table, update.selection.is_some())?;
+            self.assignments(&update.assignments)?;
+            if let Some(selection) = &update.selection {
+                self.where_clause(selection)?;
+            }
+        }
+        Ok(())
     }
 
     /// `UPDATE`. Its condition reads the table too, as does RETURNING.
@@ -95,16 +122,21 @@ impl Walk {
             return Err(OTHER_DATABASE);
         }
         let has_where = selection.is_some();
-        let table = target(relation)?;
-        self.table(Action::Update, table, has_where)?;
-        self.assignments(assignments)?;
+        let (table, alias) = target(relation)?;
+        self.does(Action::Update, table, has_where)?;
+        self.columns.open();
+        let target = self.changed(table, alias)?;
         match from {
             None => {}
             Some(UpdateTableFromKind::AfterSet(from)) => self.from(from, has_where)?,
             Some(UpdateTableFromKind::BeforeSet(_)) => return Err(OTHER_DATABASE),
         }
+        self.assignments(assignments)?;
         self.condition(table, selection.as_ref())?;
-        self.returning(table, returning.as_deref(), has_where)
+        self.binds(Action::Update, &target, selection.as_ref(), from.is_none());
+        self.returning(table, returning.as_deref(), has_where)?;
+        self.columns.close();
+        Ok(())
     }
 
     /// `DELETE`. Its condition reads the table too, as does RETURNING.
@@ -131,35 +163,50 @@ impl Walk {
             return Err(OTHER_DATABASE);
         }
         let has_where = selection.is_some();
-        let table = target(relation)?;
-        self.table(Action::Delete, table, has_where)?;
+        let (table, alias) = target(relation)?;
+        self.does(Action::Delete, table, has_where)?;
+        self.columns.open();
+        let target = self.changed(table, alias)?;
         if let Some(using) = using {
             self.from(using, has_where)?;
         }
         self.condition(table, selection.as_ref())?;
-        self.returning(table, returning.as_deref(), has_where)
+        self.binds(Action::Delete, &target, selection.as_ref(), using.is_none());
+        self.returning(table, returning.as_deref(), has_where)?;
+        self.columns.close();
+        Ok(())
     }
 
     /// `MERGE`. Its ON decides which rows meet, not which rows are meant, so it is no WHERE.
     pub(super) fn merge(&mut self, merge: &Merge) -> Result {
         let Merge { merge_token: _, optimizer_hints: _, into: _, table, source, on, clauses, output } = merge;
-        let table = target(table)?;
-        self.table(Action::Select, table, false)?;
+        let (table, alias) = target(table)?;
+        self.does(Action::Select, table, false)?;
+        self.columns.open();
+        self.changed(table, alias)?;
         self.factor(source, false)?;
         self.expr(on)?;
         for clause in clauses {
             self.maybe(clause.predicate.as_ref())?;
             match &clause.action {
                 MergeAction::Insert(insert) => {
-                    self.table(Action::Insert, table, false)?;
+                    self.does(Action::Insert, table, false)?;
                     self.maybe(insert.insert_predicate.as_ref())?;
+                    // What the list names is in sight here, and so of the table; without one it is every column.
+                    if insert.columns.is_empty() {
+                        self.columns.anything();
+                    }
+                    for column in &insert.columns {
+                        let parts = names::idents(column)?;
+                        parts.first().into_iter().for_each(|column| self.columns.column(std::slice::from_ref(column)));
+                    }
                     match &insert.kind {
                         MergeInsertKind::Values(values) => self.values(values)?,
                         MergeInsertKind::Row | MergeInsertKind::Wildcard => return Err(OTHER_DATABASE),
                     }
                 }
                 MergeAction::Update(update) => {
-                    self.table(Action::Update, table, false)?;
+                    self.does(Action::Update, table, false)?;
                     self.maybe(update.update_predicate.as_ref())?;
                     self.maybe(update.delete_predicate.as_ref())?;
                     match &update.kind {
@@ -167,15 +214,17 @@ impl Walk {
                         MergeUpdateKind::Wildcard => return Err(OTHER_DATABASE),
                     }
                 }
-                MergeAction::Delete { .. } => self.table(Action::Delete, table, false)?,
+                MergeAction::Delete { .. } => self.does(Action::Delete, table, false)?,
                 MergeAction::DoNothing { .. } => {}
             }
         }
         match output {
-            None => Ok(()),
-            Some(OutputClause::Returning { select_items, .. }) => self.returning(table, Some(select_items), false),
-            Some(OutputClause::Output { .. }) => Err(OTHER_DATABASE),
+            None => {}
+            Some(OutputClause::Returning { select_items, .. }) => self.returning(table, Some(select_items), false)?,
+            Some(OutputClause::Output { .. }) => return Err(OTHER_DATABASE),
         }
+        self.columns.close();
+        Ok(())
     }
 
     /// `TRUNCATE`: removes every row of every table named.
@@ -198,17 +247,48 @@ impl Walk {
     fn condition(&mut self, table: &ObjectName, selection: Option<&sqlparser::ast::Expr>) -> Result {
         match selection {
             Some(selection) => {
-                self.table(Action::Select, table, true)?;
-                self.expr(selection)
+                self.does(Action::Select, table, true)?;
+                self.where_clause(selection)
             }
             None => Ok(()),
         }
     }
 
+    /// Notes what is done to the table that is changed, which touches the columns that the statement names.
+    fn does(&mut self, action: Action, table: &ObjectName, has_where: bool) -> Result {
+        let object = names::object(ObjectKind::Table, table)?;
+        let effect = Effect { action, object: Some(object), has_where };
+        self.columns.of(&effect, &[]);
+        self.effects.insert(effect);
+        Ok(())
+    }
+
+    /// The table that is changed comes into sight; the names by which its columns may be qualified.
+    fn changed(&mut self, table: &ObjectName, alias: Option<&TableAlias>) -> Result<(Object, Vec<String>)> {
+        let object = names::object(ObjectKind::Table, table)?;
+        let alias = alias.map(|alias| names::fold(&alias.name));
+        let called = vec![alias.clone().unwrap_or_else(|| object.name.clone())];
+        self.columns.changed(&object, alias);
+        Ok((object, called))
+    }
+
+    /// Says whether the condition of a change ties its rows; `alone`: whether no other table is in sight.
+    fn binds(
+        &mut self,
+        action: Action,
+        (object, called): &(Object, Vec<String>),
+        condition: Option<&Expr>,
+        alone: bool,
+    ) {
+        let binds = condition.is_some_and(|condition| binds(condition, called, alone));
+        let has_where = condition.is_some();
+        self.columns.binds(&Effect { action, object: Some(object.clone()), has_where }, binds);
+    }
+
     fn returning(&mut self, table: &ObjectName, items: Option<&[SelectItem]>, has_where: bool) -> Result {
         match items {
             Some(items) => {
-                self.table(Action::Select, table, has_where)?;
+                self.does(Action::Select, table, has_where)?;
                 self.items(items)
             }
             None => Ok(()),
@@ -217,9 +297,15 @@ impl Walk {
 
     fn assignments(&mut self, assignments: &[Assignment]) -> Result {
         for Assignment { target, value } in assignments {
-            match target {
-                AssignmentTarget::ColumnName(_) | AssignmentTarget::Tuple(_) => self.expr(value)?,
+            let columns = match target {
+                AssignmentTarget::ColumnName(column) => std::slice::from_ref(column),
+                AssignmentTarget::Tuple(columns) => columns,
+            };
+            for column in columns {
+                let parts = names::idents(column)?;
+                parts.first().into_iter().for_each(|column| self.columns.column(std::slice::from_ref(column)));
             }
+            self.expr(value)?;
         }
         // A setting that is changed through its view is changed all the same.
         let settings = |object: &crate::model::Object| object.kind == ObjectKind::Table && object.name == "pg_settings";
@@ -235,9 +321,11 @@ impl Walk {
 }
 
 /// The table that a statement changes: a plain table, never a common table expression.
-fn target(factor: &TableFactor) -> Result<&ObjectName> {
+fn target(factor: &TableFactor) -> Result<(&ObjectName, Option<&TableAlias>)> {
     match factor {
-        TableFactor::Table { name, args: None, version: None, sample: None, json_path: None, .. } => Ok(name),
+        TableFactor::Table { name, alias, args: None, version: None, sample: None, json_path: None, .. } => {
+            Ok((name, alias.as_ref()))
+        }
         _ => Err(OTHER_DATABASE),
     }
 }

@@ -33,8 +33,11 @@ impl Walk {
 
     fn node<'a>(&mut self, expr: &'a Expr, rest: &mut Vec<&'a Expr>) -> Result {
         match expr {
-            Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Value(_) => {}
-            Expr::Wildcard(_) | Expr::QualifiedWildcard(..) => {}
+            Expr::Value(_) => {}
+            Expr::Identifier(column) => self.columns.column(std::slice::from_ref(column)),
+            Expr::CompoundIdentifier(parts) => self.columns.column(parts),
+            Expr::Wildcard(_) => self.columns.star(),
+            Expr::QualifiedWildcard(name, _) => self.columns.star_of(name)?,
             Expr::TypedString(typed) => self.data_type(&typed.data_type)?,
             Expr::IsFalse(e) | Expr::IsNotFalse(e) | Expr::IsTrue(e) | Expr::IsNotTrue(e) => rest.push(e),
             Expr::IsNull(e) | Expr::IsNotNull(e) | Expr::IsUnknown(e) | Expr::IsNotUnknown(e) => rest.push(e),
@@ -79,6 +82,7 @@ impl Walk {
             }
             Expr::CompoundFieldAccess { root, access_chain } => {
                 rest.push(root);
+                // `(t).c`: its root is a value, so the table's name alone would have been the whole row already.
                 access_chain.iter().for_each(|access| subscripts(access, rest));
             }
             Expr::Case { operand, conditions, else_result, .. } => {
@@ -171,7 +175,9 @@ impl Walk {
             let (FunctionArg::Named { arg, .. } | FunctionArg::ExprNamed { arg, .. } | FunctionArg::Unnamed(arg)) = arg;
             match arg {
                 FunctionArgExpr::Expr(expr) => self.expr(expr)?,
-                FunctionArgExpr::QualifiedWildcard(_) | FunctionArgExpr::Wildcard => {}
+                FunctionArgExpr::QualifiedWildcard(name) => self.columns.star_of(name)?,
+                // `count(*)` counts rows and sees no column.
+                FunctionArgExpr::Wildcard => {}
                 FunctionArgExpr::WildcardWithOptions(_) => return Err(OTHER_DATABASE),
             }
         }

@@ -22,7 +22,9 @@
 //! function of the same name in the search path. Those need the catalog and, in the end, the database's own rights.
 
 mod alone;
+mod binds;
 mod builtins;
+mod columns;
 mod command;
 mod ddl;
 mod dml;
@@ -76,6 +78,8 @@ pub fn settings<'a>(settings: impl IntoIterator<Item = (&'a str, &'a str)>) -> F
     Facts { kind: Kind::Session, effects: walk.effects.into_iter().collect(), problem: None, ..Facts::unparsed("") }
 }
 
+#[cfg(test)]
+mod columns_tests;
 #[cfg(test)]
 mod second_tests;
 #[cfg(test)]

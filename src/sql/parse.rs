@@ -7,11 +7,13 @@ use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Token as ParserToken, TokenWithSpan, Tokenizer};
 
+use super::columns::Columns;
+use super::command::Rewritten;
 use super::guard::{self, Kind as Cut, Token};
 use super::statement::Read;
 use super::walk::{NotUnderstood, Result, Walk};
 use super::{MAX_STATEMENTS, alone, command, fingerprint::fingerprint, second, statement};
-use crate::model::{Action, Effect, Facts, Kind};
+use crate::model::{Action, Effect, Facts, Kind, Touch};
 
 /// The first reader cannot read it. Only this leaves the word to the second reader: what the first one reads in part, or
 /// reads as something else, is understood differently by the two.
@@ -65,13 +67,10 @@ fn one(tokens: &[Token<'_>]) -> (Result<Read>, Walk) {
 
 fn parsed(tokens: &[Token<'_>], walk: &mut Walk) -> Result<Read> {
     let dialect = PostgreSqlDialect {};
-    let rewritten = command::as_query(tokens);
-    let selects = tokens.iter().filter(|token| token.is_word("select")).count() + usize::from(rewritten.is_some());
-    // `TABLE` became `SELECT * FROM`: one word more.
-    let rewritten_words = usize::from(rewritten.is_some());
-    let line = rewritten.unwrap_or_else(|| guard::canonical(tokens));
+    let Rewritten { line, words, selects, of_cursor } = command::rewritten(tokens);
+    let selects = tokens.iter().filter(|token| token.is_word("select")).count() + selects;
     let cut = Tokenizer::new(&dialect, &line).tokenize_with_location().map_err(|_| NOT_IN_GRAMMAR)?;
-    if !cut_alike(tokens, rewritten_words, &cut) {
+    if !cut_alike(tokens, words, &cut) {
         return Err(NotUnderstood("the parser cuts it differently"));
     }
     let mut parser = Parser::new(&dialect).with_tokens_with_locations(cut);
@@ -83,6 +82,9 @@ fn parsed(tokens: &[Token<'_>], walk: &mut Walk) -> Result<Read> {
         return Err(NotUnderstood("the parser stopped before its end"));
     }
     let read = statement::walk(walk, &tree)?;
+    if of_cursor {
+        walk.tied_by_a_cursor();
+    }
     // The net under the walk: a query that it did not meet is a query that nobody judged. Privileges named SELECT are
     // not queries.
     if read.kind != Kind::Dcl && walk.selects < selects {
@@ -93,7 +95,7 @@ fn parsed(tokens: &[Token<'_>], walk: &mut Walk) -> Result<Read> {
 
 /// Whether the parser's lexer found as many words, strings and semicolons as the guard. Operators may be cut apart
 /// differently; they hold no text.
-fn cut_alike(tokens: &[Token<'_>], extra_words: usize, cut: &[TokenWithSpan]) -> bool {
+fn cut_alike(tokens: &[Token<'_>], (more, fewer): (usize, usize), cut: &[TokenWithSpan]) -> bool {
     let (mut words, mut texts, mut semicolons) = (0, 0, 0);
     for token in cut {
         match &token.token {
@@ -110,7 +112,7 @@ fn cut_alike(tokens: &[Token<'_>], extra_words: usize, cut: &[TokenWithSpan]) ->
         }
     }
     let count = |wanted: &dyn Fn(&Token<'_>) -> bool| tokens.iter().filter(|token| wanted(token)).count();
-    words == extra_words + count(&|token| matches!(token.kind, Cut::Word | Cut::Quoted))
+    words + fewer == more + count(&|token| matches!(token.kind, Cut::Word | Cut::Quoted))
         && texts == count(&|token| token.kind == Cut::Text)
         && semicolons == count(&|token| token.is_mark(";"))
 }
@@ -125,15 +127,20 @@ fn together(statements: Vec<(Result<Read>, Walk)>, second: Result<second::Second
         has_where: None,
         fingerprint: None,
         problem: None,
+        touched: Vec::new(),
+        has_limit: false,
     };
     let (mut effects, mut functions) = (BTreeSet::new(), BTreeSet::new());
     let (mut reads, mut problems) = (Vec::new(), Vec::new());
+    let (mut columns, mut limits) = (Vec::new(), Vec::new());
     for (read, walk) in statements {
         match read {
             Ok(read) => {
                 reads.push(read);
                 effects.extend(walk.effects);
                 functions.extend(walk.functions);
+                columns.push(walk.columns);
+                limits.push(walk.has_limit);
             }
             Err(problem) => problems.push(problem),
         }
@@ -146,8 +153,10 @@ fn together(statements: Vec<(Result<Read>, Walk)>, second: Result<second::Second
         facts.problem = Some((*problem).to_owned());
         effects.insert(Effect { action: Action::Unparsed, object: None, has_where: false });
     }
+    facts.touched = effects.iter().map(|effect| touch_of(effect, &columns)).collect();
     facts.effects = effects.into_iter().collect();
     facts.functions = functions.into_iter().collect();
+    facts.has_limit = !limits.is_empty() && limits.into_iter().all(|has_limit| has_limit);
     if facts.problem.is_some() {
         facts.kind = Kind::Unparsed;
     } else if let [first, rest @ ..] = reads.as_slice() {
@@ -156,4 +165,11 @@ fn together(statements: Vec<(Result<Read>, Walk)>, second: Result<second::Second
         facts.has_where = (!wheres.is_empty()).then(|| wheres.iter().all(|has_where| *has_where));
     }
     facts
+}
+
+/// What an effect touches in whichever statements have it; everything if none of them says what.
+fn touch_of(effect: &Effect, statements: &[Columns]) -> Touch {
+    let mut found = statements.iter().filter_map(|columns| columns.touch_of(effect));
+    let Some(first) = found.next() else { return Touch::EVERYTHING };
+    found.fold(first, Touch::and)
 }

@@ -3,9 +3,9 @@
 use sqlparser::ast::{
     Cte, Distinct, Expr, Fetch, GroupByExpr, GroupByWithModifier, Join, JoinConstraint, JoinOperator, LimitClause,
     NamedWindowExpr, ObjectName, OrderBy, OrderByExpr, OrderByKind, Query, Select, SelectFlavor, SelectInto,
-    SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Table, TableFactor, TableFunctionArgs, TableSample,
-    TableSampleKind, TableWithJoins, Values, WildcardAdditionalOptions, WindowFrameBound, WindowSpec, With,
-    XmlTableColumnOption,
+    SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Table, TableAlias, TableFactor, TableFunctionArgs,
+    TableSample, TableSampleKind, TableWithJoins, Values, WildcardAdditionalOptions, WindowFrameBound, WindowSpec,
+    With, XmlTableColumnOption,
 };
 
 use super::walk::{NotUnderstood, Result, Walk};
@@ -36,17 +36,30 @@ impl Walk {
             return Err(OTHER_DATABASE);
         }
         let (outer_scope, read_before) = (self.scope.len(), self.tables_read.len());
+        // A condition around it is not one in it.
+        let around = self.columns.condition(false);
+        self.columns.open();
         if let Some(with) = with {
             self.with(with)?;
         }
-        self.body(body)?;
+        match &**body {
+            // On the query's own level, which the ORDER BY sees.
+            SetExpr::Select(select) => self.select(select)?,
+            body => self.body(body)?,
+        }
         self.order_by(order_by.as_ref())?;
         self.limit(limit_clause.as_ref(), fetch.as_ref())?;
         if !locks.is_empty() {
             // More than the server locks: it leaves out sub-queries in expressions and tables not named by OF.
             let locked: Vec<Effect> = self.tables_read.iter().skip(read_before).cloned().collect();
-            self.effects.extend(locked.into_iter().map(|read| Effect { action: Action::Update, ..read }));
+            for read in locked {
+                let lock = Effect { action: Action::Update, ..read.clone() };
+                self.columns.same(lock.clone(), read);
+                self.effects.insert(lock);
+            }
         }
+        self.columns.close();
+        self.columns.condition(around);
         self.scope.truncate(outer_scope);
         Ok(())
     }
@@ -73,7 +86,11 @@ impl Walk {
         let mut rest = vec![body];
         while let Some(body) = rest.pop() {
             match body {
-                SetExpr::Select(select) => self.select(select)?,
+                SetExpr::Select(select) => {
+                    self.columns.open();
+                    self.select(select)?;
+                    self.columns.close();
+                }
                 SetExpr::Query(query) => self.query(query)?,
                 SetExpr::SetOperation { left, right, op: _, set_quantifier: _ } => rest.extend([&**left, &**right]),
                 SetExpr::Values(values) => self.values(values)?,
@@ -93,7 +110,8 @@ impl Walk {
             Some(schema) => names::object_of(ObjectKind::Table, &[schema, name])?,
             None => names::object_of(ObjectKind::Table, &[name])?,
         };
-        self.read_table(object, false);
+        self.read_table(object, None, false);
+        self.columns.anything();
         Ok(())
     }
 
@@ -132,6 +150,8 @@ impl Walk {
             return Err(OTHER_DATABASE);
         }
         self.selects += 1;
+        // First, so that sub-queries of the other clauses see its tables.
+        self.from(from, selection.is_some())?;
         match distinct {
             Some(Distinct::On(on)) => self.exprs(on)?,
             None | Some(Distinct::All | Distinct::Distinct) => {}
@@ -140,8 +160,9 @@ impl Walk {
         if let Some(into) = into {
             self.into(into)?;
         }
-        self.from(from, selection.is_some())?;
-        self.maybe(selection.as_ref())?;
+        if let Some(selection) = selection {
+            self.where_clause(selection)?;
+        }
         self.group_by(group_by)?;
         self.maybe(having.as_ref())?;
         for definition in named_window {
@@ -149,6 +170,14 @@ impl Walk {
                 self.window(window)?;
             }
         }
+        Ok(())
+    }
+
+    /// A condition: what it names is also named there.
+    pub(super) fn where_clause(&mut self, condition: &Expr) -> Result {
+        let around = self.columns.condition(true);
+        self.expr(condition)?;
+        self.columns.condition(around);
         Ok(())
     }
 
@@ -174,14 +203,18 @@ impl Walk {
             match item {
                 SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, alias: _ } => self.expr(expr)?,
                 SelectItem::ExprWithAliases { .. } => return Err(OTHER_DATABASE),
-                SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(_), options) => {
+                SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), options) => {
                     plain_star(options)?;
+                    self.columns.star_of(name)?;
                 }
                 SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::Expr(expr), options) => {
                     plain_star(options)?;
                     self.expr(expr)?;
                 }
-                SelectItem::Wildcard(options) => plain_star(options)?,
+                SelectItem::Wildcard(options) => {
+                    plain_star(options)?;
+                    self.columns.star();
+                }
             }
         }
         Ok(())
@@ -213,8 +246,19 @@ impl Walk {
         };
         match constraint {
             JoinConstraint::On(on) => self.expr(on),
-            JoinConstraint::Using(_) | JoinConstraint::UsingAlias(..) => Ok(()),
-            JoinConstraint::Natural | JoinConstraint::None => Ok(()),
+            JoinConstraint::Using(columns) | JoinConstraint::UsingAlias(columns, _) => {
+                columns.iter().try_for_each(|column| {
+                    names::idents(column)?
+                        .into_iter()
+                        .for_each(|column| self.columns.column(std::slice::from_ref(column)));
+                    Ok(())
+                })
+            }
+            JoinConstraint::Natural => {
+                self.columns.star();
+                Ok(())
+            }
+            JoinConstraint::None => Ok(()),
         }
     }
 
@@ -230,30 +274,50 @@ impl Walk {
                 with_hints,
                 partitions,
                 index_directives,
+                alias,
                 ..
             } if with_hints.is_empty() && partitions.is_empty() && index_directives.is_empty() => {
                 self.sample(sample.as_ref())?;
                 match args {
-                    None => self.read_table(names::object(ObjectKind::Table, name)?, has_where),
-                    Some(TableFunctionArgs { args, settings: None }) => self.function_in_from(name, args)?,
+                    None => self.read_table(names::object(ObjectKind::Table, name)?, alias.as_ref(), has_where),
+                    Some(TableFunctionArgs { args, settings: None }) => {
+                        self.other(alias.as_ref());
+                        self.function_in_from(name, args)?;
+                    }
                     Some(_) => return Err(OTHER_DATABASE),
                 }
                 Ok(())
             }
-            TableFactor::Derived { lateral: _, subquery, alias: _, sample } => {
+            TableFactor::Derived { lateral, subquery, alias, sample } => {
                 self.sample(sample.as_ref())?;
-                self.query(subquery)
+                self.derived(*lateral, subquery)?;
+                self.other(alias.as_ref());
+                Ok(())
             }
-            TableFactor::TableFunction { expr, alias: _ } => self.expr(expr),
-            TableFactor::Function { lateral: _, name, args, with_ordinality: _, alias: _ } => {
+            TableFactor::TableFunction { expr, alias } => {
+                self.other(alias.as_ref());
+                self.expr(expr)
+            }
+            TableFactor::Function { lateral: _, name, args, with_ordinality: _, alias } => {
+                self.other(alias.as_ref());
                 self.function_in_from(name, args)
             }
-            TableFactor::UNNEST { array_exprs, .. } => self.exprs(array_exprs),
-            TableFactor::JsonTable { json_expr, .. } => self.expr(json_expr),
-            TableFactor::NestedJoin { table_with_joins, alias: _ } => {
-                self.from(std::slice::from_ref(table_with_joins), has_where)
+            TableFactor::UNNEST { array_exprs, alias, .. } => {
+                self.other(alias.as_ref());
+                self.exprs(array_exprs)
             }
-            TableFactor::XmlTable { namespaces, row_expression, passing, columns, alias: _ } => {
+            TableFactor::JsonTable { json_expr, alias, .. } => {
+                self.other(alias.as_ref());
+                self.expr(json_expr)
+            }
+            TableFactor::NestedJoin { table_with_joins, alias } => {
+                let before = self.columns.in_sight();
+                self.from(std::slice::from_ref(table_with_joins), has_where)?;
+                self.columns.group(before, alias.as_ref());
+                Ok(())
+            }
+            TableFactor::XmlTable { namespaces, row_expression, passing, columns, alias } => {
+                self.other(alias.as_ref());
                 namespaces.iter().try_for_each(|namespace| self.expr(&namespace.uri))?;
                 self.expr(row_expression)?;
                 passing.arguments.iter().try_for_each(|argument| self.expr(&argument.expr))?;
@@ -267,6 +331,21 @@ impl Walk {
             }
             _ => Err(OTHER_DATABASE),
         }
+    }
+
+    /// A sub-query in a FROM: unless it is LATERAL it does not see its neighbours.
+    fn derived(&mut self, lateral: bool, query: &Query) -> Result {
+        if lateral {
+            return self.query(query);
+        }
+        let hidden = self.columns.hide();
+        self.query(query)?;
+        self.columns.show(hidden);
+        Ok(())
+    }
+
+    fn other(&mut self, alias: Option<&TableAlias>) {
+        self.columns.other(alias.map(|alias| names::fold(&alias.name)));
     }
 
     fn function_in_from(&mut self, name: &ObjectName, args: &[sqlparser::ast::FunctionArg]) -> Result {

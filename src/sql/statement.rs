@@ -1,6 +1,8 @@
 //! One parsed statement: its kind, and the way to the walk of its kind.
 
-use sqlparser::ast::{CopySource, CopyTarget, CreateTableOptions, Declare, DeclareType, Query, SetExpr, Statement};
+use sqlparser::ast::{
+    CopySource, CopyTarget, CreateTableOptions, Declare, DeclareType, Ident, LimitClause, Query, SetExpr, Statement,
+};
 
 use super::names;
 use super::walk::{NotUnderstood, Result, Walk};
@@ -20,6 +22,7 @@ pub(super) fn walk(walk: &mut Walk, statement: &Statement) -> Result<Read> {
     let kind = match statement {
         Statement::Query(query) => {
             walk.query(query)?;
+            walk.has_limit = has_limit(query);
             return Ok(Read { kind: kind_of(&query.body), has_where: has_where(&query.body) });
         }
         Statement::Insert(insert) => walk.insert(insert).map(|()| Kind::Insert)?,
@@ -78,6 +81,16 @@ fn kind_of(body: &SetExpr) -> Kind {
     }
 }
 
+/// `LIMIT ALL` and a bare `OFFSET` limit nothing.
+fn has_limit(query: &Query) -> bool {
+    let limit = match &query.limit_clause {
+        Some(LimitClause::LimitOffset { limit, .. }) => limit.is_some(),
+        Some(LimitClause::OffsetCommaLimit { .. }) => true,
+        None => false,
+    };
+    limit || query.fetch.is_some()
+}
+
 /// Whether every branch of a query has a WHERE.
 fn has_where(body: &SetExpr) -> Option<bool> {
     let mut all = true;
@@ -112,17 +125,23 @@ impl Walk {
     /// `COPY`: rows out are also read, rows in are also added; files and programs are the server's own.
     fn copy(&mut self, source: &CopySource, to: bool, target: &CopyTarget) -> Result {
         match source {
-            CopySource::Table { table_name, columns: _ } => {
-                let (first, second) =
-                    if to { (Action::Select, Action::CopyOut) } else { (Action::Insert, Action::CopyIn) };
-                self.table(first, table_name, false)?;
-                self.table(second, table_name, false)?;
+            CopySource::Table { table_name, columns } => {
+                let actions = if to { [Action::Select, Action::CopyOut] } else { [Action::Insert, Action::CopyIn] };
+                let object = names::object(ObjectKind::Table, table_name)?;
+                for action in actions {
+                    let effect = Effect { action, object: Some(object.clone()), has_where: false };
+                    self.columns_listed(&effect, columns);
+                    self.effects.insert(effect);
+                }
             }
             CopySource::Query(query) => {
                 self.query(query)?;
                 let read = self.effects.iter().filter(|effect| effect.action == Action::Select);
-                let out: Vec<Effect> = read.map(|read| Effect { action: Action::CopyOut, ..read.clone() }).collect();
-                self.effects.extend(out);
+                for read in read.cloned().collect::<Vec<_>>() {
+                    let out = Effect { action: Action::CopyOut, ..read.clone() };
+                    self.columns.same(out.clone(), read);
+                    self.effects.insert(out);
+                }
             }
         }
         match target {
@@ -130,6 +149,14 @@ impl Walk {
             CopyTarget::File { .. } | CopyTarget::Program { .. } => self.note_plain(Action::Admin),
         }
         Ok(())
+    }
+
+    /// Columns in brackets after a table's name; all of them where nobody wrote any.
+    pub(super) fn columns_listed(&mut self, effect: &Effect, columns: &[Ident]) {
+        match columns {
+            [] => self.columns.all_of(effect),
+            columns => self.columns.of(effect, &columns.iter().collect::<Vec<_>>()),
+        }
     }
 
     /// `DECLARE c CURSOR FOR query`.

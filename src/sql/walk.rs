@@ -5,8 +5,9 @@
 
 use std::collections::BTreeSet;
 
-use sqlparser::ast::ObjectName;
+use sqlparser::ast::{ObjectName, TableAlias};
 
+use super::columns::Columns;
 use super::{builtins, names};
 use crate::model::{Action, Effect, Object, ObjectKind};
 
@@ -27,6 +28,10 @@ pub(super) struct Walk {
     pub(super) scope: Vec<String>,
     /// Tables read so far, in order, so that a row lock can say which it locks.
     pub(super) tables_read: Vec<Effect>,
+    /// Which columns of which table.
+    pub(super) columns: Columns,
+    /// Whether the outermost query says how many rows it gives at most.
+    pub(super) has_limit: bool,
     /// How many `SELECT`s were met; compared with the words `SELECT` in the text.
     pub(super) selects: usize,
 }
@@ -48,14 +53,23 @@ impl Walk {
         Ok(())
     }
 
-    /// Notes that a table is read, unless the name is a common table expression's that is in scope here.
-    pub(super) fn read_table(&mut self, object: Object, has_where: bool) {
+    /// Notes that a table is read, unless the name is a common table expression's that is in scope here. From now on it
+    /// is in sight under its name and its alias.
+    pub(super) fn read_table(&mut self, object: Object, alias: Option<&TableAlias>, has_where: bool) {
         if object.schema.is_none() && self.scope.contains(&object.name) {
+            self.columns.other(Some(alias.map_or(object.name, |alias| names::fold(&alias.name))));
             return;
         }
-        let effect = Effect { action: Action::Select, object: Some(object), has_where };
+        let effect = Effect { action: Action::Select, object: Some(object.clone()), has_where };
+        self.columns.table(&object, alias, vec![effect.clone()]);
         self.tables_read.push(effect.clone());
         self.effects.insert(effect);
+    }
+
+    /// What is changed is the row that a cursor stands on.
+    pub(super) fn tied_by_a_cursor(&mut self) {
+        let is_change = |effect: &&Effect| matches!(effect.action, Action::Update | Action::Delete);
+        self.effects.iter().filter(is_change).for_each(|effect| self.columns.of_cursor(effect));
     }
 
     /// Notes that a function is called. One that only computes is no effect.

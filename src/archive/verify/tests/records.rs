@@ -56,6 +56,8 @@ fn other_record() -> Record {
         has_where: None,
         fingerprint: None,
         problem: Some("x".to_owned()),
+        touched: Vec::new(),
+        has_limit: false,
     });
     intent.decision = Arc::new(Decision {
         verdict: Judged::Deny,
