@@ -30,8 +30,15 @@ pub(super) fn read(tokens: &[Token<'_>], walk: &mut Walk) -> Option<Kind> {
         if !rest.iter().all(|token| token.is_mark(",") || TRANSACTION.iter().any(|word| token.is_word(word))) {
             return None;
         }
+        if rest.iter().any(|token| token.is_word("write")) {
+            // It lifts what holds the session back; READ ONLY only holds it.
+            walk.set("transaction_read_only", None);
+        }
         (Kind::Transaction, Action::Session)
     } else if named(&["set"]) && rest.first().is_some_and(|token| token.is_word("constraints")) {
+        if rest.iter().all(is_plain) {
+            walk.set("constraints", None);
+        }
         (Kind::Session, Action::Session)
     } else {
         return None;

@@ -38,7 +38,10 @@ impl Walk {
             Expr::CompoundIdentifier(parts) => self.columns.column(parts),
             Expr::Wildcard(_) => self.columns.star(),
             Expr::QualifiedWildcard(name, _) => self.columns.star_of(name)?,
-            Expr::TypedString(typed) => self.data_type(&typed.data_type)?,
+            Expr::TypedString(typed) => {
+                self.data_type(&typed.data_type)?;
+                self.typed_string(text_of(&typed.value.value), &typed.data_type);
+            }
             Expr::IsFalse(e) | Expr::IsNotFalse(e) | Expr::IsTrue(e) | Expr::IsNotTrue(e) => rest.push(e),
             Expr::IsNull(e) | Expr::IsNotNull(e) | Expr::IsUnknown(e) | Expr::IsNotUnknown(e) => rest.push(e),
             Expr::Nested(expr) | Expr::IsJson { expr, .. } | Expr::IsNormalized { expr, .. } => rest.push(expr),
@@ -47,6 +50,7 @@ impl Walk {
             Expr::Interval(interval) => rest.push(&interval.value),
             Expr::Cast { expr, data_type, kind: _, format: None } => {
                 self.data_type(data_type)?;
+                self.cast(expr, data_type);
                 rest.push(expr);
             }
             Expr::BinaryOp { left, op, right } => {
@@ -126,6 +130,7 @@ impl Walk {
             self.name_function(&object);
             self.set_config(&function.args);
         } else {
+            self.named_by_call(&object, &function.args);
             self.call(object);
         }
         self.function_parts(function)

@@ -38,6 +38,7 @@ mod query;
 mod second;
 mod session;
 mod statement;
+mod strings;
 mod walk;
 
 use crate::model::{Facts, Kind, SqlText};
