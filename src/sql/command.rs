@@ -11,8 +11,14 @@ use crate::model::{Action, Kind, Object, ObjectKind};
 pub(super) fn read(tokens: &[Token<'_>], walk: &mut Walk) -> Option<Kind> {
     let [first, rest @ ..] = tokens else { return None };
     let named = |words: &[&str]| words.iter().any(|word| first.is_word(word));
-    let (kind, action) = if named(&["checkpoint", "reindex", "cluster", "listen", "unlisten"]) {
+    let (kind, action) = if named(&["checkpoint", "reindex", "cluster", "listen"]) {
         (Kind::Admin, Action::Admin)
+    } else if named(&["unlisten"]) {
+        // Ends what LISTEN began: no more than the session's own state.
+        return rest.iter().all(is_plain).then(|| {
+            walk.set("listen", None);
+            Kind::Session
+        });
     } else if named(&["notify"]) {
         // The payload is a string; a string is all that may stand there.
         if !rest.iter().all(|token| is_plain(token) || token.kind == Cut::Text) {

@@ -126,14 +126,23 @@ impl Walk {
     /// A call in an expression.
     fn function(&mut self, function: &Function) -> Result {
         let object = names::object(ObjectKind::Function, &function.name)?;
-        if is_set_config(&object) {
-            self.name_function(&object);
-            self.set_config(&function.args);
-        } else {
-            self.named_by_call(&object, &function.args);
-            self.call(object);
-        }
+        let args = match &function.args {
+            FunctionArguments::List(list) => list.args.as_slice(),
+            FunctionArguments::None | FunctionArguments::Subquery(_) => &[],
+        };
+        self.called(object, args);
         self.function_parts(function)
+    }
+
+    /// A call by its name and arguments, wherever it stands.
+    pub(super) fn called(&mut self, function: Object, args: &[FunctionArg]) {
+        if is_set_config(&function) {
+            self.name_function(&function);
+            self.set_config(args);
+        } else {
+            self.named_by_call(&function, args);
+            self.call(function);
+        }
     }
 
     /// `CALL`: always an effect, even if the name is that of a harmless function.
@@ -206,9 +215,8 @@ impl Walk {
     }
 
     /// `set_config('name', value, local)`: as `SET name`; unsafe if the name is computed.
-    fn set_config(&mut self, args: &FunctionArguments) {
-        let FunctionArguments::List(list) = args else { return self.note_plain(Action::SetUnsafe) };
-        let argument = |at: usize| match list.args.get(at) {
+    fn set_config(&mut self, args: &[FunctionArg]) {
+        let argument = |at: usize| match args.get(at) {
             Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value)))) => text_of(&value.value),
             _ => None,
         };

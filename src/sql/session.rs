@@ -60,7 +60,7 @@ impl Walk {
                 lock.tables.iter().try_for_each(|target| self.table(Action::Admin, &target.name, false))?;
                 Kind::Admin
             }
-            Statement::LISTEN { .. } | Statement::UNLISTEN { .. } | Statement::NOTIFY { .. } => self.maintain(None)?,
+            Statement::LISTEN { .. } | Statement::NOTIFY { .. } => self.maintain(None)?,
             Statement::Grant(grant) => self.rights(grant.objects.as_ref())?,
             Statement::Revoke(revoke) => self.rights(revoke.objects.as_ref())?,
             Statement::GrantRole(grant) => self.roles(grant.roles.iter()),

@@ -5,7 +5,7 @@
 //! computed or bound is a call, because nobody knows what it will be. A column is neither: it was read from somewhere,
 //! and that is an effect already.
 
-use sqlparser::ast::{DataType, Expr, FunctionArg, FunctionArgExpr, FunctionArguments};
+use sqlparser::ast::{DataType, Expr, FunctionArg, FunctionArgExpr};
 
 use super::expr::text_of;
 use super::names;
@@ -92,23 +92,24 @@ impl Walk {
     }
 
     /// A call of a built-in function that takes the name of a table or a setting.
-    pub(super) fn named_by_call(&mut self, function: &Object, args: &FunctionArguments) {
-        let FunctionArguments::List(list) = args else { return };
+    pub(super) fn named_by_call(&mut self, function: &Object, args: &[FunctionArg]) {
         let name = function.name.as_str();
         if !matches!(function.schema.as_deref(), None | Some("pg_catalog")) {
             return;
         }
-        let argument = |at: Option<usize>| match list.args.get(at?) {
+        let argument = |at: Option<usize>| match args.get(at?) {
             Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))) => Some(meant(expr)),
             _ => None,
         };
         let back = FROM_THE_BACK.iter().find(|(known, _)| *known == name);
         if name == "current_setting" {
             self.setting_meant(&argument(Some(0)).unwrap_or(Meant::Unknown));
+        } else if name == "pg_show_all_settings" {
+            self.setting_meant(&Meant::Unknown);
         } else if FIRST.contains(&name) {
             self.table_meant(&argument(Some(0)).unwrap_or(Meant::Unknown), name);
         } else if let Some((_, back)) = back {
-            self.table_meant(&argument(list.args.len().checked_sub(*back)).unwrap_or(Meant::Unknown), name);
+            self.table_meant(&argument(args.len().checked_sub(*back)).unwrap_or(Meant::Unknown), name);
         }
     }
 
