@@ -33,6 +33,7 @@ pub(crate) fn run(client: &Client<'_>, script: &str) -> Vec<Message> {
         "pgproto-0048" => {
             batch(client, &[query("select set_config('application_name', (select val from secrets limit 1), false)")])
         }
+        _ if script.starts_with("LISTEN") => batch(client, &[query("LISTEN ch"), query("NOTIFY ch, 'x'")]),
         _ => worded(client, script),
     }
 }
