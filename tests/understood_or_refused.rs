@@ -82,7 +82,7 @@ fn hostile_statements_are_denied_and_harmless_ones_are_not() {
         results.into_iter().partition(|result| result.case.category == "control");
     println!("{}", report::report(&results));
     assert!(not_run.is_empty(), "these could not be run; why is told above: {not_run:?}");
-    assert_not_sent(&results);
+    assert_sent_as_judged(&results);
 
     let through: Vec<&str> = wrong(&results, Expected::Deny).map(|result| result.case.id.as_str()).collect();
     let open: Vec<&str> = OPEN.iter().flat_map(|(_, ids)| ids.iter().copied()).collect();
@@ -139,14 +139,24 @@ fn run(cases: &[Case]) -> (Vec<Result>, Vec<String>) {
     (results, broken.into_inner().unwrap())
 }
 
-/// The server was asked for nothing that was denied: a case of one message that was denied ran no statement at all.
-fn assert_not_sent(results: &[Result]) {
+/// What the server's log says: a case of one message that was denied ran no statement at all, and under
+/// `forward_fidelity` the server was asked for the very text that was judged.
+fn assert_sent_as_judged(results: &[Result]) {
     let asked = Postgres::shared().asked_by_application();
     for Result { case, verdict } in results {
-        let is_one = case.statements.len() == 1 && case.setup.is_empty() && case.script.is_none();
-        if is_one && matches!(verdict, Verdict::Denied(_)) {
-            let texts = asked.get(&case.id).map_or(&[][..], Vec::as_slice);
-            assert!(texts.is_empty(), "{} was denied, and yet the server was asked for {texts:?}", case.id);
+        if case.statements.len() != 1 || !case.setup.is_empty() || case.script.is_some() {
+            continue;
+        }
+        let texts = asked.get(&case.id).map_or(&[][..], Vec::as_slice);
+        match verdict {
+            Verdict::Denied(_) => {
+                assert!(texts.is_empty(), "{} was denied, and yet the server was asked for {texts:?}", case.id);
+            }
+            Verdict::Allowed(_) if case.policy == "forward_fidelity" => {
+                let said = case.statements.iter().map(|said| said.bytes("", 0));
+                assert!(said.eq(texts.iter().map(|text| text.as_bytes().to_vec())), "{}: {texts:?}", case.id);
+            }
+            Verdict::Allowed(_) => {}
         }
     }
 }
