@@ -154,7 +154,9 @@ impl Policy {
         let request = (principal.uid(), entities::action(Action::Connect)?, resource);
         let context = entities::connect_context(place, moment)?;
         let entities = self.entities(std::iter::once(principal).chain(entities::database(place)?))?;
-        self.put(request, context, &entities, ruling)?;
+        if self.put(request, context, &entities, ruling)? != Answer::Allowed {
+            ruling.refuse(None);
+        }
         Ok(())
     }
 
@@ -183,9 +185,14 @@ impl Policy {
         let statement = entities::statement_context(place, moment, facts)?;
         for (at, effect, resource) in questions {
             let request = (user.clone(), entities::action(effect.action)?, resource);
-            let context = entities::effect_context(&statement, effect.has_where, facts.touch(at))?;
-            if !self.put(request, context, &known, ruling)? {
-                ruling.refused.get_or_insert_with(|| effect.clone());
+            let touch = facts.touch(at);
+            let context = entities::effect_context(&statement, effect.has_where, touch)?;
+            let is_table = effect.object.as_ref().is_some_and(|object| object.kind == ObjectKind::Table);
+            match self.put(request, context, &known, ruling)? {
+                Answer::Allowed => {}
+                // A view is there to let somebody see what the tables under it do not.
+                Answer::NotPermitted if touch.reached && is_table => {}
+                Answer::NotPermitted | Answer::Forbidden => ruling.refuse(Some(effect)),
             }
         }
         Ok(())
@@ -222,11 +229,16 @@ impl Policy {
         context: Context,
         entities: &Entities,
         ruling: &mut Ruling,
-    ) -> Result<bool, Unaskable> {
+    ) -> Result<Answer, Unaskable> {
         let request = Request::new(principal, action, resource, context, Some(&self.schema)).map_err(|_| Unaskable)?;
         let response = self.authorizer.is_authorized(&request, &self.rules, entities);
         let allowed = response.decision() == Verdicts::Allow;
-        let rules = response.diagnostics().reason().cloned();
+        let mut rules = response.diagnostics().reason().cloned().peekable();
+        let answer = match (allowed, rules.peek()) {
+            (true, _) => Answer::Allowed,
+            (false, Some(_)) => Answer::Forbidden,
+            (false, None) => Answer::NotPermitted,
+        };
         if allowed {
             ruling.permits.extend(rules)
         } else {
@@ -234,8 +246,7 @@ impl Policy {
         }
         // A forbid that fails forbids nothing, so a failure of any rule denies.
         ruling.failed |= response.diagnostics().errors().next().is_some();
-        ruling.refused_any |= !allowed;
-        Ok(allowed)
+        Ok(answer)
     }
 
     fn decision(
@@ -277,6 +288,16 @@ impl Policy {
     }
 }
 
+/// What the rules said to one question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Allowed,
+    /// No rule permits it and none forbids it.
+    NotPermitted,
+    /// A rule forbids it.
+    Forbidden,
+}
+
 /// What the rules said, all questions together.
 #[derive(Debug, Default)]
 struct Ruling {
@@ -285,6 +306,16 @@ struct Ruling {
     failed: bool,
     refused_any: bool,
     refused: Option<Effect>,
+}
+
+impl Ruling {
+    /// Notes that something is refused, and what if it is the first.
+    fn refuse(&mut self, effect: Option<&Effect>) {
+        self.refused_any = true;
+        if self.refused.is_none() {
+            self.refused = effect.cloned();
+        }
+    }
 }
 
 /// Our own sentence where no rule speaks, and what to do instead.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Moment, Place, Policy, PolicyProblem};
 use crate::model::{
-    Action, Decision, Effect, Facts, Kind, Object, ObjectKind, Principal, Sha256, Timestamp, TokenFacts,
+    Action, Decision, Effect, Facts, Kind, Object, ObjectKind, Principal, Sha256, Timestamp, TokenFacts, Touch,
 };
 
 const EXAMPLE: &str = include_str!("../../fixtures/policy/example.cedar");
@@ -72,6 +72,8 @@ fn facts(effects: &[(Action, Option<Object>, bool)]) -> Facts {
         problem: None,
         touched: Vec::new(),
         has_limit: false,
+        operators: Vec::new(),
+        conversions: Vec::new(),
     }
 }
 
@@ -342,4 +344,30 @@ fn only_rules_that_ask_for_no_time_give_answers_to_remember() {
         let rule = format!("permit (principal, action == Action::\"select\", resource) when {{ {asks} }};");
         assert!(!steady(&rule), "{asks}");
     }
+}
+
+#[test]
+fn what_is_reached_through_a_view_needs_no_permit_but_a_forbid_holds_for_it() {
+    let with = |forbid: &str| {
+        rules(&format!(
+            "permit (principal, action == Action::\"select\", resource == Table::\"app/clinical/public.v\");{forbid}"
+        ))
+    };
+    let reading = |reached: bool| {
+        let touch = |reached| Touch { reached, ..Touch::EVERYTHING };
+        let effects =
+            [(Action::Select, Some(table("public.people")), false), (Action::Select, Some(table("public.v")), false)];
+        Facts { touched: vec![touch(reached), touch(false)], ..facts(&effects) }
+    };
+    assert!(decide(&with(""), "analyst", &reading(true)).allows());
+    assert!(!decide(&with(""), "analyst", &reading(false)).allows());
+    let forbid = "forbid (principal, action, resource == Table::\"app/clinical/public.people\");";
+    assert!(!decide(&with(forbid), "analyst", &reading(true)).allows());
+    // A function is somebody's deed wherever it stands.
+    let call = Object { kind: ObjectKind::Function, schema: Some("public".to_owned()), name: "f".to_owned() };
+    let calling = Facts {
+        touched: vec![Touch { reached: true, ..Touch::EVERYTHING }],
+        ..facts(&[(Action::Call, Some(call), false)])
+    };
+    assert!(!decide(&with(""), "analyst", &calling).allows());
 }

@@ -88,6 +88,7 @@ impl Gathered {
             all_columns: self.all,
             where_columns: self.conditions.iter().cloned().collect(),
             where_binds: self.binds == Some(true),
+            reached: false,
         }
     }
 }

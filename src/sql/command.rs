@@ -4,6 +4,7 @@
 //! them; anything else about them is left to the parser.
 
 use super::guard::{self, Kind as Cut, Token};
+use super::names;
 use super::walk::Walk;
 use crate::model::{Action, Kind, Object, ObjectKind};
 
@@ -99,7 +100,7 @@ fn maintenance(tokens: &[Token<'_>], walk: &mut Walk) -> Option<Kind> {
             let part = tables.last_mut()?;
             match token.kind {
                 Cut::Word => part.push(token.text.to_ascii_lowercase()),
-                Cut::Quoted => part.push(unquoted(token.text)),
+                Cut::Quoted => part.push(names::unquoted(token.text)),
                 _ if token.is_mark(",") => tables.push(Vec::new()),
                 _ if token.is_mark(".") => {}
                 _ => return None,
@@ -122,11 +123,6 @@ fn maintenance(tokens: &[Token<'_>], walk: &mut Walk) -> Option<Kind> {
     }
     objects.into_iter().for_each(|object| walk.note(Action::Admin, object, false));
     Some(Kind::Admin)
-}
-
-fn unquoted(name: &str) -> String {
-    let inside = name.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(name);
-    inside.replace("\"\"", "\"")
 }
 
 const OPTIONS: &[&str] = &["full", "freeze", "verbose", "analyze", "analyse"];

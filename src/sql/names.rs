@@ -99,3 +99,9 @@ fn quoted(text: &str) -> Option<(String, &str)> {
         }
     }
 }
+
+/// A quoted name without its quotes.
+pub(super) fn unquoted(name: &str) -> String {
+    let inside = name.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(name);
+    inside.replace("\"\"", "\"")
+}
