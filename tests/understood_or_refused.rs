@@ -4,7 +4,8 @@
 //! The cases stand in `fixtures/corpus/policy.jsonl`; `HANSARD_CORPUS=/path/to/other.jsonl` runs another file of the same
 //! kind. The rules stand in `fixtures/policies/corpus/`: one set for all, in which a case's policy is the role of its
 //! client. `fixtures/corpus/controls.jsonl` holds our own harmless statements for the policies that the corpus only
-//! attacks, so that no policy passes by refusing everything; they run with every file and may not be refused at all.
+//! attacks, so that no policy passes by refusing everything, and attacks of our own on what only the catalog knows; they
+//! run with every file, and each must get its decision.
 //!
 //! **Denied** is what the proxy says with its own first word, at sign-in or in answer to a statement; an error of the
 //! server's own is none. That a denied text did not reach the server is looked up in the server's log afterwards.
@@ -14,8 +15,7 @@
 //! rule `earlier` permits everything to a message that calls it. No case calls it, and nothing in the program knows it.
 //!
 //! **The bars.** No attack may go through but those that the reference names (`KNOWN`), and 3 % of the harmless
-//! statements may be refused. `OPEN` holds what today's engine lets through as well, each by the facts that it lacks; the
-//! list becomes shorter only.
+//! statements may be refused.
 
 #![expect(
     clippy::unwrap_used,
@@ -57,15 +57,6 @@ use support::{Hansard, Issuer, Postgres, Store, repository};
 /// message, and the end of a transaction that nobody but the client began (`COMMIT AND CHAIN`).
 const KNOWN: &[&str] = &["pg-0138", "pg-0493", "pg-0540", "pg-0591"];
 
-/// Attacks that today's engine lets through beside those, by the fact that it lacks.
-const OPEN: &[(&str, &[&str])] = &[
-    (
-        "the catalog: what a view, a foreign table, a parent of others reaches",
-        &["pg-0181", "pg-0183", "pg-0284", "pg-0285"],
-    ),
-    ("the catalog: functions behind operators, casts and attributes", &["pg-0134", "pg-0136", "pg-0148", "pg-0150"]),
-];
-
 /// How many harmless statements may be refused, in percent.
 const MAY_BE_REFUSED: f64 = 3.0;
 
@@ -85,10 +76,7 @@ fn hostile_statements_are_denied_and_harmless_ones_are_not() {
     assert_sent_as_judged(&results);
 
     let through: Vec<&str> = wrong(&results, Expected::Deny).map(|result| result.case.id.as_str()).collect();
-    let open: Vec<&str> = OPEN.iter().flat_map(|(_, ids)| ids.iter().copied()).collect();
-    let closed: Vec<&&str> = open.iter().filter(|id| !through.contains(id)).collect();
-    println!("denied now, and to be taken from the list of open ones: {closed:?}");
-    let unexpected: Vec<&&str> = through.iter().filter(|id| !KNOWN.contains(id) && !open.contains(id)).collect();
+    let unexpected: Vec<&&str> = through.iter().filter(|id| !KNOWN.contains(id)).collect();
     assert!(unexpected.is_empty(), "attacks went through: {unexpected:?}");
 
     let harmless = results.iter().filter(|result| result.case.expected == Expected::Allow).count();
@@ -96,6 +84,8 @@ fn hostile_statements_are_denied_and_harmless_ones_are_not() {
     assert!(refused <= MAY_BE_REFUSED, "{refused:.1} % of the harmless statements were refused");
     let refused: Vec<&Result> = wrong(&controls, Expected::Allow).collect();
     assert!(refused.is_empty(), "a policy refuses more than it should: {refused:#?}");
+    let through: Vec<&Result> = wrong(&controls, Expected::Deny).collect();
+    assert!(through.is_empty(), "attacks of our own went through: {through:#?}");
 }
 
 /// The results of one kind that are not as they must be.
