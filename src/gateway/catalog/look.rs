@@ -96,8 +96,8 @@ struct Seen {
 impl Seen {
     /// Reads the definitions, so it may take a while.
     fn understood(self) -> Catalog {
-        let mut catalog = Catalog::default();
-        catalog.path = rows::<1>(self.path).map(|[schema]| schema).collect();
+        let path = rows::<1>(self.path).map(|[schema]| schema).collect();
+        let mut catalog = Catalog { path, ..Catalog::default() };
         for [schema, name, columns] in rows(self.relations) {
             let columns = serde_json::from_str(&columns).unwrap_or_default();
             let relation = Relation { columns, ..Relation::default() };

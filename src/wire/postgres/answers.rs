@@ -142,7 +142,7 @@ mod tests {
         let taken = |bytes: Vec<u8>| Answer::new(100).take(&mut BytesMut::from(&bytes[..])).unwrap_err().to_string();
         let refused = [frame(b'E', b"SERROR\0C42501\0Mno\0\0"), frame(b'Z', b"I")].concat();
         assert_eq!(taken(refused), "the database refused with 42501");
-        assert_eq!(taken([data(); 10].concat()), "the answer is longer than 100 bytes");
+        assert_eq!(taken(data().repeat(10)), "the answer is longer than 100 bytes");
         assert!(taken(vec![b'D', 0xff, 0xff, 0xff, 0xff]).contains("a length that no message has"));
         assert!(taken(frame(b'D', b"\0\x01\0\0\0\x09ab")).contains("shorter than its fields"));
         assert!(taken(frame(b'G', b"")).contains("answers no question"));
