@@ -350,7 +350,7 @@ fn only_rules_that_ask_for_no_time_give_answers_to_remember() {
 fn what_is_reached_through_a_view_needs_no_permit_but_a_forbid_holds_for_it() {
     let with = |forbid: &str| {
         rules(&format!(
-            "permit (principal, action == Action::\"select\", resource == Table::\"app/clinical/public.v\");{forbid}"
+            "permit (principal, action == Action::\"select\", resource == Table::\"demo/demo/public.v\");{forbid}"
         ))
     };
     let reading = |reached: bool| {
@@ -361,7 +361,7 @@ fn what_is_reached_through_a_view_needs_no_permit_but_a_forbid_holds_for_it() {
     };
     assert!(decide(&with(""), "analyst", &reading(true)).allows());
     assert!(!decide(&with(""), "analyst", &reading(false)).allows());
-    let forbid = "forbid (principal, action, resource == Table::\"app/clinical/public.people\");";
+    let forbid = "forbid (principal, action, resource == Table::\"demo/demo/public.people\");";
     assert!(!decide(&with(forbid), "analyst", &reading(true)).allows());
     // A function is somebody's deed wherever it stands.
     let call = Object { kind: ObjectKind::Function, schema: Some("public".to_owned()), name: "f".to_owned() };
