@@ -100,7 +100,7 @@ fn understanding_is_on_record(hansard: &Hansard) {
         rows.pop().unwrap_or_else(|| panic!("no row where {which}"))
     };
     let insert = one("application = 'psycopg' and text like 'insert into notes%' and status = 'ok'");
-    assert_eq!((&insert["kind"], &insert["effects"]), (&json!("insert"), &json!(["insert notes"])));
+    assert_eq!((&insert["kind"], &insert["effects"]), (&json!("insert"), &json!(["insert public notes"])));
     assert_eq!(insert["rules"], json!(["people-with-a-role"]));
     let update = one("application = 'asyncpg' and kind = 'update'");
     assert_eq!(update["has_where"], json!(true));

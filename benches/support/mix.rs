@@ -293,6 +293,8 @@ fn shape(draw: &mut Draw) -> Shape {
         problem: None,
         touched: Vec::new(),
         has_limit: false,
+        operators: Vec::new(),
+        conversions: Vec::new(),
     };
     Shape {
         facts: facts.into(),

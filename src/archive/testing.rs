@@ -161,6 +161,8 @@ pub(crate) fn record(number: u64, statement: u64, at: i64, text: &str) -> Record
                 problem: None,
                 touched: Vec::new(),
                 has_limit: false,
+                operators: Vec::new(),
+                conversions: Vec::new(),
             }),
             decision: Arc::new(Decision {
                 verdict: Verdict::Allow,

@@ -3,6 +3,7 @@
 use crate::identity::{Cause, Refusal as TokenRefusal};
 use crate::model::{Credential, Entry, LoginRefused, Peer, Principal, RuleId, Session, SessionId, Timestamp};
 use crate::policy::Moment;
+use crate::sql;
 use crate::wire::postgres::frame::TOO_LONG;
 use crate::wire::postgres::handshake::Startup;
 use crate::wire::postgres::message::Refusal;
@@ -77,6 +78,9 @@ impl Door<'_> {
             };
             return Err(self.turn_away(why).await);
         }
+        if let Some(why) = self.judge_settings(&parameters, &principal, &database, &moment) {
+            return Err(self.turn_away(Why { principal: Some(principal), ..why }).await);
+        }
         let session = Session {
             id: self.id,
             node: self.site.node.clone(),
@@ -91,6 +95,33 @@ impl Door<'_> {
             policy_version: decision.policy_version,
         };
         self.record(session, parameters).await
+    }
+
+    /// What a client sets in its startup packet it sets before its first statement, and the rules are asked the same.
+    fn judge_settings(
+        &self,
+        parameters: &[(String, String)],
+        principal: &Principal,
+        database: &str,
+        moment: &Moment,
+    ) -> Option<Why> {
+        let settings = match parameters::settings(parameters) {
+            Ok(settings) => settings,
+            Err(error) => {
+                return Some(Why::bare(Refusal::fatal("0A000", error.to_string()), counters::STARTUP_PARAMETER));
+            }
+        };
+        let facts = sql::settings(settings.iter().map(|(name, value)| (name.as_str(), *value)));
+        let decision = self.site.policy.decide(principal, &self.site.place(database), moment, &facts);
+        if decision.allows() {
+            return None;
+        }
+        let names: Vec<&str> = settings.iter().map(|(name, _)| name.as_str()).collect();
+        let text = format!("{} may not set {} at startup (ref {})", principal.name(), names.join(", "), self.id);
+        let mut refusal = Refusal::fatal("28000", text).hint(decision.hint);
+        refusal.detail = decision.message;
+        let (rules, policy_version) = (decision.rules, Some(decision.policy_version));
+        Some(Why { rules, policy_version, ..Why::bare(refusal, counters::STARTUP_PARAMETER) })
     }
 
     /// No session begins that could not be recorded.

@@ -4,13 +4,15 @@
 //! gave a permit for it; whatever a peer does, the session ends, its end is recorded, and no other session notices.
 //!
 //! [`session`] is the story. [`client`] and [`upstream`] are its two ends, [`admission`] decides who comes in, [`settle`]
-//! judges and records, [`relay`] moves the bytes.
+//! judges and records, [`relay`] moves the bytes; [`catalog`] knows what the names of a database mean.
 
 mod admission;
 mod cancel;
+mod catalog;
 mod client;
 mod counters;
 mod facts;
+mod names;
 mod relay;
 mod session;
 mod settle;

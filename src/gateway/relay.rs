@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::client::{Socket, hang_up};
+use super::names::Names;
 use super::settle::{Judge, settle};
 use super::{DRAIN_LIMIT, OnTokenExpiry, Site};
 use crate::journal::JournalError;
@@ -124,7 +125,7 @@ pub(super) struct Ends {
 pub(super) async fn run(
     ends: Ends,
     exchange: Exchange,
-    session: &Session,
+    (session, names): (&Session, Names<'_>),
     site: &Site,
     stop: &CancellationToken,
 ) -> End {
@@ -141,7 +142,7 @@ pub(super) async fn run(
     let (upstream_read, upstream_write) = tokio::io::split(ends.upstream);
     let lane = Lane { site, session: session.id, shared: &shared, upstream: upstream_write };
     let (reason, detail, refusal) = {
-        let up = Box::pin(from_client(&mut client_read, ends.client_buffer, session, lane));
+        let up = Box::pin(from_client(&mut client_read, ends.client_buffer, (session, names), lane));
         let down = Box::pin(from_database(upstream_read, ends.upstream_buffer, &mut client_write, site, &shared));
         race(up, down, session, site, stop, &shared).await
     };
@@ -282,12 +283,12 @@ fn upstream_lost(session: SessionId) -> Refusal {
 async fn from_client(
     client: &mut ReadHalf<Box<dyn Socket>>,
     mut buffer: BytesMut,
-    session: &Session,
+    (session, names): (&Session, Names<'_>),
     mut lane: Lane<'_>,
 ) -> Result<CloseReason, RelayError> {
     let (site, shared) = (lane.site, lane.shared);
     let mut framer = Framer::new(Side::Client, site.target.max_message);
-    let mut judge = Judge::new(site, session);
+    let mut judge = Judge::new(site, session, names);
     loop {
         let wanted = loop {
             let step = framer.step(&buffer).map_err(RelayError::Client)?;

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::admission::{Admitted, Door};
 use super::client::{Client, ClientError, Greeted, greet};
+use super::names::Names;
 use super::relay::{End, Ends};
 use super::upstream::{Upstream, UpstreamError};
 use super::{Site, cancel, relay, upstream};
@@ -79,7 +80,10 @@ async fn converse(mut client: Client, site: &Site, stop: &CancellationToken) {
     let _open = site.counters.session_opened();
     tracing::info!(session = %session.id, target = session.target, client = %session.peer.address, "session opened");
     let end = match upstream::connect(&site.target, &session.database, &parameters).await {
-        Ok(upstream) => attend(client, upstream, &session, site, stop).await,
+        Ok(upstream) => {
+            let names = Names::new(site, &session, &parameters);
+            attend(client, upstream, (&session, names), site, stop).await
+        }
         Err(error) => {
             client.refuse(&unreachable_database(&error, &session)).await;
             never_began(&error)
@@ -92,7 +96,7 @@ async fn converse(mut client: Client, site: &Site, stop: &CancellationToken) {
 async fn attend(
     mut client: Client,
     upstream: Upstream,
-    session: &Session,
+    (session, names): (&Session, Names<'_>),
     site: &Site,
     stop: &CancellationToken,
 ) -> End {
@@ -112,9 +116,10 @@ async fn attend(
     if let Err(error) = welcomed.await {
         return End { reason: CloseReason::ClientGone, detail: Some(error.to_string()), ..nothing_happened() };
     }
+    site.memory.catalogs.prepare(&site.target, &session.database).await;
     let exchange = Exchange::new(&greeting.parameters);
     let ends = Ends { client: client.socket, client_buffer: client.buffer, upstream: socket, upstream_buffer: buffer };
-    relay::run(ends, exchange, session, site, stop).await
+    relay::run(ends, exchange, (session, names), site, stop).await
 }
 
 /// What the client reads when the database is not there: never its address, never our login.

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::Site;
 use super::admission::moment;
+use super::names::Names;
 use super::relay::{Lane, RelayError};
 use super::words::{NOTHING_SENT, denial};
 use crate::journal::Permit;
@@ -74,6 +75,7 @@ pub(super) struct Judge<'a> {
     session: &'a Session,
     statements: u64,
     preparations: u64,
+    names: Names<'a>,
     /// What the rules said, by what was asked; used only where they say the same again.
     remembered: HashMap<(Facts, char), Arc<Decision>>,
     /// What was judged and not sent yet.
@@ -82,14 +84,18 @@ pub(super) struct Judge<'a> {
 
 /// What a statement was found to be.
 struct Judged {
+    /// What it does in this database.
     facts: Arc<Facts>,
+    /// What its text says by itself.
+    read: Arc<Facts>,
     decision: Arc<Decision>,
     transaction: char,
 }
 
 impl<'a> Judge<'a> {
-    pub(super) fn new(site: &'a Site, session: &'a Session) -> Self {
-        Self { site, session, statements: 0, preparations: 0, remembered: HashMap::new(), batch: Batch::default() }
+    pub(super) fn new(site: &'a Site, session: &'a Session, names: Names<'a>) -> Self {
+        let (remembered, batch) = (HashMap::new(), Batch::default());
+        Self { site, session, statements: 0, preparations: 0, names, remembered, batch }
     }
 
     /// How many statements the session has had.
@@ -127,7 +133,9 @@ impl<'a> Judge<'a> {
                 };
                 let statement = bare(How::Query, SqlText::from(""));
                 let facts = Arc::new(Facts::unparsed("a function call message, which is not supported"));
-                let judged = Judged { facts, decision: self.unsupported().into(), transaction: exchange.transaction() };
+                let read = Arc::clone(&facts);
+                let judged =
+                    Judged { facts, read, decision: self.unsupported().into(), transaction: exchange.transaction() };
                 let reference = self.next();
                 self.refuse(statement, judged, (reference, true), &refusal(reference), exchange);
             }
@@ -147,13 +155,17 @@ impl<'a> Judge<'a> {
 
     /// Facts of the text, unless they are known already, and what the rules say.
     fn decide(&mut self, known: Option<Arc<Facts>>, text: &SqlText, exchange: &Exchange) -> Judged {
-        let facts = match exchange.unreadable() {
+        let read = match exchange.unreadable() {
             Some(problem) => Arc::new(Facts::unparsed(problem)),
             None => known.unwrap_or_else(|| self.site.memory.facts.read(text)),
         };
         let transaction = exchange.transaction();
+        let facts = self.names.resolved(&read, transaction);
         let decision = self.ask(&facts, transaction);
-        Judged { facts, decision, transaction }
+        if decision.allows() {
+            self.names.learn(&facts, transaction);
+        }
+        Judged { facts, read, decision, transaction }
     }
 
     /// What the rules say. Person, place and client are the session's own, so where no rule asks for the time the answer
@@ -212,7 +224,7 @@ impl<'a> Judge<'a> {
         }
         self.preparations += 1;
         let number = self.preparations;
-        exchange.allow_parse(parse, Arc::clone(&judged.facts), number);
+        exchange.allow_parse(parse, Arc::clone(&judged.read), number);
         self.batch.entries.push(Entry::Prepared(Box::new(Prepared {
             session: self.session.id,
             number,

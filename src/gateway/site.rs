@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio_rustls::rustls::{ClientConfig, ServerConfig};
 
 use super::cancel::Cancels;
+use super::catalog::Catalogs;
 use super::counters::Counters;
 use super::facts::FactsCache;
 use crate::identity::Verifier;
@@ -97,11 +98,12 @@ pub struct Site {
     pub counters: Arc<Counters>,
 }
 
-/// What the sessions of a listener share while they live: cancel keys, and the facts of texts.
+/// What the sessions of a listener share while they live: cancel keys, the facts of texts, and what the names in them mean.
 #[derive(Debug, Default)]
 pub struct Memory {
     pub(super) cancels: Cancels,
     pub(super) facts: FactsCache,
+    pub(super) catalogs: Arc<Catalogs>,
 }
 
 impl Site {

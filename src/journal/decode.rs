@@ -319,6 +319,8 @@ mod tests {
             problem: None,
             touched: Vec::new(),
             has_limit: false,
+            operators: Vec::new(),
+            conversions: Vec::new(),
         };
         let param = |value: Option<&'static [u8]>| Param {
             type_oid: u32::MAX,

@@ -121,12 +121,13 @@ words! {
     }
 }
 
-/// A named thing in a database, folded as the server folds it. A schema that was not written is absent.
+/// A named thing in a database, folded as the server folds it. A schema that was neither written nor told by the
+/// database's catalog is absent.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Object {
     /// What it is.
     pub kind: ObjectKind,
-    /// The schema, if it was written.
+    /// The schema, if it is known.
     pub schema: Option<String>,
     /// The name.
     pub name: String,
@@ -156,12 +157,15 @@ pub struct Touch {
     /// Whether the condition ties the rows of this table to a value: on every path to them a column of it is compared
     /// with a constant or a parameter. Against accidents, not against intent: `id > 0` ties too.
     pub where_binds: bool,
+    /// Whether the statement does it through another object that it names (a view, a partition, a rule of a table) and
+    /// does not name this one itself.
+    pub reached: bool,
 }
 
 impl Touch {
     /// What is not known touches everything and is tied by nothing.
     pub const EVERYTHING: Self =
-        Self { columns: Vec::new(), all_columns: true, where_columns: Vec::new(), where_binds: false };
+        Self { columns: Vec::new(), all_columns: true, where_columns: Vec::new(), where_binds: false, reached: false };
 
     /// What two statements touch together; tied only if both tie.
     #[must_use]
@@ -175,6 +179,7 @@ impl Touch {
             all_columns: self.all_columns || other.all_columns,
             where_columns: union(self.where_columns, other.where_columns),
             where_binds: self.where_binds && other.where_binds,
+            reached: self.reached && other.reached,
         }
     }
 }
@@ -204,6 +209,13 @@ pub struct Facts {
     /// Whether the outermost query says how many rows it gives at most; `false` in facts that come from a record.
     #[serde(skip)]
     pub has_limit: bool,
+    /// Operators of the text, sorted, each once; empty in facts that come from a record. The catalog may know a function
+    /// behind one.
+    #[serde(skip)]
+    pub operators: Vec<String>,
+    /// Names of types that values may be converted to, as those.
+    #[serde(skip)]
+    pub conversions: Vec<String>,
 }
 
 impl Facts {
@@ -219,6 +231,8 @@ impl Facts {
             problem: Some(problem.into()),
             touched: Vec::new(),
             has_limit: false,
+            operators: Vec::new(),
+            conversions: Vec::new(),
         }
     }
 

@@ -11,6 +11,7 @@
 //! * **intent** the entry before forwarding · **outcome** the entry after · **record** both joined
 //! * **reference** `K7Q4M2XKDT.42`: session and statement number
 
+mod catalog;
 mod decision;
 mod entry;
 mod facts;
@@ -22,6 +23,7 @@ mod shared;
 mod statement;
 mod time;
 
+pub use catalog::{Catalog, Relation};
 pub use decision::{Decision, RuleId, Verdict};
 pub use entry::{
     Entry, EventDetails, LogState, Numbered, RecorderEvent, RecorderEventKind, SegmentCut, SegmentShipped,

@@ -162,6 +162,7 @@ pub(super) fn effect_context(
         ("all_columns", Value::new_bool(touch.all_columns)),
         ("where_columns", texts(&touch.where_columns)),
         ("where_binds", Value::new_bool(touch.where_binds)),
+        ("reached", Value::new_bool(touch.reached)),
     ];
     let own = own.into_iter().map(|(name, value)| (name.to_owned(), value));
     Context::from_pairs(statement.iter().cloned().chain(own)).map_err(|_| Unaskable)

@@ -5,13 +5,15 @@ use crate::model::{Decision, Effect, Facts, Principal, RuleId};
 
 /// One question that the rules were asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct Told {
     /// The effect that it was about; absent for `connect`.
     pub effect: Option<Effect>,
     /// What it was done to, in the words of rules: `Table::"app/clinic/public.patients"`.
     pub resource: String,
     /// Whether it is permitted.
     pub allowed: bool,
+    /// Whether no permit was needed: a table that a view reaches.
+    pub excused: bool,
     /// Permitted: the rules that permit. Otherwise the rules that forbid; empty when nothing permits.
     pub rules: Vec<RuleId>,
     /// Whether a rule failed while it was evaluated; then the statement is denied whatever the others say.
@@ -27,7 +29,7 @@ pub struct Explanation {
     pub decision: Decision,
     /// Every question, in the order of the effects. An effect on a name without a schema is a question for each schema
     /// that the name may be in, and all of them must be permitted.
-    pub answers: Vec<Answer>,
+    pub answers: Vec<Told>,
 }
 
 impl Policy {
@@ -47,16 +49,16 @@ impl Policy {
 
 impl Ruling {
     /// Notes an answer, if anybody wants to know.
-    pub(super) fn tell(&mut self, answer: impl FnOnce() -> Answer) {
+    pub(super) fn tell(&mut self, answer: impl FnOnce() -> Told) {
         if let Some(told) = &mut self.told {
             told.push(answer());
         }
     }
 
-    /// The last answer was about this effect.
-    pub(super) fn about(&mut self, effect: &Effect) {
+    /// The last answer was about this effect, and whether that needed no permit.
+    pub(super) fn about(&mut self, effect: &Effect, excused: bool) {
         if let Some(last) = self.told.as_mut().and_then(|told| told.last_mut()) {
-            last.effect = Some(effect.clone());
+            (last.effect, last.excused) = (Some(effect.clone()), excused);
         }
     }
 }

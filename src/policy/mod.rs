@@ -8,7 +8,8 @@
 //! finds first, which nobody outside of the database knows. So it is judged as if the table were in *each* schema that
 //! the rules tell apart, and in one that they do not, and must be permitted in all of them: a `forbid` on
 //! `clinical.patients` holds for `patients`, and a `permit` on schema `app` alone does not reach it. Tables of
-//! `pg_catalog` are taken as those, because the server looks there first. A pattern (`resource.schema like "clin*"`)
+//! `pg_catalog` are taken as those, because the server looks there first; no other table that is there already is taken for
+//! one of `pg_catalog` or `information_schema`, because what those hold is known. A pattern (`resource.schema like "clin*"`)
 //! stands for the shortest name that it matches. With facts from the catalog this becomes exact.
 //!
 //! A statement without effects (`SELECT 1`, a comment) asks nothing of the rules and is allowed to whoever may connect.
@@ -35,7 +36,7 @@ use cedar_policy::{
 use entities::Unaskable;
 use sha2::{Digest as _, Sha256};
 
-pub use explain::{Answer, Explanation};
+pub use explain::{Explanation, Told};
 pub use in_force::{Current, InForce};
 pub use load::WrittenRule;
 pub use problem::PolicyProblem;
@@ -193,7 +194,9 @@ impl Policy {
         let request = (principal.uid(), entities::action(Action::Connect)?, resource);
         let context = entities::connect_context(place, moment)?;
         let entities = self.entities(std::iter::once(principal).chain(entities::database(place)?))?;
-        self.put(request, context, &entities, ruling)?;
+        if self.put(request, context, &entities, ruling)? != Answer::Allowed {
+            ruling.refuse(None);
+        }
         Ok(())
     }
 
@@ -222,11 +225,15 @@ impl Policy {
         let statement = entities::statement_context(place, moment, facts)?;
         for (at, effect, resource) in questions {
             let request = (user.clone(), entities::action(effect.action)?, resource);
-            let context = entities::effect_context(&statement, effect.has_where, facts.touch(at))?;
-            let allowed = self.put(request, context, &known, ruling)?;
-            ruling.about(effect);
-            if !allowed {
-                ruling.refused.get_or_insert_with(|| effect.clone());
+            let touch = facts.touch(at);
+            let context = entities::effect_context(&statement, effect.has_where, touch)?;
+            let is_table = effect.object.as_ref().is_some_and(|object| object.kind == ObjectKind::Table);
+            let answer = self.put(request, context, &known, ruling)?;
+            // A view is there to let somebody see what the tables under it do not.
+            let excused = answer == Answer::NotPermitted && touch.reached && is_table;
+            ruling.about(effect, excused);
+            if answer != Answer::Allowed && !excused {
+                ruling.refuse(Some(effect));
             }
         }
         Ok(())
@@ -239,6 +246,11 @@ impl Policy {
         let schemas = match &object.schema {
             Some(schema) => vec![schema.as_str()],
             None if object.kind == ObjectKind::Table && schemas::is_catalog(&object.name) => vec!["pg_catalog"],
+            // A definition may make a table wherever the path leads; anything else needs one that is there.
+            None if object.kind == ObjectKind::Table && effect.action != Action::Ddl => {
+                let candidates = candidates.iter().map(String::as_str);
+                candidates.filter(|schema| schemas::may_hold(schema, &object.name)).collect()
+            }
             None if entities::has_schema(object.kind) => candidates.iter().map(String::as_str).collect(),
             None => vec![""],
         };
@@ -258,12 +270,17 @@ impl Policy {
         context: Context,
         entities: &Entities,
         ruling: &mut Ruling,
-    ) -> Result<bool, Unaskable> {
+    ) -> Result<Answer, Unaskable> {
         let asked = ruling.told.is_some().then(|| resource.to_string());
         let request = Request::new(principal, action, resource, context, Some(&self.schema)).map_err(|_| Unaskable)?;
         let response = self.authorizer.is_authorized(&request, &self.rules, entities);
         let allowed = response.decision() == Verdicts::Allow;
-        let rules = response.diagnostics().reason().cloned();
+        let mut rules = response.diagnostics().reason().cloned().peekable();
+        let answer = match (allowed, rules.peek()) {
+            (true, _) => Answer::Allowed,
+            (false, Some(_)) => Answer::Forbidden,
+            (false, None) => Answer::NotPermitted,
+        };
         if allowed {
             ruling.permits.extend(rules)
         } else {
@@ -272,14 +289,14 @@ impl Policy {
         // A forbid that fails forbids nothing, so a failure of any rule denies.
         let failed = response.diagnostics().errors().next().is_some();
         ruling.failed |= failed;
-        ruling.refused_any |= !allowed;
         let would_deny = self.would_deny(&request, entities);
         ruling.would_deny.extend(would_deny.iter().cloned());
         ruling.tell(|| {
             let rules = response.diagnostics().reason().map(|id| RuleId(id.to_string())).collect();
-            Answer { effect: None, resource: asked.unwrap_or_default(), allowed, rules, failed, would_deny }
+            let (resource, excused) = (asked.unwrap_or_default(), false);
+            Told { effect: None, resource, allowed, excused, rules, failed, would_deny }
         });
-        Ok(allowed)
+        Ok(answer)
     }
 
     fn decision(
@@ -321,6 +338,16 @@ impl Policy {
     }
 }
 
+/// What the rules said to one question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Allowed,
+    /// No rule permits it and none forbids it.
+    NotPermitted,
+    /// A rule forbids it.
+    Forbidden,
+}
+
 /// What the rules said, all questions together.
 #[derive(Debug, Default)]
 struct Ruling {
@@ -332,7 +359,17 @@ struct Ruling {
     refused_any: bool,
     refused: Option<Effect>,
     /// Every answer, if somebody wants to be told.
-    told: Option<Vec<Answer>>,
+    told: Option<Vec<Told>>,
+}
+
+impl Ruling {
+    /// Notes that something is refused, and what if it is the first.
+    fn refuse(&mut self, effect: Option<&Effect>) {
+        self.refused_any = true;
+        if self.refused.is_none() {
+            self.refused = effect.cloned();
+        }
+    }
 }
 
 /// Our own sentence where no rule speaks, and what to do instead.

@@ -12,10 +12,14 @@ use crate::model::Principal;
 /// Stands for every schema that no rule speaks of. Begins as no schema of PostgreSQL may, so that it is none of them.
 const ANY_OTHER: &str = "pg_?";
 
-static CATALOG: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
-    let lines = include_str!("catalog.txt").lines().filter(|line| !line.starts_with('#'));
-    lines.flat_map(str::split_whitespace).collect()
-});
+static CATALOG: LazyLock<HashSet<&'static str>> = LazyLock::new(|| words(include_str!("catalog.txt")));
+
+static INFORMATION_SCHEMA: LazyLock<HashSet<&'static str>> =
+    LazyLock::new(|| words(include_str!("information_schema.txt")));
+
+fn words(text: &'static str) -> HashSet<&'static str> {
+    text.lines().filter(|line| !line.starts_with('#')).flat_map(str::split_whitespace).collect()
+}
 
 /// The schemas that the rules tell apart.
 #[derive(Debug)]
@@ -84,6 +88,15 @@ fn is_written(side: &Value) -> bool {
 /// Whether the server takes a table's name, without a schema, for one of its catalog.
 pub(super) fn is_catalog(table: &str) -> bool {
     CATALOG.contains(table)
+}
+
+/// Whether a table that is there already may be in a schema: what the server's own schemas hold is known.
+pub(super) fn may_hold(schema: &str, table: &str) -> bool {
+    match schema {
+        "pg_catalog" => is_catalog(table),
+        "information_schema" => INFORMATION_SCHEMA.contains(table),
+        _ => true,
+    }
 }
 
 /// Whether a rule reads the attribute `schema`, or the name of a schema or a table.

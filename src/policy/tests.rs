@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Moment, Place, Policy, PolicyProblem};
 use crate::model::{
-    Action, Decision, Effect, Facts, Kind, Object, ObjectKind, Principal, Sha256, Timestamp, TokenFacts,
+    Action, Decision, Effect, Facts, Kind, Object, ObjectKind, Principal, Sha256, Timestamp, TokenFacts, Touch,
 };
 
 const EXAMPLE: &str = include_str!("../../fixtures/policy/example.cedar");
@@ -72,6 +72,8 @@ fn facts(effects: &[(Action, Option<Object>, bool)]) -> Facts {
         problem: None,
         touched: Vec::new(),
         has_limit: false,
+        operators: Vec::new(),
+        conversions: Vec::new(),
     }
 }
 
@@ -224,6 +226,21 @@ fn a_name_without_schema_is_judged_as_in_every_schema_the_rules_tell_apart() {
 }
 
 #[test]
+fn a_table_without_schema_is_none_of_the_server_s_own_schemas_unless_they_hold_one_of_its_name() {
+    let policy = rules(
+        "permit(principal, action, resource is Table)
+         unless { [\"pg_catalog\", \"information_schema\"].contains(resource.schema) };",
+    );
+    assert!(decide(&policy, "x", &reads("orders", true)).allows());
+    for own in ["pg_class", "columns", "information_schema.columns", "pg_catalog.pg_class", "pg_catalog.orders"] {
+        assert!(!decide(&policy, "x", &reads(own, true)).allows(), "{own}");
+    }
+    // A new one may come to be there.
+    let create = facts(&[(Action::Ddl, Some(object(ObjectKind::Table, "orders")), false)]);
+    assert!(!decide(&policy, "x", &create).allows());
+}
+
+#[test]
 fn rules_can_look_at_claims_roles_groups_and_the_moment() {
     for (condition, allowed) in [
         ("principal.hasTag(\"department\") && principal.getTag(\"department\") == \"cardiology\"", true),
@@ -372,4 +389,30 @@ fn a_rule_in_report_mode_denies_nothing_and_is_named_where_it_would_have() {
     let by_time = reported("when { context.hour > 3 }").1;
     assert!(!by_time.steady(), "what it says changes by itself");
     assert_eq!(by_time.written().iter().map(|rule| rule.reports).collect::<Vec<_>>(), [false, true]);
+}
+
+#[test]
+fn what_is_reached_through_a_view_needs_no_permit_but_a_forbid_holds_for_it() {
+    let with = |forbid: &str| {
+        rules(&format!(
+            "permit (principal, action == Action::\"select\", resource == Table::\"demo/demo/public.v\");{forbid}"
+        ))
+    };
+    let reading = |reached: bool| {
+        let touch = |reached| Touch { reached, ..Touch::EVERYTHING };
+        let effects =
+            [(Action::Select, Some(table("public.people")), false), (Action::Select, Some(table("public.v")), false)];
+        Facts { touched: vec![touch(reached), touch(false)], ..facts(&effects) }
+    };
+    assert!(decide(&with(""), "analyst", &reading(true)).allows());
+    assert!(!decide(&with(""), "analyst", &reading(false)).allows());
+    let forbid = "forbid (principal, action, resource == Table::\"demo/demo/public.people\");";
+    assert!(!decide(&with(forbid), "analyst", &reading(true)).allows());
+    // A function is somebody's deed wherever it stands.
+    let call = Object { kind: ObjectKind::Function, schema: Some("public".to_owned()), name: "f".to_owned() };
+    let calling = Facts {
+        touched: vec![Touch { reached: true, ..Touch::EVERYTHING }],
+        ..facts(&[(Action::Call, Some(call), false)])
+    };
+    assert!(!decide(&with(""), "analyst", &calling).allows());
 }

@@ -82,6 +82,8 @@ fn facts() -> Facts {
         problem: None,
         touched: Vec::new(),
         has_limit: false,
+        operators: Vec::new(),
+        conversions: Vec::new(),
     }
 }
 

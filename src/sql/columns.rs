@@ -88,6 +88,7 @@ impl Gathered {
             all_columns: self.all,
             where_columns: self.conditions.iter().cloned().collect(),
             where_binds: self.binds == Some(true),
+            reached: false,
         }
     }
 }
@@ -234,7 +235,7 @@ impl Columns {
         touch
     }
 
-    /// Says that an effect touches what another one touches.
+    /// Says that a row lock touches what the read of its rows touches.
     pub(super) fn same(&mut self, effect: Effect, other: Effect) {
         self.same.push((effect, other));
     }
@@ -255,7 +256,8 @@ impl Columns {
         let own = self.touched.get(effect).filter(|touch| touch.is_declared).map(Gathered::touch);
         let others = self.same.iter().filter(|(same, _)| same == effect).map(|(_, other)| {
             let other = self.touched.get(other).filter(|touch| touch.is_declared);
-            other.map_or(Touch::EVERYTHING, Gathered::touch)
+            // Nothing is changed, so there is nothing to tie.
+            Touch { where_binds: true, ..other.map_or(Touch::EVERYTHING, Gathered::touch) }
         });
         own.into_iter().chain(others).reduce(Touch::and)
     }

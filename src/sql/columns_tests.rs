@@ -208,6 +208,7 @@ fn rows_are_tied_by_a_column_that_is_compared_with_a_value() {
         "UPDATE accounts SET balance = 0 WHERE id = 1",
         "UPDATE accounts a SET balance = o.total FROM orders o WHERE a.id = 1 AND o.id = a.id",
         "DELETE FROM accounts WHERE CURRENT OF c",
+        "SELECT * FROM accounts FOR UPDATE",
     ] {
         assert!(tied(text), "{text}");
     }
@@ -237,6 +238,7 @@ fn rows_are_not_tied_by_what_lets_all_of_them_pass() {
         "WITH x AS (DELETE FROM accounts RETURNING *) SELECT * FROM x WHERE id = 1",
         "INSERT INTO accounts (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET balance = 0",
         "DELETE FROM accounts WHERE id = 1; DELETE FROM accounts WHERE true",
+        "SELECT * FROM accounts FOR UPDATE; UPDATE accounts SET balance = 0",
         "TRUNCATE accounts",
     ] {
         assert!(!tied(text), "{text}");

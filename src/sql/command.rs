@@ -4,6 +4,7 @@
 //! them; anything else about them is left to the parser.
 
 use super::guard::{self, Kind as Cut, Token};
+use super::names;
 use super::walk::Walk;
 use crate::model::{Action, Kind, Object, ObjectKind};
 
@@ -11,8 +12,14 @@ use crate::model::{Action, Kind, Object, ObjectKind};
 pub(super) fn read(tokens: &[Token<'_>], walk: &mut Walk) -> Option<Kind> {
     let [first, rest @ ..] = tokens else { return None };
     let named = |words: &[&str]| words.iter().any(|word| first.is_word(word));
-    let (kind, action) = if named(&["checkpoint", "reindex", "cluster", "listen", "unlisten"]) {
+    let (kind, action) = if named(&["checkpoint", "reindex", "cluster", "listen"]) {
         (Kind::Admin, Action::Admin)
+    } else if named(&["unlisten"]) {
+        // Ends what LISTEN began: no more than the session's own state.
+        return rest.iter().all(is_plain).then(|| {
+            walk.set("listen", None);
+            Kind::Session
+        });
     } else if named(&["notify"]) {
         // The payload is a string; a string is all that may stand there.
         if !rest.iter().all(|token| is_plain(token) || token.kind == Cut::Text) {
@@ -30,8 +37,15 @@ pub(super) fn read(tokens: &[Token<'_>], walk: &mut Walk) -> Option<Kind> {
         if !rest.iter().all(|token| token.is_mark(",") || TRANSACTION.iter().any(|word| token.is_word(word))) {
             return None;
         }
+        if rest.iter().any(|token| token.is_word("write")) {
+            // It lifts what holds the session back; READ ONLY only holds it.
+            walk.set("transaction_read_only", None);
+        }
         (Kind::Transaction, Action::Session)
     } else if named(&["set"]) && rest.first().is_some_and(|token| token.is_word("constraints")) {
+        if rest.iter().all(is_plain) {
+            walk.set("constraints", None);
+        }
         (Kind::Session, Action::Session)
     } else {
         return None;
@@ -86,7 +100,7 @@ fn maintenance(tokens: &[Token<'_>], walk: &mut Walk) -> Option<Kind> {
             let part = tables.last_mut()?;
             match token.kind {
                 Cut::Word => part.push(token.text.to_ascii_lowercase()),
-                Cut::Quoted => part.push(unquoted(token.text)),
+                Cut::Quoted => part.push(names::unquoted(token.text)),
                 _ if token.is_mark(",") => tables.push(Vec::new()),
                 _ if token.is_mark(".") => {}
                 _ => return None,
@@ -109,11 +123,6 @@ fn maintenance(tokens: &[Token<'_>], walk: &mut Walk) -> Option<Kind> {
     }
     objects.into_iter().for_each(|object| walk.note(Action::Admin, object, false));
     Some(Kind::Admin)
-}
-
-fn unquoted(name: &str) -> String {
-    let inside = name.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(name);
-    inside.replace("\"\"", "\"")
 }
 
 const OPTIONS: &[&str] = &["full", "freeze", "verbose", "analyze", "analyse"];

@@ -38,7 +38,10 @@ impl Walk {
             Expr::CompoundIdentifier(parts) => self.columns.column(parts),
             Expr::Wildcard(_) => self.columns.star(),
             Expr::QualifiedWildcard(name, _) => self.columns.star_of(name)?,
-            Expr::TypedString(typed) => self.data_type(&typed.data_type)?,
+            Expr::TypedString(typed) => {
+                self.data_type(&typed.data_type)?;
+                self.typed_string(text_of(&typed.value.value), &typed.data_type);
+            }
             Expr::IsFalse(e) | Expr::IsNotFalse(e) | Expr::IsTrue(e) | Expr::IsNotTrue(e) => rest.push(e),
             Expr::IsNull(e) | Expr::IsNotNull(e) | Expr::IsUnknown(e) | Expr::IsNotUnknown(e) => rest.push(e),
             Expr::Nested(expr) | Expr::IsJson { expr, .. } | Expr::IsNormalized { expr, .. } => rest.push(expr),
@@ -47,6 +50,7 @@ impl Walk {
             Expr::Interval(interval) => rest.push(&interval.value),
             Expr::Cast { expr, data_type, kind: _, format: None } => {
                 self.data_type(data_type)?;
+                self.cast(expr, data_type);
                 rest.push(expr);
             }
             Expr::BinaryOp { left, op, right } => {
@@ -122,13 +126,23 @@ impl Walk {
     /// A call in an expression.
     fn function(&mut self, function: &Function) -> Result {
         let object = names::object(ObjectKind::Function, &function.name)?;
-        if is_set_config(&object) {
-            self.name_function(&object);
-            self.set_config(&function.args);
-        } else {
-            self.call(object);
-        }
+        let args = match &function.args {
+            FunctionArguments::List(list) => list.args.as_slice(),
+            FunctionArguments::None | FunctionArguments::Subquery(_) => &[],
+        };
+        self.called(object, args);
         self.function_parts(function)
+    }
+
+    /// A call by its name and arguments, wherever it stands.
+    pub(super) fn called(&mut self, function: Object, args: &[FunctionArg]) {
+        if is_set_config(&function) {
+            self.name_function(&function);
+            self.set_config(args);
+        } else {
+            self.named_by_call(&function, args);
+            self.call(function);
+        }
     }
 
     /// `CALL`: always an effect, even if the name is that of a harmless function.
@@ -201,9 +215,8 @@ impl Walk {
     }
 
     /// `set_config('name', value, local)`: as `SET name`; unsafe if the name is computed.
-    fn set_config(&mut self, args: &FunctionArguments) {
-        let FunctionArguments::List(list) = args else { return self.note_plain(Action::SetUnsafe) };
-        let argument = |at: usize| match list.args.get(at) {
+    fn set_config(&mut self, args: &[FunctionArg]) {
+        let argument = |at: usize| match args.get(at) {
             Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value)))) => text_of(&value.value),
             _ => None,
         };

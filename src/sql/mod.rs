@@ -17,9 +17,9 @@
 //! What the server is handed is the original text; what `sqlparser` is handed is the guard's tokens with single blanks
 //! between them and without comments, so that both cut it alike.
 //!
-//! Limits that no reading of a text can lift: functions behind operators, casts, column defaults, views, triggers and
-//! rules, and calls in attribute notation (`o.touch`) are not in the text. A built-in function's name may be taken by a
-//! function of the same name in the search path. Those need the catalog and, in the end, the database's own rights.
+//! A text alone does not say which schema a name means, what a view reads or which function stands behind an operator.
+//! [`resolve`] adds that from the database's catalog; where there is none, rules assume the worst of a name. What stays
+//! out of sight then, column defaults, triggers and bodies of functions, needs the database's own rights in the end.
 
 mod alone;
 mod binds;
@@ -35,12 +35,17 @@ mod names;
 mod parse;
 mod pool;
 mod query;
+mod resolve;
 mod second;
 mod session;
+mod spoken;
 mod statement;
+mod strings;
 mod walk;
 
-use crate::model::{Facts, SqlText};
+pub use resolve::resolve;
+
+use crate::model::{Facts, Kind, SqlText};
 
 /// The longest text that is parsed. Above it no policy could be read from it in useful time; 256 KiB holds every
 /// statement of the corpus of real tools.
@@ -71,8 +76,17 @@ pub fn read(text: &SqlText, dialect: Dialect) -> Facts {
     }
 }
 
+/// The facts of a session that begins with these settings, as if each were set by a statement.
+pub fn settings<'a>(settings: impl IntoIterator<Item = (&'a str, &'a str)>) -> Facts {
+    let mut walk = walk::Walk::default();
+    settings.into_iter().for_each(|(name, value)| walk.set(name, Some(value)));
+    Facts { kind: Kind::Session, effects: walk.effects.into_iter().collect(), problem: None, ..Facts::unparsed("") }
+}
+
 #[cfg(test)]
 mod columns_tests;
+#[cfg(test)]
+mod resolve_tests;
 #[cfg(test)]
 mod second_tests;
 #[cfg(test)]

@@ -47,3 +47,61 @@ pub(super) fn setting(name: &ObjectName) -> Result<String> {
     let parts: Vec<_> = idents(name)?.into_iter().map(|part| part.value.to_ascii_lowercase()).collect();
     Ok(parts.join("."))
 }
+
+/// The object that a string names, as the server's `regclass` reads it; nothing if it is a number or no name.
+pub(super) fn in_string(kind: ObjectKind, text: &str) -> Option<Object> {
+    let mut parts = Vec::new();
+    let mut rest = text;
+    loop {
+        let blank = |c: char| c.is_ascii_whitespace();
+        let (part, after) = match rest.trim_start_matches(blank).strip_prefix('"') {
+            Some(inside) => quoted(inside)?,
+            None => {
+                let bare = rest.trim_start_matches(blank);
+                let (part, after) = bare.split_at(bare.find(|c: char| c == '.' || blank(c)).unwrap_or(bare.len()));
+                (part.to_ascii_lowercase(), after)
+            }
+        };
+        if part.is_empty() || part == "-" || part.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        parts.push(part);
+        rest = after.trim_start_matches(blank);
+        match rest.strip_prefix('.') {
+            Some(next) => rest = next,
+            None if rest.is_empty() => break,
+            None => return None,
+        }
+    }
+    match <[String; 1]>::try_from(parts) {
+        Ok([name]) => Some(Object { kind, schema: None, name }),
+        Err(mut parts) if matches!(parts.len(), 2 | 3) => {
+            let name = parts.pop()?;
+            Some(Object { kind, schema: parts.pop(), name })
+        }
+        Err(_) => None,
+    }
+}
+
+/// What stands before the closing quote, and what follows it.
+fn quoted(text: &str) -> Option<(String, &str)> {
+    let mut name = String::new();
+    let mut rest = text;
+    loop {
+        let (part, after) = rest.split_once('"')?;
+        name.push_str(part);
+        match after.strip_prefix('"') {
+            Some(again) => {
+                name.push('"');
+                rest = again;
+            }
+            None => return Some((name, after)),
+        }
+    }
+}
+
+/// A quoted name without its quotes.
+pub(super) fn unquoted(name: &str) -> String {
+    let inside = name.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(name);
+    inside.replace("\"\"", "\"")
+}

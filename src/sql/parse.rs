@@ -12,7 +12,7 @@ use super::command::Rewritten;
 use super::guard::{self, Kind as Cut, Token};
 use super::statement::Read;
 use super::walk::{NotUnderstood, Result, Walk};
-use super::{MAX_STATEMENTS, alone, command, fingerprint::fingerprint, second, statement};
+use super::{MAX_STATEMENTS, alone, command, fingerprint::fingerprint, second, spoken, statement};
 use crate::model::{Action, Effect, Facts, Kind, Touch};
 
 /// The first reader cannot read it. Only this leaves the word to the second reader: what the first one reads in part, or
@@ -52,7 +52,7 @@ pub(super) fn facts(text: &str) -> Facts {
     if by_one && facts.problem.is_none() {
         facts.problem = Some(READ_BY_ONE.to_owned());
     }
-    Facts { fingerprint, ..facts }
+    Facts { fingerprint, operators: spoken::operators(&tokens), conversions: spoken::conversions(&tokens), ..facts }
 }
 
 /// One statement: by our own hand if it is one of the simple ones, else by the parser.
@@ -129,6 +129,8 @@ fn together(statements: Vec<(Result<Read>, Walk)>, second: Result<second::Second
         problem: None,
         touched: Vec::new(),
         has_limit: false,
+        operators: Vec::new(),
+        conversions: Vec::new(),
     };
     let (mut effects, mut functions) = (BTreeSet::new(), BTreeSet::new());
     let (mut reads, mut problems) = (Vec::new(), Vec::new());

@@ -349,7 +349,7 @@ impl Walk {
     }
 
     fn function_in_from(&mut self, name: &ObjectName, args: &[sqlparser::ast::FunctionArg]) -> Result {
-        self.call(names::object(ObjectKind::Function, name)?);
+        self.called(names::object(ObjectKind::Function, name)?, args);
         self.arguments(args)
     }
 

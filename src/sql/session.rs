@@ -1,7 +1,8 @@
 //! Settings, transactions, maintenance and rights: statements about the session and the server.
 
 use sqlparser::ast::{
-    AlterRoleOperation, Expr, GrantObjects, ObjectName, Reset, ResetConfig, Set, SetConfigValue, Statement,
+    AlterRoleOperation, DiscardObject, Expr, GrantObjects, ObjectName, Reset, ResetConfig, Set, SetConfigValue,
+    Statement, TransactionMode,
 };
 
 use super::expr::text_of;
@@ -28,7 +29,7 @@ impl Walk {
             Statement::Set(set) => self.set_statement(set).map(|()| Kind::Session)?,
             Statement::Reset(reset) => {
                 match &reset.reset {
-                    Reset::ALL => self.note_plain(Action::Session),
+                    Reset::ALL => self.every_setting(),
                     Reset::SessionAuthorization => self.set("session_authorization", None),
                     Reset::ConfigurationParameter(name) => self.reset(name)?,
                 }
@@ -39,6 +40,10 @@ impl Walk {
                 let object = Object { kind: ObjectKind::Setting, schema: None, name: name.join(".") };
                 self.note(Action::Session, object, false);
                 Kind::Session
+            }
+            Statement::Discard { object_type: DiscardObject::ALL } => {
+                self.every_setting();
+                self.session(Kind::Session)
             }
             Statement::Discard { .. } => self.session(Kind::Session),
             Statement::StartTransaction {
@@ -55,7 +60,7 @@ impl Walk {
                 lock.tables.iter().try_for_each(|target| self.table(Action::Admin, &target.name, false))?;
                 Kind::Admin
             }
-            Statement::LISTEN { .. } | Statement::UNLISTEN { .. } | Statement::NOTIFY { .. } => self.maintain(None)?,
+            Statement::LISTEN { .. } | Statement::NOTIFY { .. } => self.maintain(None)?,
             Statement::Grant(grant) => self.rights(grant.objects.as_ref())?,
             Statement::Revoke(revoke) => self.rights(revoke.objects.as_ref())?,
             Statement::GrantRole(grant) => self.roles(grant.roles.iter()),
@@ -96,10 +101,28 @@ impl Walk {
             Set::SetNames { charset_name, collation_name: None } => {
                 self.set("client_encoding", Some(&charset_name.value))
             }
-            Set::SetTransaction { .. } => self.note_plain(Action::Session),
+            Set::SetTransaction { modes, snapshot: _, session } => {
+                self.note_plain(Action::Session);
+                modes.iter().for_each(|mode| self.transaction_mode(mode, *session));
+            }
             _ => return Err(NotUnderstood("a SET of another database")),
         }
         Ok(())
+    }
+
+    /// `RESET ALL`, `DISCARD ALL`: every setting, under a name that none has.
+    fn every_setting(&mut self) {
+        self.set("all", None);
+    }
+
+    /// A mode is a setting: of this transaction, or of all that follow.
+    fn transaction_mode(&mut self, mode: &TransactionMode, is_for_session: bool) {
+        let name = match mode {
+            TransactionMode::AccessMode(_) => "transaction_read_only",
+            TransactionMode::IsolationLevel(_) => "transaction_isolation",
+        };
+        let prefix = if is_for_session { "default_" } else { "" };
+        self.set(&format!("{prefix}{name}"), None);
     }
 
     /// Back to the value the session began with, which the recorder saw; the role it began with is not known to it.

@@ -207,10 +207,49 @@ fn settings_that_change_reading_or_identity_are_set_apart() {
         ("SELECT pg_catalog.set_config('search_path', '', false)", "session @search_path"),
         ("SELECT set_config('ro' || 'le', 'x', false)", "set_unsafe"),
         ("SELECT set_config($1, $2, false)", "set_unsafe"),
+        ("SELECT * FROM set_config('role', 'x', false)", "set_unsafe @role"),
+        ("SELECT * FROM set_config(is_local => false, setting_name => 'role', new_value => 'x')", "set_unsafe"),
         ("SET TIME ZONE 'UTC'", "session @timezone"),
         ("SHOW server_version", "session @server_version"),
-        ("RESET ALL", "session"),
-        ("DISCARD ALL", "session"),
+        ("RESET ALL", "session @all"),
+        ("DISCARD ALL", "session, session @all"),
+        ("DISCARD PLANS", "session"),
+        ("BEGIN READ ONLY", "session"),
+        ("BEGIN ISOLATION LEVEL SERIALIZABLE, READ WRITE", "session, session @transaction_read_only"),
+        ("SET TRANSACTION READ WRITE", "session, session @transaction_read_only"),
+        (
+            "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+            "session, session @default_transaction_isolation",
+        ),
+        ("UNLISTEN *", "session @listen"),
+        ("SET CONSTRAINTS ALL DEFERRED", "session, session @constraints"),
+    ] {
+        assert_eq!(effects(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn names_in_strings_are_read_where_a_table_or_a_setting_is_meant() {
+    for (text, expected) in [
+        ("SELECT 'secrets'::regclass::oid", "select secrets where"),
+        ("SELECT CAST(' Public . \"Se\"\"crets\" ' AS pg_catalog.regclass)", "select public.Se\"crets where"),
+        ("SELECT regclass 'db.public.secrets'", "select public.secrets where"),
+        (
+            "SELECT to_regclass('secrets'), pg_catalog.pg_table_size('public.t')",
+            "select secrets where, select public.t where",
+        ),
+        ("SELECT has_table_privilege('app', 'secrets', 'select')", "select secrets where"),
+        ("SELECT has_column_privilege('secrets', 'val', 'select')", "select secrets where"),
+        ("SELECT pg_relation_size(c.oid), c.oid::regclass FROM pg_class c", "select pg_class"),
+        ("SELECT ('sec' || 'rets')::regclass", "call regclass()"),
+        ("SELECT $1::regclass, '4711'::regclass", "call regclass()"),
+        ("SELECT pg_relation_size('sec' || 'rets')", "call pg_relation_size()"),
+        ("SELECT 'secrets'::text", ""),
+        ("SELECT current_setting('data_directory')", "select pg_catalog.pg_settings where"),
+        ("SELECT * FROM to_regclass('secrets')", "select secrets where"),
+        ("SELECT * FROM pg_show_all_settings()", "select pg_catalog.pg_settings where"),
+        ("SELECT current_setting($1)", "select pg_catalog.pg_settings where"),
+        ("SELECT current_setting('server_version_num')::int, current_setting('app.user', true)", ""),
     ] {
         assert_eq!(effects(text), expected, "{text}");
     }

@@ -3,6 +3,7 @@
 //   GET  /.well-known/openid-configuration, /jwks     as every issuer has them
 //   POST /token   grant_type=client_credentials, client_id, client_secret, resource=<audience>
 //                 lifetime=<seconds>  (ours) how long this token lives; negative: it ended that long ago
+//                 roles=<word word>   (ours) the roles of this token, for the client `guest`
 //   POST /test/rotate   (ours) a new signing key; the old ones stay in the key set
 //   POST /test/forget   (ours) a new signing key; the old ones leave the key set
 //
@@ -27,6 +28,7 @@ const CLIENTS = {
   dora: person('Dora Admin', ['dba'], ['engineering', 'on-call']),
   nobody: person('Nobody Special', [], []),
   robot: { sub: 'svc-robot', name: 'nightly-load', roles: ['workload'], groups: [] },
+  guest: person('Guest Visitor', [], []),
 };
 
 const newKey = () => {
@@ -63,6 +65,7 @@ function provider(issuer, keys) {
       customizers: {
         jwt(ctx, token, { payload }) {
           Object.assign(payload, CLIENTS[token.clientId]);
+          if (token.clientId === 'guest') payload.roles = (ctx.oidc.body?.roles ?? '').split(' ');
           const lifetime = Number(ctx.oidc.body?.lifetime ?? LIFETIME_SECONDS);
           const now = Math.floor(Date.now() / 1000);
           payload.exp = now + lifetime;

@@ -205,10 +205,15 @@ impl Hansard {
 
     /// The way to the database by Hansard, with a token for `person`.
     pub(crate) fn login(&self, person: &str, application: &str) -> Login {
+        self.login_by(self.issuer.token(person), application)
+    }
+
+    /// The way to the database by Hansard, with this token.
+    pub(crate) fn login_by(&self, token: String, application: &str) -> Login {
         Login {
             port: self.port,
             user: ROLE.to_owned(),
-            password: self.issuer.token(person),
+            password: token,
             database: DATABASE.to_owned(),
             application: application.to_owned(),
             recorded: true,

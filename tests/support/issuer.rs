@@ -11,7 +11,8 @@ use super::{Folder, node, part, repository};
 /// The audience of the tests' Hansard.
 pub(crate) const AUDIENCE: &str = "api://hansard";
 
-/// A running issuer. Its people: `ana` (analyst), `dev` (developer), `dora` (dba), `robot` (workload), `nobody` (no role).
+/// A running issuer. Its people: `ana` (analyst), `dev` (developer), `dora` (dba), `robot` (workload), `nobody` (no role),
+/// and `guest`, whose role is asked for with the token.
 #[derive(Debug)]
 pub(crate) struct Issuer {
     leash: Leash,
@@ -53,6 +54,12 @@ impl Issuer {
     /// A token for Hansard that ended `ago`.
     pub(crate) fn expired_token(&self, client: &str, ago: Duration) -> String {
         self.mint(client, AUDIENCE, &format!("-{}", ago.as_secs()))
+    }
+
+    /// A token for Hansard that lives an hour, of a person with this one role.
+    pub(crate) fn token_of_role(&self, role: &str) -> String {
+        let escaped: String = role.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        self.mint("guest", AUDIENCE, &format!("3600&roles={escaped}"))
     }
 
     /// Signs with a new key from now on; the old ones stay in the key set.

@@ -1,5 +1,6 @@
 //! PostgreSQL: the machine's own server, shared by the tests of one binary, and what it says it was asked.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -116,7 +117,16 @@ impl Postgres {
         self.admin_in(DATABASE, sql)
     }
 
-    fn admin_in(&self, database: &str, sql: &str) -> String {
+    /// Lets a role in without a password over loopback, as a laboratory's server does whose databases reach each other.
+    pub(crate) fn trust(&self, role: &str) {
+        let file = self.leash.folder().join("data/pg_hba.conf");
+        let rules = fs::read_to_string(&file).unwrap();
+        fs::write(&file, format!("host all {role} 127.0.0.1/32 trust\n{rules}")).unwrap();
+        self.admin_in("postgres", "select pg_reload_conf()");
+    }
+
+    /// The same in another database than that of the tests.
+    pub(crate) fn admin_in(&self, database: &str, sql: &str) -> String {
         let mut psql = Command::new(self.binaries.join("psql"));
         psql.args(["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-U", "admin", "-d", database, "-f", "-"]);
         psql.env("PGAPPNAME", "the tests themselves");
@@ -134,6 +144,17 @@ impl Postgres {
             assert!(same, "{application}, statement {at}:\n  ran    {ran:?}\n  logged {logged:?}");
         }
         assert!(!ran.is_empty(), "{application} ran nothing");
+    }
+
+    /// Every text that the server was asked to execute so far, by application.
+    pub(crate) fn asked_by_application(&self) -> BTreeMap<String, Vec<String>> {
+        let mut asked: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for row in csv(&self.log()) {
+            let Some(application) = row.get(FIELD_APPLICATION) else { continue };
+            let texts = asked.entry(application.clone()).or_default();
+            texts.extend(logged(&row, application).map(|logged| logged.text));
+        }
+        asked
     }
 
     /// Every statement that the server was asked to execute by `application`, in order. Waits until there are `count`,

@@ -16,7 +16,7 @@ use super::{Exit, Globals, Stop};
 use crate::config::{Config, Target};
 use crate::gateway::{denial, no_access};
 use crate::model::{Clock, Decision, Effect, Facts, Principal, RuleId, Timestamp};
-use crate::policy::{Answer, Explanation, Place, Policy, PolicyProblem};
+use crate::policy::{Explanation, Place, Policy, PolicyProblem, Told as Answer};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -233,6 +233,7 @@ impl Told {
                 "resource": answer.resource,
                 "allowed": answer.allowed,
                 "rules": names(&answer.rules),
+                "excused": answer.excused,
                 "failed": answer.failed,
                 "would_deny": answer.would_deny.iter().filter_map(RuleId::reported).collect::<Vec<_>>(),
             })
@@ -309,9 +310,10 @@ fn described_effect(effect: &Effect) -> String {
 }
 
 fn answered(policy: &Policy, answer: &Answer) -> String {
-    let verdict = if answer.allowed { "allow" } else { "deny " };
+    let verdict = if answer.allowed || answer.excused { "allow" } else { "deny " };
     let by = match (answer.failed, answer.rules.is_empty()) {
         (true, _) => "a rule failed while it was evaluated".to_owned(),
+        (false, true) if answer.excused => "nothing: a view reaches it, which needs no permit of its own".to_owned(),
         (false, true) => "no rule permits it".to_owned(),
         (false, false) => format!("by {}", names(policy, &answer.rules)),
     };

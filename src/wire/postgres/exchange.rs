@@ -123,6 +123,8 @@ pub struct Exchange {
     skipped: Vec<Pending>,
     /// The database reads COPY data and ignores `Sync` until the client ends them.
     copying_in: bool,
+    /// A `Sync` came meanwhile.
+    synced_in_copy: bool,
     transaction: char,
     /// The denied statement that failed the transaction.
     stopped_by: Option<Reference>,
@@ -156,6 +158,7 @@ impl Exchange {
             fatal: false,
             suspect: false,
             copying_in: false,
+            synced_in_copy: false,
             transaction: 'I',
             stopped_by: None,
             parameters: Parameters::default(),
@@ -252,6 +255,11 @@ impl Exchange {
         if self.discarding && kind != b'S' {
             return Ok(Request::Discard);
         }
+        if self.copying_in && !self.synced_in_copy && !matches!(kind, b'S' | b'H' | b'c' | b'f') {
+            // The server would lose its place and end the connection; nothing of it would run. Behind a Sync it may have
+            // failed at the data before, and then it would run.
+            return Err(Violation("a message in the middle of COPY data"));
+        }
         if matches!(kind, b'Q' | b'P' | b'E') && self.unanswered(|changes| changes.reading) == Some(Since::EarlierBatch)
         {
             return Ok(Request::Wait(frame));
@@ -290,6 +298,7 @@ impl Exchange {
             }
             b'S' => {
                 self.discarding = false;
+                self.synced_in_copy = self.copying_in;
                 if !self.copying_in {
                     self.skipping = false;
                     let skipped = std::mem::take(&mut self.skipped);

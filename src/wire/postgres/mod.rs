@@ -4,6 +4,7 @@
 //! * [`message`] decodes what a client may send, strictly and inside its frame, and builds what we say ourselves.
 //! * [`handshake`] is everything before the first statement, towards the client and towards the database.
 //! * [`exchange`] knows which reply answers which statement.
+//! * [`answers`] asks questions of our own.
 //!
 //! `pgwire` builds our messages, reads what the database says during login, and is the SCRAM client. It does not decode
 //! what clients send: its decoders read beyond their frame, replace bytes that are not UTF-8, and panic on some malformed
@@ -13,6 +14,7 @@
 //! version over 0 is negotiated down; a malformed frame ends the session with `08P01`, where a server would go on after
 //! some of them.
 
+pub mod answers;
 pub mod exchange;
 pub mod frame;
 pub mod handshake;

@@ -1,7 +1,8 @@
 //! Which of a client's startup parameters go upstream.
 //!
 //! They are settings of the session, set before any statement could be judged. What a client may not set by a statement
-//! without a rule that says so, it may not set here at all: who it is at the database, and how text is read.
+//! without a rule that says so, it may not set here at all: who it is at the database, and how text is read. Whether it
+//! may set the rest is asked of the rules ([`settings`]), but for what every driver sets and nothing hangs on.
 
 /// Settings that change who the session is, or how the database reads text.
 const UNSAFE: &[&str] = &[
@@ -13,6 +14,10 @@ const UNSAFE: &[&str] = &[
     "session_preload_libraries",
     "local_preload_libraries",
 ];
+
+/// Settings that drivers set by themselves, that are no more than how values are written, and who says so.
+const USUAL: &[&str] =
+    &["application_name", "datestyle", "timezone", "intervalstyle", "extra_float_digits", "bytea_output"];
 
 /// A startup parameter that is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,7 +45,7 @@ pub fn for_upstream(parameters: &[(String, String)]) -> Result<Vec<(String, Stri
             "user" | "database" => continue,
             "replication" if matches!(value.as_str(), "" | "false" | "off" | "no" | "0") => continue,
             "replication" => return Err(Refused::Replication),
-            "options" => check_options(value)?,
+            "options" => options(value)?.into_iter().try_for_each(|(name, _)| check_setting(name))?,
             name if name.starts_with("_pq_.") => continue,
             name => check_setting(name)?,
         }
@@ -49,9 +54,31 @@ pub fn for_upstream(parameters: &[(String, String)]) -> Result<Vec<(String, Stri
     Ok(kept)
 }
 
+/// The settings among the parameters that go upstream, each with its value, but for the usual ones.
+///
+/// # Errors
+///
+/// `options` are in a form that we do not read.
+pub fn settings(upstream: &[(String, String)]) -> Result<Vec<(String, &str)>, Refused> {
+    let mut settings = Vec::new();
+    for (name, value) in upstream {
+        match name.as_str() {
+            "replication" => {}
+            "options" => settings.extend(options(value)?.into_iter().map(|(name, value)| (folded(name), value))),
+            name => settings.push((folded(name), value)),
+        }
+    }
+    settings.retain(|(name, _)| !USUAL.contains(&name.as_str()));
+    Ok(settings)
+}
+
+/// The server folds names, and takes `-` for `_` in options.
+fn folded(name: &str) -> String {
+    name.to_ascii_lowercase().replace('-', "_")
+}
+
 fn check_setting(name: &str) -> Result<(), Refused> {
-    // The server folds names, and takes `-` for `_` in options.
-    let folded = name.to_ascii_lowercase().replace('-', "_");
+    let folded = folded(name);
     if UNSAFE.contains(&folded.as_str()) { Err(Refused::Unsafe(folded)) } else { Ok(()) }
 }
 
@@ -61,10 +88,11 @@ fn is_blank(letter: char) -> bool {
 }
 
 /// `options` is a command line: words apart by blanks, `-c name=value`, `-cname=value` or `--name=value`.
-fn check_options(options: &str) -> Result<(), Refused> {
+fn options(options: &str) -> Result<Vec<(&str, &str)>, Refused> {
     if options.contains('\\') {
         return Err(Refused::Options);
     }
+    let mut settings = Vec::new();
     let mut words = options.split(is_blank).filter(|word| !word.is_empty());
     while let Some(word) = words.next() {
         let setting = match word.strip_prefix("--").or_else(|| word.strip_prefix("-c")) {
@@ -72,10 +100,9 @@ fn check_options(options: &str) -> Result<(), Refused> {
             Some(setting) if !setting.is_empty() => setting,
             _ => return Err(Refused::Options),
         };
-        let (name, _) = setting.split_once('=').ok_or(Refused::Options)?;
-        check_setting(name)?;
+        settings.push(setting.split_once('=').ok_or(Refused::Options)?);
     }
-    Ok(())
+    Ok(settings)
 }
 
 #[cfg(test)]
@@ -93,6 +120,15 @@ mod tests {
         for own in ["user", "database", "_pq_.x"] {
             assert_eq!(given(own, "x").unwrap(), Vec::new());
         }
+    }
+
+    #[test]
+    fn what_is_set_is_told_by_its_folded_name_wherever_it_stands() {
+        let given = [("options", "-c Search-Path=hr --work_mem=1GB"), ("TimeZone", "UTC"), ("Geqo", "off")];
+        let given: Vec<_> = given.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let told = settings(&given).unwrap();
+        let told: Vec<_> = told.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+        assert_eq!(told, [("search_path", "hr"), ("work_mem", "1GB"), ("geqo", "off")]);
     }
 
     #[test]

@@ -58,6 +58,8 @@ fn other_record() -> Record {
         problem: Some("x".to_owned()),
         touched: Vec::new(),
         has_limit: false,
+        operators: Vec::new(),
+        conversions: Vec::new(),
     });
     intent.decision = Arc::new(Decision {
         verdict: Judged::Deny,

@@ -152,6 +152,7 @@ impl Exchange {
         // The end that is here already is this COPY's; another COPY of the same message has one of its own.
         let ended = self.pending.iter().position(|pending| matches!(pending, Pending::CopyEnd));
         self.copying_in = ended.is_none();
+        self.synced_in_copy = false;
         if let Some(at) = ended {
             self.pending.remove(at);
         }

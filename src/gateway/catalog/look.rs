@@ -1,0 +1,198 @@
+//! One look at a database's catalog, through the target's own login.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::questions;
+use crate::gateway::Target;
+use crate::gateway::upstream::{self, Upstream, UpstreamError};
+use crate::model::{Action, Catalog, Effect, Facts, Object, ObjectKind, Relation, SqlText, Touch};
+use crate::sql::{self, Dialect};
+use crate::wire::postgres::answers::{Answer, NoAnswer, Row, question};
+
+/// How long a look may take, login included. The first session of a database waits for it.
+const LIMIT: Duration = Duration::from_secs(20);
+/// The longest answer to one question: some hundred thousand tables. Above it there is no catalog.
+const MAX_ANSWER: usize = 64 << 20;
+
+/// Why there is no catalog.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Blind {
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+    #[error("the connection failed: {0}")]
+    Connection(#[from] std::io::Error),
+    #[error(transparent)]
+    Answer(#[from] NoAnswer),
+    #[error("it took longer than {} s", LIMIT.as_secs())]
+    TooSlow,
+    #[error("a definition could not be read: the program is stopping")]
+    Stopping,
+}
+
+/// Looks at a database.
+pub(super) async fn look(target: &Target, database: &str) -> Result<Catalog, Blind> {
+    tokio::time::timeout(LIMIT, ask_all(target, database)).await.unwrap_or(Err(Blind::TooSlow))
+}
+
+async fn ask_all(target: &Target, database: &str) -> Result<Catalog, Blind> {
+    let parameters = [
+        ("application_name".to_owned(), "hansard catalog".to_owned()),
+        ("client_encoding".to_owned(), "UTF8".to_owned()),
+    ];
+    let mut upstream = upstream::connect(target, database, &parameters).await?;
+    let path = ask(&mut upstream, questions::PATH).await?;
+    ask(&mut upstream, questions::BEGIN).await?;
+    let mut seen = Seen { path, ..Seen::default() };
+    for (question, rows) in [
+        (questions::RELATIONS, &mut seen.relations),
+        (questions::VIEWS, &mut seen.views),
+        (questions::PARENTS, &mut seen.parents),
+        (questions::RULES, &mut seen.rules),
+        (questions::FOREIGN, &mut seen.foreign),
+        (questions::ROUTINES, &mut seen.routines),
+        (questions::OPERATORS, &mut seen.operators),
+        (questions::CASTS, &mut seen.casts),
+        (questions::DOMAINS, &mut seen.domains),
+    ] {
+        *rows = ask(&mut upstream, question).await?;
+    }
+    // `Terminate`. A server that does not take it ends the session all the same when the socket closes.
+    upstream.socket.write_all(b"X\0\0\0\x04").await.ok();
+    tokio::task::spawn_blocking(move || seen.understood()).await.map_err(|_| Blind::Stopping)
+}
+
+async fn ask(upstream: &mut Upstream, text: &str) -> Result<Vec<Row>, Blind> {
+    upstream.socket.write_all(&question(text)).await?;
+    upstream.socket.flush().await?;
+    let mut answer = Answer::new(MAX_ANSWER);
+    loop {
+        if let Some(rows) = answer.take(&mut upstream.buffer)? {
+            return Ok(rows);
+        }
+        if upstream.socket.read_buf(&mut upstream.buffer).await? == 0 {
+            return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
+        }
+    }
+}
+
+/// Answers, as they came.
+#[derive(Debug, Default)]
+struct Seen {
+    path: Vec<Row>,
+    relations: Vec<Row>,
+    views: Vec<Row>,
+    parents: Vec<Row>,
+    rules: Vec<Row>,
+    foreign: Vec<Row>,
+    routines: Vec<Row>,
+    operators: Vec<Row>,
+    casts: Vec<Row>,
+    domains: Vec<Row>,
+}
+
+impl Seen {
+    /// Reads the definitions, so it may take a while.
+    fn understood(self) -> Catalog {
+        let path = rows::<1>(self.path).map(|[schema]| schema).collect();
+        let mut catalog = Catalog { path, ..Catalog::default() };
+        for [schema, name, columns] in rows(self.relations) {
+            let columns = serde_json::from_str(&columns).unwrap_or_default();
+            let relation = Relation { columns, ..Relation::default() };
+            catalog.relations.entry(name).or_default().insert(schema, relation);
+        }
+        for [schema, name, definition] in rows(self.views) {
+            let facts = read(&definition);
+            let reaches =
+                facts.effects.iter().enumerate().map(|(at, effect)| (effect.clone(), facts.touch(at).clone()));
+            at(&mut catalog, &schema, &name).reaches = reaches.collect();
+        }
+        for [schema, name, remote_schema, remote] in rows(self.foreign) {
+            let object = object(ObjectKind::Table, remote_schema, remote);
+            let effect = Effect { action: Action::Select, object: Some(object), has_where: false };
+            at(&mut catalog, &schema, &name).reaches.push((effect, Touch::EVERYTHING));
+        }
+        for [schema, name, changed_schema, changed] in rows(self.rules) {
+            at(&mut catalog, &schema, &name).changed_by_rules.push((changed_schema, changed));
+        }
+        for ((schema, name), shared) in sharing(self.parents) {
+            at(&mut catalog, &schema, &name).shares_rows_with = shared;
+        }
+        for [schema, name, of_extension] in rows(self.routines) {
+            catalog.routines.entry(name).or_default().push((schema, of_extension == "t"));
+        }
+        for [operator, schema, name] in rows(self.operators) {
+            catalog.operators.entry(operator).or_default().push(object(ObjectKind::Function, schema, name));
+        }
+        for [of_type, schema, name] in rows(self.casts) {
+            catalog.conversions.entry(of_type).or_default().push(object(ObjectKind::Function, schema, name));
+        }
+        for [domain, condition] in rows(self.domains) {
+            let condition = condition.trim_start_matches("CHECK ").trim_end_matches(" NOT VALID");
+            let facts = read(&format!("SELECT {condition}"));
+            let called = facts.effects.into_iter().filter(|effect| effect.action == Action::Call);
+            catalog.conversions.entry(domain).or_default().extend(called.filter_map(|effect| effect.object));
+        }
+        catalog
+    }
+}
+
+/// Rows of as many values as are expected; a null is an empty text, which no name is.
+fn rows<const N: usize>(rows: Vec<Row>) -> impl Iterator<Item = [String; N]> {
+    rows.into_iter().filter_map(|row| {
+        let values: Vec<String> = row.into_iter().map(Option::unwrap_or_default).collect();
+        values.try_into().ok()
+    })
+}
+
+fn at<'a>(catalog: &'a mut Catalog, schema: &str, name: &str) -> &'a mut Relation {
+    catalog.relations.entry(name.to_owned()).or_default().entry(schema.to_owned()).or_default()
+}
+
+fn object(kind: ObjectKind, schema: String, name: String) -> Object {
+    Object { kind, schema: Some(schema), name }
+}
+
+/// What a definition does. The path was the server's own schema alone, so a name without schema is of that.
+fn read(definition: &str) -> Facts {
+    let mut facts = sql::read(&SqlText::from(definition), Dialect::PostgreSql);
+    for object in facts.effects.iter_mut().filter_map(|effect| effect.object.as_mut()) {
+        if matches!(object.kind, ObjectKind::Table | ObjectKind::Function) && object.schema.is_none() {
+            object.schema = Some("pg_catalog".to_owned());
+        }
+    }
+    facts
+}
+
+type Name = (String, String);
+
+/// Each table with all that are above and below it.
+fn sharing(parents: Vec<Row>) -> HashMap<Name, Vec<Name>> {
+    let (mut above, mut below): (HashMap<Name, Vec<Name>>, HashMap<Name, Vec<Name>>) = Default::default();
+    for [schema, name, parent_schema, parent] in rows(parents) {
+        let (child, parent) = ((schema, name), (parent_schema, parent));
+        above.entry(child.clone()).or_default().push(parent.clone());
+        below.entry(parent).or_default().push(child);
+    }
+    let all: HashSet<&Name> = above.keys().chain(below.keys()).collect();
+    let closed = |start: &Name, next: &HashMap<Name, Vec<Name>>| {
+        let (mut found, mut rest) = (Vec::new(), vec![start]);
+        let mut met = HashSet::from([start]);
+        while let Some(table) = rest.pop() {
+            for table in next.get(table).into_iter().flatten().filter(|table| met.insert(table)) {
+                found.push(table.clone());
+                rest.push(table);
+            }
+        }
+        found
+    };
+    let with_sharers = |table: &Name| {
+        // Those above first: they are few, and the list may be cut.
+        let mut shared = closed(table, &above);
+        shared.extend(closed(table, &below));
+        (table.clone(), shared)
+    };
+    all.into_iter().map(with_sharers).collect()
+}
