@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::certificate::{SelfSigned, self_signed};
 use super::policy::run::for_force;
-use super::policy::sources::Sources;
+use super::policy::sources::Sources as RuleSources;
 use super::recorder::Needs;
 use super::system::{RandomIds, SystemClock};
 use crate::anchor::{AnchorSettings, TIME_LIMIT, TimestampAuthority};
@@ -17,7 +17,7 @@ use crate::gateway::{self, Counters, Memory, Site};
 use crate::identity::{ClaimMap, IssuerSettings, Verifier};
 use crate::journal::{self, Journal};
 use crate::model::{Clock, Ids};
-use crate::policy::Policy;
+use crate::policy::{InForce, Policy};
 use crate::seal::timestamp::Authorities;
 use crate::ship::{Anchors, Elsewhere, ShipSettings, Stamps};
 use crate::store::{AzureCredential, AzureSettings, Secret, Store, StoreSettings};
@@ -48,7 +48,9 @@ enum DoorTls {
 pub(super) struct Parts {
     pub(super) doors: Vec<Door>,
     pub(super) verifier: Arc<Verifier>,
-    pub(super) policy: Arc<Policy>,
+    pub(super) policy: Arc<InForce>,
+    /// The files that the rules came from.
+    pub(super) rules: RuleSources,
     pub(super) journal: journal::Settings,
     pub(super) store: StoreSettings,
     pub(super) ship: ShipSettings,
@@ -87,11 +89,12 @@ pub(super) fn assemble(path: &Path, config: &Config) -> Result<Parts, Vec<String
     let ids = problems.take("random numbers", RandomIds::new()).map(|ids| -> Arc<dyn Ids> { Arc::new(ids) });
     let anchors = ids.as_ref().and_then(|ids| anchors(&config.evidence, ids, &mut problems));
     match (verifier, policy, store, ids, anchors) {
-        (Some(verifier), Some(policy), Some(store), Some(ids), Some(anchors)) if problems.found.is_empty() => {
+        (Some(verifier), Some((rules, policy)), Some(store), Some(ids), Some(anchors)) if problems.found.is_empty() => {
             Ok(Parts {
                 doors: doors.into_iter().flatten().collect(),
                 verifier: Arc::new(verifier),
-                policy: Arc::new(policy),
+                policy: Arc::new(InForce::new(policy)),
+                rules,
                 journal: journal_settings(&config.journal),
                 store,
                 ship: ShipSettings {
@@ -113,13 +116,14 @@ pub(super) fn assemble(path: &Path, config: &Config) -> Result<Parts, Vec<String
 impl Parts {
     /// What the recorder needs, to write into `store`.
     pub(super) fn recorder_needs(&self, config: &Config, store: Store) -> Needs {
+        let policy = self.policy.current().policy;
         Needs {
             journal: self.journal.clone(),
             store,
             ship: self.ship.clone(),
             anchors: self.anchors.clone(),
             keys: config.evidence.keys.clone(),
-            policy: (self.policy.version().to_owned(), self.policy.rules()),
+            policy: (policy.version().to_owned(), policy.rules()),
             node: config.node.clone(),
             clock: Arc::clone(&self.clock),
         }
@@ -261,8 +265,10 @@ pub(super) fn issuer_settings(config: &Config) -> IssuerSettings {
     }
 }
 
-fn load_policy(config: &Config) -> Result<Policy, Vec<String>> {
-    for_force(&Sources::read(&config.policy)?, config)
+fn load_policy(config: &Config) -> Result<(RuleSources, Policy), Vec<String>> {
+    let sources = RuleSources::read(&config.policy)?;
+    let policy = for_force(&sources, config)?;
+    Ok((sources, policy))
 }
 
 pub(super) fn journal_settings(journal: &config::Journal) -> journal::Settings {

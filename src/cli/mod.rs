@@ -16,6 +16,7 @@ mod private_file;
 mod query;
 mod reading;
 mod recorder;
+mod reload;
 pub mod render;
 mod replay;
 mod serve;

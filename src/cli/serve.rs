@@ -15,6 +15,7 @@ use super::health::{HealthServer, Sources};
 use super::keyring::{KeyFolder, KeyFolderError};
 use super::keys::exposed;
 use super::recorder::{Recorder, StartError};
+use super::reload::Reload;
 use super::render::say;
 use crate::config::{Azure, Config, Metrics, Place};
 use crate::gateway::{self, Site};
@@ -145,7 +146,7 @@ async fn serve(config: &Config, mut parts: Parts) -> Exit {
         }
     };
     let served = match open(config, &mut parts, &recorder).await {
-        Ok(doors) => attend(doors, &parts, &recorder, health.as_ref(), stop).await,
+        Ok(doors) => attend(config, doors, parts, &recorder, health.as_ref(), stop).await,
         Err(problem) => {
             tracing::error!(problem, "not every listener could be opened");
             Exit::DependencyAway
@@ -178,8 +179,9 @@ async fn open(config: &Config, parts: &mut Parts, recorder: &Recorder) -> Result
 }
 
 async fn attend(
+    config: &Config,
     doors: Doors,
-    parts: &Parts,
+    parts: Parts,
     recorder: &Recorder,
     health: Option<&HealthServer>,
     stop: CancellationToken,
@@ -187,8 +189,9 @@ async fn attend(
     if let Err(error) = parts.verifier.warm().await {
         tracing::warn!(%error, "the issuer cannot be reached; nobody can sign in until it can");
     }
-    let signals = signal(SignalKind::terminate()).and_then(|term| Ok((term, signal(SignalKind::interrupt())?)));
-    let Ok((mut terminate, mut interrupt)) = signals else {
+    let signals = signal(SignalKind::terminate())
+        .and_then(|term| Ok((term, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?)));
+    let Ok((mut terminate, mut interrupt, hangups)) = signals else {
         tracing::error!("signals cannot be waited for");
         return Exit::Unexpected;
     };
@@ -202,7 +205,9 @@ async fn attend(
             clock: Arc::clone(&parts.clock),
         });
     }
+    let reload = Reload::new(config, &parts.policy, parts.rules, recorder.journal.clone(), &parts.clock);
     let serving = TaskTracker::new();
+    serving.spawn(reload.run(hangups, stop.clone()));
     for (listener, site) in doors {
         if let Ok(address) = listener.local_addr() {
             tracing::info!(%address, target = site.target.name, "listening");

@@ -66,7 +66,8 @@ impl Door<'_> {
         let database = self.database();
         let now = self.site.clock.now();
         let moment = moment(&principal, self.peer, now, 'I');
-        let decision = self.site.policy.decide_connect(&principal, &self.site.place(&database), &moment);
+        let decision =
+            self.site.policy.current().policy.decide_connect(&principal, &self.site.place(&database), &moment);
         if !decision.allows() {
             let place = format!("{}/{database}", self.site.target.name);
             let why = Why {
@@ -112,7 +113,7 @@ impl Door<'_> {
             }
         };
         let facts = sql::settings(settings.iter().map(|(name, value)| (name.as_str(), *value)));
-        let decision = self.site.policy.decide(principal, &self.site.place(database), moment, &facts);
+        let decision = self.site.policy.current().policy.decide(principal, &self.site.place(database), moment, &facts);
         if decision.allows() {
             return None;
         }

@@ -15,6 +15,7 @@ use crate::model::{
     Asked, Decision, Entry, Facts, Intent, Outcome, OutcomeStatus, Prepared, Reference, Request as How, RuleId,
     Session, SqlText, Statement,
 };
+use crate::policy::Current;
 use crate::wire::Held;
 use crate::wire::postgres::exchange::{Changes, Exchange, Executed, Request};
 use crate::wire::postgres::message::{self, Refusal};
@@ -76,6 +77,8 @@ pub(super) struct Judge<'a> {
     statements: u64,
     preparations: u64,
     names: Names<'a>,
+    /// The rules, as they were in force at the last statement.
+    rules: Current,
     /// What the rules said, by what was asked; used only where they say the same again.
     remembered: HashMap<(Facts, char), Arc<Decision>>,
     /// What was judged and not sent yet.
@@ -95,7 +98,7 @@ struct Judged {
 impl<'a> Judge<'a> {
     pub(super) fn new(site: &'a Site, session: &'a Session, names: Names<'a>) -> Self {
         let (remembered, batch) = (HashMap::new(), Batch::default());
-        Self { site, session, statements: 0, preparations: 0, names, remembered, batch }
+        Self { site, session, statements: 0, preparations: 0, names, rules: site.policy.current(), remembered, batch }
     }
 
     /// How many statements the session has had.
@@ -147,7 +150,7 @@ impl<'a> Judge<'a> {
         Decision {
             verdict: crate::model::Verdict::Deny,
             rules: Vec::<RuleId>::new(),
-            policy_version: self.site.policy.version().to_owned(),
+            policy_version: self.site.policy.current().policy.version().to_owned(),
             message: Some("not supported".to_owned()),
             hint: None,
         }
@@ -169,9 +172,13 @@ impl<'a> Judge<'a> {
     }
 
     /// What the rules say. Person, place and client are the session's own, so where no rule asks for the time the answer
-    /// hangs on the facts and the transaction only, and texts that differ in nothing else share it.
+    /// hangs on the facts and the transaction only, and texts that differ in nothing else share it. What other rules said
+    /// is forgotten when they are replaced: also what was prepared under them is judged by these.
     fn ask(&mut self, facts: &Facts, transaction: char) -> Arc<Decision> {
-        let policy = &self.site.policy;
+        if self.site.policy.refresh(&mut self.rules) {
+            self.remembered.clear();
+        }
+        let policy = &self.rules.policy;
         let question = policy.steady().then(|| (Facts { fingerprint: None, ..facts.clone() }, transaction));
         if let Some(known) = question.as_ref().and_then(|question| self.remembered.get(question)) {
             return Arc::clone(known);

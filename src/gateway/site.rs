@@ -13,7 +13,7 @@ use super::facts::FactsCache;
 use crate::identity::Verifier;
 use crate::journal::Journal;
 use crate::model::{Clock, Ids, NodeName};
-use crate::policy::{Place, Policy};
+use crate::policy::{InForce, Place};
 
 /// Our own login at a target.
 #[derive(Clone)]
@@ -80,8 +80,8 @@ pub struct Site {
     pub journal: Journal,
     /// Who is let in.
     pub verifier: Arc<Verifier>,
-    /// What they may do.
-    pub policy: Arc<Policy>,
+    /// What they may do; the rules may be replaced while sessions are open.
+    pub policy: Arc<InForce>,
     /// What is behind.
     pub target: Target,
     /// Our side of TLS.

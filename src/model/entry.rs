@@ -141,6 +141,8 @@ pub enum RecorderEventKind {
     Gap,
     /// These rules are in force from now on.
     PolicyLoaded,
+    /// Changed rules were not fit to be in force; those before stay.
+    PolicyRefused,
     /// Another key signs from now on.
     KeyChanged,
     /// An operator read the archive by the recorder's own configuration.
@@ -160,6 +162,7 @@ impl RecorderEventKind {
             Self::Heartbeat => "heartbeat",
             Self::Gap => "gap",
             Self::PolicyLoaded => "policy_loaded",
+            Self::PolicyRefused => "policy_refused",
             Self::KeyChanged => "key_changed",
             Self::ArchiveRead => "archive_read",
         }

@@ -184,6 +184,11 @@ impl Hansard {
         rustix::process::kill_process(self.running.as_ref().unwrap().pid(), Signal::TERM).unwrap();
     }
 
+    /// Sends SIGHUP.
+    pub(crate) fn hang_up(&self) {
+        rustix::process::kill_process(self.running.as_ref().unwrap().pid(), Signal::HUP).unwrap();
+    }
+
     /// SIGTERM, and the code that it ended with.
     pub(crate) fn stop(&mut self) -> i32 {
         self.running.take().unwrap().end(Signal::TERM, STOP_LIMIT)

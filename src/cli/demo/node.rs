@@ -114,7 +114,7 @@ impl Node {
         let certificate = made.map(|made| made.cert_file).unwrap_or_default();
         let stop = CancellationToken::new();
         let serving = tokio::spawn(gateway::serve(listener, site, stop.clone()));
-        let (rules, name, keys) = (parts.policy.rules(), config.node, config.evidence.keys);
+        let (rules, name, keys) = (parts.policy.current().policy.rules(), config.node, config.evidence.keys);
         Ok(Self { address, certificate, config: file, rules, store, name, keys, recorder, serving, stop })
     }
 
@@ -222,7 +222,7 @@ mod tests {
         assert_eq!(parts.doors[0].address.port(), 6499);
         assert!(parts.store.url.ends_with("a%20folder%20with%20spaces/store"), "{}", parts.store.url);
         assert_eq!(parts.ship.max_age, Duration::from_secs(2));
-        assert_eq!(parts.policy.rules(), RULES.matches("@id(").count());
+        assert_eq!(parts.policy.current().policy.rules(), RULES.matches("@id(").count());
         let text = written(Path::new("/x"), "127.0.0.1:1".parse().unwrap(), UPSTREAM.parse().unwrap(), "http://i");
         for place in ["{issuer}", "{listener}", "{upstream}", "{certificate}", "{store}"] {
             assert!(CONFIG.contains(place) && !text.contains(place), "{place}");

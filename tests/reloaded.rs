@@ -1,0 +1,114 @@
+//! Rules that change while sessions are open: the built program, its rule files, and what the next statement gets.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a helper of a test that fails says so by panicking")]
+
+mod support;
+
+use std::fs;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use support::{Hansard, Store, connect, wait_for};
+
+const OPEN: &str = "@id(\"all\") permit (principal, action, resource);\n";
+const NO_NOTES: &str = "@id(\"no-notes\") forbid (principal, action in Action::\"read\", resource)\n\
+                        when { resource.name == \"notes\" };\n";
+
+/// Two looks at the files and what a busy machine adds.
+const SOON: Duration = Duration::from_secs(20);
+
+fn write(hansard: &Hansard, name: &str, text: &str) {
+    // As an editor or a deployment does it: the new file takes the place of the old one.
+    let folder = hansard.folder().join("rules");
+    fs::write(folder.join("new"), text).unwrap();
+    fs::rename(folder.join("new"), folder.join(name)).unwrap();
+}
+
+/// Rows of events about rules, once there are so many.
+fn events(hansard: &Hansard, count: usize) -> Vec<Value> {
+    let sql = "select kind, detail, loaded_policy from events where kind like 'policy_%' order by entry_seq";
+    let rows = hansard.archive().query_until(sql, |rows| rows.len() >= count);
+    assert_eq!(rows.len(), count, "{rows:?}");
+    rows
+}
+
+fn code(error: &tokio_postgres::Error) -> String {
+    error.code().unwrap_or_else(|| panic!("{error}")).code().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_rule_holds_for_the_next_statement_also_for_what_was_prepared_before() {
+    let hansard = Hansard::start_with(Store::Folder, OPEN, support::Issuer::shared());
+    let db = connect(&hansard.login("dev", "reloaded")).await.unwrap();
+    let prepared = db.prepare("select id from notes").await.unwrap();
+    db.query(&prepared, &[]).await.unwrap();
+    write(&hansard, "tests.cedar", &format!("{OPEN}{NO_NOTES}"));
+    // The same session, the same text: what was remembered of it counts no more.
+    let mut refused = None;
+    for _ in 0..SOON.as_secs() * 10 {
+        match db.query(&prepared, &[]).await {
+            Ok(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            Err(error) => {
+                refused = Some(code(&error));
+                break;
+            }
+        }
+    }
+    assert_eq!(refused.as_deref(), Some("42501"));
+    assert_eq!(code(&db.simple_query("select id from notes").await.unwrap_err()), "42501");
+    db.simple_query("select 1").await.unwrap();
+    let told = events(&hansard, 2);
+    assert_eq!((&told[0]["kind"], &told[1]["kind"]), (&json!("policy_loaded"), &json!("policy_loaded")));
+    assert_eq!(told[1]["detail"], "rules: 2; their files changed");
+    let sql = "select distinct policy_version as version, rules from statements where decision = 'deny'";
+    let denied = hansard.archive().query_until(sql, |rows| !rows.is_empty());
+    assert_eq!(denied, [json!({ "version": told[1]["loaded_policy"], "rules": ["no-notes"] })]);
+    let before =
+        hansard.archive().query("select distinct policy_version as version from statements where decision = 'allow'");
+    assert!(before.contains(&json!({ "version": told[0]["loaded_policy"] })), "{before:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_that_are_broken_or_fail_their_own_tests_change_nothing_and_are_on_record() {
+    let hansard = Hansard::start_with(Store::Folder, &format!("{OPEN}{NO_NOTES}"), support::Issuer::shared());
+    let db = connect(&hansard.login("dev", "unfit")).await.unwrap();
+    write(&hansard, "tests.cedar", "permit (principal, action == Action::\"selct\", resource);");
+    wait_for("a refusal in the log", SOON, || hansard.log().contains("not fit to be in force").then_some(()));
+    assert_eq!(code(&db.simple_query("select id from notes").await.unwrap_err()), "42501");
+    db.simple_query("select 1").await.unwrap();
+    let told = events(&hansard, 2);
+    assert_eq!(told[1]["kind"], "policy_refused");
+    let detail = told[1]["detail"].as_str().unwrap();
+    assert!(detail.contains("tests.cedar:1:") && detail.contains("selct"), "{detail}");
+    assert_eq!(told[1]["loaded_policy"], Value::Null);
+
+    // Valid, but its own test says that notes are not to be read. Both files at once, and a signal instead of a wait.
+    let test = "[[case]]\nname = \"notes stay closed\"\nas = { sub = \"x\" }\ntarget = \"app\"\n\
+                sql = \"TABLE public.notes\"\nexpect = \"deny\"\n";
+    write(&hansard, "tests.test.toml", test);
+    write(&hansard, "tests.cedar", OPEN);
+    hansard.hang_up();
+    wait_for("the failed test in the log", SOON, || hansard.log().contains("notes stay closed").then_some(()));
+    assert_eq!(code(&db.simple_query("select id from notes").await.unwrap_err()), "42501");
+    let told = hansard.archive().query_until(
+        "select detail from events where kind = 'policy_refused' and detail like '%notes stay closed%'",
+        |rows| !rows.is_empty(),
+    );
+    assert!(!told.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_has_the_rules_read_at_once() {
+    let hansard = Hansard::start_with(Store::Folder, OPEN, support::Issuer::shared());
+    let db = connect(&hansard.login("dev", "signal")).await.unwrap();
+    db.simple_query("select id from notes").await.unwrap();
+    write(&hansard, "tests.cedar", &format!("{OPEN}{NO_NOTES}"));
+    hansard.hang_up();
+    wait_for("other rules in the log", SOON, || hansard.log().contains("other rules are in force").then_some(()));
+    assert_eq!(code(&db.simple_query("select id from notes").await.unwrap_err()), "42501");
+    let told = events(&hansard, 2);
+    assert_eq!(told[1]["detail"], "rules: 2; a signal asked for it");
+    hansard.hang_up();
+    wait_for("unchanged rules in the log", SOON, || hansard.log().contains("are those in force").then_some(()));
+    assert_eq!(events(&hansard, 2).len(), 2, "what changes nothing is no event");
+}
