@@ -75,15 +75,17 @@ fn table(found: &Found) -> Table {
 }
 
 fn summary(found: &Found, rules: Option<usize>, files: usize) -> String {
+    let are = |number: usize| if number == 1 { "is" } else { "are" };
     let counted = |number: usize, one: &str| super::super::reading::counted(number as u64, one);
     let errors = found.iter().filter(|(severity, _)| *severity == Severity::Error).count();
     match (rules, found.len() - errors) {
-        (Some(rules), 0) => format!("{} in {} are valid", counted(rules, "rule"), counted(files, "file")),
+        (Some(rules), 0) => format!("{} in {} {} valid", counted(rules, "rule"), counted(files, "file"), are(rules)),
         (Some(rules), warnings) => {
             format!(
-                "{} in {} are valid; {}",
+                "{} in {} {} valid; {}",
                 counted(rules, "rule"),
                 counted(files, "file"),
+                are(rules),
                 counted(warnings, "warning")
             )
         }

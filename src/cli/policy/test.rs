@@ -134,4 +134,29 @@ mod tests {
         let table = table(&tried.runs);
         assert_eq!((table.rows.len(), &table.rows[0][3], &table.rows[1][3]), (2, &json!(true), &json!(false)));
     }
+
+    /// The sets to begin with, and those of their rules that `check` warns of.
+    const SETS: &[(&str, &[&str])] = &[
+        ("read-only-analysts", &[]),
+        ("phi-by-purpose", &[]),
+        ("break-glass", &[]),
+        ("ci-migrations", &["no-mass-delete"]),
+        ("dba-without-data", &["dbas-see-no-rows"]),
+    ];
+
+    #[test]
+    fn the_sets_to_begin_with_pass_their_own_tests_which_exercise_every_rule() {
+        for (set, doubted) in SETS {
+            let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/policies").join(set);
+            let sources = Sources::read(&[folder]).unwrap();
+            let tried = tried(&sources, None).unwrap_or_else(|problems| panic!("{}", problems[0]));
+            let failed = tried.runs.iter().flat_map(|run| &run.cases).any(|case| !case.passed);
+            assert!(!failed, "{}", told(&tried.runs));
+            assert_eq!(tried.never_exercised(), Vec::<&str>::new(), "{set}");
+            let doubts = tried.policy.doubts();
+            let known = |doubt: &str| doubted.iter().any(|rule| doubt.contains(&format!("rule \"{rule}\"")));
+            assert_eq!(doubts.len(), doubted.len(), "{set}: {doubts:?}");
+            assert!(doubts.iter().all(|doubt| known(&doubt.sentence)), "{set}: {doubts:?}");
+        }
+    }
 }
