@@ -138,13 +138,19 @@ impl<K: Hash + Eq + Copy> Numbers<K> {
     }
 }
 
-/// A column of distinct things, as a column of the rows that have them.
+/// A column of things that are distinct by value, as a column of the rows that have them: looking for texts that are the
+/// same would find none.
+pub(super) fn spread_distinct(which: &Int32Array, array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    if array.data_type() == &DataType::Utf8 && array.null_count() == 0 {
+        return dictionary(which.clone(), array.as_string().clone());
+    }
+    spread(which, array)
+}
+
+/// A column of things, as a column of the rows that have them. The same thing may be there twice, which leaves no trace:
+/// what the rows have alone decides what comes of them.
 pub(super) fn spread(which: &Int32Array, array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     if array.data_type() == &DataType::Utf8 {
-        // Of things that hardly repeat, neither do the texts: looking for the same ones would find none.
-        if array.null_count() == 0 && 2 * array.len() > which.len() {
-            return dictionary(which.clone(), array.as_string().clone());
-        }
         let (numbers, words) = Words::of(array.as_string());
         let which = if numbers.null_count() == 0 && words.len() == numbers.len() {
             which.clone()
