@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::certificate::{SelfSigned, self_signed};
+use super::policy::run::for_force;
+use super::policy::sources::Sources;
 use super::recorder::Needs;
 use super::system::{RandomIds, SystemClock};
 use crate::anchor::{AnchorSettings, TIME_LIMIT, TimestampAuthority};
@@ -80,7 +82,7 @@ pub(super) fn assemble(path: &Path, config: &Config) -> Result<Parts, Vec<String
     let doors: Vec<Option<Door>> = config.listeners.iter().map(|door| open_door(door, config, &mut problems)).collect();
     let issuer = format!("issuer.{}", config.issuer.name);
     let verifier = problems.take(&issuer, Verifier::new(issuer_settings(config), Arc::clone(&clock)));
-    let policy = load_policy(&config.policy).map_err(|mut found| problems.found.append(&mut found)).ok();
+    let policy = load_policy(config).map_err(|mut found| problems.found.append(&mut found)).ok();
     let store = store_settings("storage", &config.storage.place, &mut problems);
     let ids = problems.take("random numbers", RandomIds::new()).map(|ids| -> Arc<dyn Ids> { Arc::new(ids) });
     let anchors = ids.as_ref().and_then(|ids| anchors(&config.evidence, ids, &mut problems));
@@ -232,7 +234,7 @@ pub(super) fn trusting_development(config: &Config) -> IssuerSettings {
     IssuerSettings { allow_development: true, ..issuer_settings(config) }
 }
 
-fn issuer_settings(config: &Config) -> IssuerSettings {
+pub(super) fn issuer_settings(config: &Config) -> IssuerSettings {
     let (issuer, identity) = (&config.issuer, &config.identity);
     IssuerSettings {
         name: issuer.name.clone(),
@@ -259,30 +261,8 @@ fn issuer_settings(config: &Config) -> IssuerSettings {
     }
 }
 
-/// The rules of all files, and of all `*.cedar` files of all folders, in the order of their names.
-pub(super) fn load_policy(paths: &[PathBuf]) -> Result<Policy, Vec<String>> {
-    let mut files = Vec::new();
-    let unread = |path: &Path, error: &dyn std::fmt::Display| vec![format!("policy: {}: {error}", path.display())];
-    for path in paths {
-        let mut found = vec![path.clone()];
-        if path.is_dir() {
-            let entries = fs::read_dir(path).map_err(|error| unread(path, &error))?;
-            found = entries
-                .map(|entry| entry.map(|entry| entry.path()))
-                .collect::<Result<_, _>>()
-                .map_err(|error| unread(path, &error))?;
-            found.retain(|file| file.extension().is_some_and(|extension| extension == "cedar"));
-            found.sort();
-            if found.is_empty() {
-                return Err(unread(path, &"no *.cedar file is in this folder"));
-            }
-        }
-        for file in found {
-            let text = fs::read_to_string(&file).map_err(|error| unread(&file, &error))?;
-            files.push((file.display().to_string(), text));
-        }
-    }
-    Policy::load(&files).map_err(|problems| problems.iter().map(ToString::to_string).collect())
+fn load_policy(config: &Config) -> Result<Policy, Vec<String>> {
+    for_force(&Sources::read(&config.policy)?, config)
 }
 
 pub(super) fn journal_settings(journal: &config::Journal) -> journal::Settings {

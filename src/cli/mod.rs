@@ -11,6 +11,7 @@ mod health;
 mod keyring;
 mod keys;
 mod operator;
+mod policy;
 mod private_file;
 mod query;
 mod reading;
@@ -54,6 +55,8 @@ enum Command {
     Verify(verify::VerifyArgs),
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
 }
 
 /// What every command takes.
@@ -126,6 +129,7 @@ pub fn main() -> ExitCode {
         Command::Why(args) => why::run(args, globals).into(),
         Command::Verify(args) => verify::run(args, globals).into(),
         Command::Keys(command) => keys::run(command, globals).into(),
+        Command::Policy(command) => policy::run(command, globals).into(),
     }
 }
 

@@ -9,6 +9,7 @@ use super::exit::Exit;
 use super::reading::{self, Asked, Stop, Where, bound, clock, counted, day, took};
 use super::render::{Format, Lines, object, say, shown};
 use crate::archive::{Archive, Replay, SessionRow, StatementRow, Which};
+use crate::model::RuleId;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -202,25 +203,30 @@ fn statement(row: &StatementRow, asked: bool, out: &mut dyn Write) -> io::Result
 /// What became of it, where that is more than done.
 fn notes(row: &StatementRow) -> Vec<String> {
     let code = row.sqlstate.as_deref().unwrap_or("without a code");
+    let reported = row.rules.iter().filter_map(|rule| rule.strip_prefix(RuleId::WOULD_DENY)).collect::<Vec<_>>();
+    let reported = (!reported.is_empty()).then(|| format!("would be denied by {}", reported.join(", ")));
     if row.decision != "allow" {
-        let rules = match row.rules.as_slice() {
+        let deciding: Vec<&str> =
+            row.rules.iter().map(String::as_str).filter(|rule| !rule.starts_with(RuleId::WOULD_DENY)).collect();
+        let rules = match deciding.as_slice() {
             [] => "no rule permits it".to_owned(),
             [rule] => format!("rule {rule}"),
             rules => format!("rules {}", rules.join(", ")),
         };
         let problem = row.problem.as_ref().map(|problem| format!("not understood: {problem}"));
-        return [Some(format!("{rules} · nothing was sent")), problem, row.message.clone()]
+        return [Some(format!("{rules} · nothing was sent")), problem, row.message.clone(), reported]
             .into_iter()
             .flatten()
             .collect();
     }
-    match row.status.as_str() {
-        "ok" => Vec::new(),
-        "error" => vec![format!("error {code}, from the database")],
-        "cancelled" => vec![format!("cancelled at somebody's request, {code}")],
-        "skipped" => vec!["skipped by the database after an earlier error".to_owned()],
-        _ => vec!["permitted and perhaps sent; how it ended is not known".to_owned()],
-    }
+    let ended = match row.status.as_str() {
+        "ok" => None,
+        "error" => Some(format!("error {code}, from the database")),
+        "cancelled" => Some(format!("cancelled at somebody's request, {code}")),
+        "skipped" => Some("skipped by the database after an earlier error".to_owned()),
+        _ => Some("permitted and perhaps sent; how it ended is not known".to_owned()),
+    };
+    ended.into_iter().chain(reported).collect()
 }
 
 fn rows(row: &StatementRow) -> String {

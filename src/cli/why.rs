@@ -7,6 +7,7 @@ use super::exit::Exit;
 use super::reading::{self, Asked, Stop, Where, bound, moment, took};
 use super::render::{Format, Lines, Table, say, shown};
 use crate::archive::{Archive, EffectRow, SessionRow, StatementRow, What, Which};
+use crate::model::RuleId;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -70,7 +71,11 @@ fn statement(row: &StatementRow, out: &mut dyn Write) -> io::Result<()> {
     }
     writeln!(out)?;
     line(out, "reference", &row.reference)?;
-    line(out, if row.rules.len() == 1 { "rule" } else { "rules" }, &rules(&row.rules, &row.decision))?;
+    let reported = |rule: &&String| rule.starts_with(RuleId::WOULD_DENY);
+    let deciding: Vec<String> = row.rules.iter().filter(|rule| !reported(rule)).cloned().collect();
+    line(out, if deciding.len() == 1 { "rule" } else { "rules" }, &rules(&deciding, &row.decision))?;
+    let reported = row.rules.iter().filter_map(|rule| rule.strip_prefix(RuleId::WOULD_DENY)).collect::<Vec<_>>();
+    optional(out, "report", (!reported.is_empty()).then(|| would_deny(&reported)).as_deref())?;
     line(out, "policy", &row.policy_version)?;
     optional(out, "problem", row.problem.as_deref())?;
     optional(out, "message", row.message.as_deref())?;
@@ -122,6 +127,10 @@ fn rules(rules: &[String], decision: &str) -> String {
         (true, "allow") => "none named".to_owned(),
         (true, _) => "none: what no rule permits is denied".to_owned(),
     }
+}
+
+fn would_deny(reported: &[&str]) -> String {
+    format!("would be denied by {}, in report mode", reported.join(", "))
 }
 
 /// `select on table clinical.patients, without WHERE`

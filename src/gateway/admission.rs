@@ -10,6 +10,7 @@ use crate::wire::postgres::message::Refusal;
 use crate::wire::postgres::parameters;
 use crate::wire::{Violation, postgres};
 
+use super::words::no_access;
 use super::{Site, counters};
 
 /// What a client may do once it is in.
@@ -67,16 +68,13 @@ impl Door<'_> {
         let moment = moment(&principal, self.peer, now, 'I');
         let decision = self.site.policy.decide_connect(&principal, &self.site.place(&database), &moment);
         if !decision.allows() {
-            let name = principal.name();
-            let text = format!("{name} has no access to {}/{database} (ref {})", self.site.target.name, self.id);
-            let mut refusal = Refusal::fatal("28000", text).hint(decision.hint);
-            refusal.detail = decision.message;
+            let place = format!("{}/{database}", self.site.target.name);
             let why = Why {
-                refusal,
+                rules: decision.rules.clone(),
+                policy_version: Some(decision.policy_version.clone()),
+                refusal: no_access(principal.name(), &place, decision, &self.id),
                 cause: counters::DENIED,
                 principal: Some(principal),
-                rules: decision.rules,
-                policy_version: Some(decision.policy_version),
             };
             return Err(self.turn_away(why).await);
         }

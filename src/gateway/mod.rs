@@ -19,6 +19,7 @@ mod settle;
 mod site;
 pub mod tls;
 mod upstream;
+mod words;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +31,7 @@ use tokio_util::task::TaskTracker;
 
 pub use counters::Counters;
 pub use site::{Credentials, Memory, OnTokenExpiry, Site, Target, UpstreamTls};
+pub use words::{denial, no_access};
 
 /// Connections held at a time. Each costs two sockets and some 200 KiB; the usual limit of open files is 1,024 to 65,536.
 const MAX_CONNECTIONS: usize = 2_000;

@@ -9,9 +9,10 @@ use super::Site;
 use super::admission::moment;
 use super::names::Names;
 use super::relay::{Lane, RelayError};
+use super::words::{NOTHING_SENT, denial};
 use crate::journal::Permit;
 use crate::model::{
-    Asked, Decision, Entry, Facts, Intent, Kind, Outcome, OutcomeStatus, Prepared, Reference, Request as How, RuleId,
+    Asked, Decision, Entry, Facts, Intent, Outcome, OutcomeStatus, Prepared, Reference, Request as How, RuleId,
     Session, SqlText, Statement,
 };
 use crate::wire::Held;
@@ -193,7 +194,7 @@ impl<'a> Judge<'a> {
         let reference = self.next();
         let simple = statement.request == How::Query;
         if !judged.decision.allows() {
-            let refusal = denial(&judged, reference);
+            let refusal = denial(&judged.facts, &judged.decision, &reference);
             return self.refuse(statement, judged, (reference, simple), &refusal, exchange);
         }
         let changes = Changes::of(&judged.facts, &statement.text);
@@ -214,7 +215,7 @@ impl<'a> Judge<'a> {
         let prepared_name = Some(shown(&parse.name));
         if !judged.decision.allows() {
             let reference = self.next();
-            let refusal = denial(&judged, reference);
+            let refusal = denial(&judged.facts, &judged.decision, &reference);
             if parse.name.is_empty() {
                 exchange.forget_unnamed();
             }
@@ -269,7 +270,6 @@ impl<'a> Judge<'a> {
 /// Questions whose answers a session remembers; an application asks some dozens.
 const MAX_REMEMBERED: usize = 1_024;
 
-const NOTHING_SENT: &str = "Nothing was sent to the database.";
 const UNSEEN: &str = "the text of this prepared statement or cursor was not seen by hansard";
 
 fn bare(request: How, text: SqlText) -> Statement {
@@ -288,30 +288,6 @@ fn shown(name: &message::Name) -> String {
         Ok(name) => name.to_owned(),
         Err(_not_utf8) => name.escape_ascii().to_string(),
     }
-}
-
-/// What a client reads when a statement is denied.
-fn denial(judged: &Judged, reference: Reference) -> Refusal {
-    let decision = &judged.decision;
-    let first = if judged.facts.kind == Kind::Unparsed && decision.rules.is_empty() {
-        format!("denied: this statement could not be understood (ref {reference})")
-    } else if let Some(rule) = decision.rules.first() {
-        format!("denied by rule \"{}\" (ref {reference})", rule.0)
-    } else {
-        format!("denied: no rule allows this (ref {reference})")
-    };
-    let said = decision.message.as_deref().or(judged.facts.problem.as_deref());
-    let detail = match said {
-        Some(said) => format!("{} {NOTHING_SENT}", sentence(said)),
-        None => NOTHING_SENT.to_owned(),
-    };
-    Refusal::error("42501", first).detail(detail).hint(decision.hint.clone())
-}
-
-/// With a full stop, if it has no end of its own.
-fn sentence(text: &str) -> String {
-    let text = text.trim();
-    if text.ends_with(['.', '!', '?']) { text.to_owned() } else { format!("{text}.") }
 }
 
 /// Records the batch, and sends what may be sent.

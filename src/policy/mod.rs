@@ -13,11 +13,18 @@
 //! stands for the shortest name that it matches. With facts from the catalog this becomes exact.
 //!
 //! A statement without effects (`SELECT 1`, a comment) asks nothing of the rules and is allowed to whoever may connect.
-//! `@mode` knows `enforce` only; any other value is an error, so that nobody believes in a mode that is not there.
+//!
+//! A `forbid` with `@mode("report")` decides nothing: it is asked beside the others, and the decision names it, marked as
+//! such ([`RuleId::would_deny`]), where it would have denied; where it fails, too, because a failing rule denies. There is
+//! no annotation that says what to record: everything is recorded.
 
 mod entities;
+mod explain;
+mod in_force;
 mod load;
 mod problem;
+mod report;
+mod review;
 mod schemas;
 
 use std::collections::BTreeSet;
@@ -29,6 +36,9 @@ use cedar_policy::{
 use entities::Unaskable;
 use sha2::{Digest as _, Sha256};
 
+pub use explain::{Explanation, Told};
+pub use in_force::{Current, InForce};
+pub use load::WrittenRule;
 pub use problem::PolicyProblem;
 
 use crate::model::{Action, Decision, Effect, Facts, Object, ObjectKind, Principal, RuleId, Timestamp, Verdict};
@@ -67,7 +77,11 @@ pub struct Moment {
 
 /// A set of rules, read and checked. Never changes; share it in an `Arc`.
 pub struct Policy {
+    /// Those that decide.
     rules: PolicySet,
+    /// Those in report mode.
+    reported: PolicySet,
+    written: Vec<WrittenRule>,
     schema: Schema,
     authorizer: Authorizer,
     spoken_of: schemas::SpokenOf,
@@ -88,9 +102,10 @@ impl Policy {
     /// Every problem of every file.
     pub fn load(files: &[(String, String)]) -> Result<Self, Vec<PolicyProblem>> {
         let schema = load::schema().map_err(|problem| vec![problem])?;
-        let rules = load::rules(files, &schema)?;
-        let spoken_of = schemas::SpokenOf::by(&rules);
-        let steady = !rules.policies().any(asks_for_the_moment);
+        let load::Loaded { rules, reported, written } = load::rules(files, &schema)?;
+        let all = || rules.policies().chain(reported.policies());
+        let spoken_of = schemas::SpokenOf::by(all());
+        let steady = !all().any(asks_for_the_moment);
         let mut hash = Sha256::new();
         for (_, text) in files {
             // With the length before it, so that moving a rule to the next file is another version.
@@ -98,7 +113,7 @@ impl Policy {
             hash.update(text);
         }
         let version = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { rules, schema, authorizer: Authorizer::new(), spoken_of, steady, version })
+        Ok(Self { rules, reported, written, schema, authorizer: Authorizer::new(), spoken_of, steady, version })
     }
 
     /// SHA-256 of the texts in the order of the files, in hexadecimal.
@@ -108,7 +123,17 @@ impl Policy {
 
     /// How many rules there are.
     pub fn rules(&self) -> usize {
-        self.rules.policies().count()
+        self.written.len()
+    }
+
+    /// Every rule, in the order of the files.
+    pub fn written(&self) -> &[WrittenRule] {
+        &self.written
+    }
+
+    /// What is no mistake but is less than its author may believe, and why.
+    pub fn doubts(&self) -> Vec<PolicyProblem> {
+        review::doubts([&self.rules, &self.reported], &self.written)
     }
 
     /// Whether the same question has the same answer as long as a session lives: no rule asks for the time or the age of
@@ -117,9 +142,20 @@ impl Policy {
         self.steady
     }
 
-    /// The schema that rules are checked against, for people who write rules.
-    pub fn schema_text() -> &'static str {
-        SCHEMA
+    /// The schema that rules are checked against, for people who write rules and their editors. `claims` are those that
+    /// are kept, if that is known.
+    pub fn schema_text(claims: Option<&[String]>) -> String {
+        let Some(claims) = claims else { return SCHEMA.to_owned() };
+        let said = match claims {
+            [] => "no claim is kept".to_owned(),
+            claims => format!("the claims that are kept: {}", claims.join(", ")),
+        };
+        SCHEMA.replace("} tags String;", &format!("  // Of the tags, {said}.\n}} tags String;"))
+    }
+
+    /// Every rule that asks for a claim that is not kept, and so is never there.
+    pub fn undeclared(&self, claims: &[String]) -> Vec<PolicyProblem> {
+        review::undeclared([&self.rules, &self.reported], &self.written, claims)
     }
 
     /// Whether this person may use this database as this database user.
@@ -128,18 +164,22 @@ impl Policy {
         let asked = self.ask_connect(who, place, moment, &mut ruling);
         let wish =
             format!("{} to connect to {}/{} as {}", who.name(), place.target, place.database, place.database_user);
-        self.decision(&asked, &ruling, || (format!("no rule allows {wish}"), None))
+        let decision = self.decision(&asked, &ruling, || (format!("no rule allows {wish}"), None));
+        ruling.with_reported(decision)
     }
 
     /// Whether a statement may run.
     pub fn decide(&self, who: &Principal, place: &Place, moment: &Moment, facts: &Facts) -> Decision {
-        let mut ruling = Ruling::default();
-        if facts.effects.len() > MAX_EFFECTS {
-            let message = format!("the statement does more than {MAX_EFFECTS} things, too many to judge");
+        self.judge(who, place, moment, facts, &mut Ruling::default())
+    }
+
+    fn judge(&self, who: &Principal, place: &Place, moment: &Moment, facts: &Facts, ruling: &mut Ruling) -> Decision {
+        if let Some(message) = Self::too_much(facts) {
             return self.deny(Vec::new(), message, None);
         }
-        let asked = self.ask(who, place, moment, facts, &mut ruling);
-        self.decision(&asked, &ruling, || refusal(who, facts, ruling.refused.as_ref()))
+        let asked = self.ask(who, place, moment, facts, ruling);
+        let decision = self.decision(&asked, ruling, || refusal(who, facts, ruling.refused.as_ref()));
+        ruling.with_reported(decision)
     }
 
     fn ask_connect(
@@ -188,11 +228,12 @@ impl Policy {
             let touch = facts.touch(at);
             let context = entities::effect_context(&statement, effect.has_where, touch)?;
             let is_table = effect.object.as_ref().is_some_and(|object| object.kind == ObjectKind::Table);
-            match self.put(request, context, &known, ruling)? {
-                Answer::Allowed => {}
-                // A view is there to let somebody see what the tables under it do not.
-                Answer::NotPermitted if touch.reached && is_table => {}
-                Answer::NotPermitted | Answer::Forbidden => ruling.refuse(Some(effect)),
+            let answer = self.put(request, context, &known, ruling)?;
+            // A view is there to let somebody see what the tables under it do not.
+            let excused = answer == Answer::NotPermitted && touch.reached && is_table;
+            ruling.about(effect, excused);
+            if answer != Answer::Allowed && !excused {
+                ruling.refuse(Some(effect));
             }
         }
         Ok(())
@@ -230,6 +271,7 @@ impl Policy {
         entities: &Entities,
         ruling: &mut Ruling,
     ) -> Result<Answer, Unaskable> {
+        let asked = ruling.told.is_some().then(|| resource.to_string());
         let request = Request::new(principal, action, resource, context, Some(&self.schema)).map_err(|_| Unaskable)?;
         let response = self.authorizer.is_authorized(&request, &self.rules, entities);
         let allowed = response.decision() == Verdicts::Allow;
@@ -245,7 +287,15 @@ impl Policy {
             ruling.forbids.extend(rules)
         }
         // A forbid that fails forbids nothing, so a failure of any rule denies.
-        ruling.failed |= response.diagnostics().errors().next().is_some();
+        let failed = response.diagnostics().errors().next().is_some();
+        ruling.failed |= failed;
+        let would_deny = self.would_deny(&request, entities);
+        ruling.would_deny.extend(would_deny.iter().cloned());
+        ruling.tell(|| {
+            let rules = response.diagnostics().reason().map(|id| RuleId(id.to_string())).collect();
+            let (resource, excused) = (asked.unwrap_or_default(), false);
+            Told { effect: None, resource, allowed, excused, rules, failed, would_deny }
+        });
         Ok(answer)
     }
 
@@ -303,9 +353,13 @@ enum Answer {
 struct Ruling {
     permits: BTreeSet<PolicyId>,
     forbids: BTreeSet<PolicyId>,
+    /// Rules in report mode that would have denied.
+    would_deny: BTreeSet<RuleId>,
     failed: bool,
     refused_any: bool,
     refused: Option<Effect>,
+    /// Every answer, if somebody wants to be told.
+    told: Option<Vec<Told>>,
 }
 
 impl Ruling {

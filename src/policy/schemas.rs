@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::LazyLock;
 
-use cedar_policy::PolicySet;
+use cedar_policy::Policy;
 use serde_json::Value;
 
 use super::Place;
@@ -32,10 +32,10 @@ pub(super) struct SpokenOf {
 
 impl SpokenOf {
     /// Gathers them from the rules.
-    pub(super) fn by(rules: &PolicySet) -> Self {
+    pub(super) fn by<'r>(rules: impl Iterator<Item = &'r Policy>) -> Self {
         let mut named: BTreeSet<String> = ["public".to_owned(), ANY_OTHER.to_owned()].into();
         let mut by_request = false;
-        for rule in rules.policies() {
+        for rule in rules {
             // A rule that has no tree was checked and so is simple; nothing of it is known, so everything is asked.
             let Ok(tree) = rule.to_json() else {
                 by_request = true;

@@ -282,7 +282,10 @@ fn mistakes_are_told_all_at_once_with_file_line_and_column() {
         ("permit(principal in Rol::\"x\", action, resource);", 1, 21, "Rol"),
         ("permit(principal, action, resource);\n\npermit(principal action, resource);", 3, 18, "unexpected"),
         ("permit(principal, action, resource);\n@mesage(\"x\")\nforbid(principal, action, resource);", 2, 1, "@mesage"),
-        ("@mode(\"report\")\npermit(principal, action, resource);", 1, 7, "report"),
+        ("@mode(\"report\")\npermit(principal, action, resource);", 1, 7, "report mode means nothing"),
+        ("@mode(\"audit\")\nforbid(principal, action, resource);", 1, 7, "no mode"),
+        ("@record(\"rows\")\nforbid(principal, action, resource);", 1, 1, "@record"),
+        ("@id(\"would-deny:x\")\nforbid(principal, action, resource);", 1, 5, "cannot be named"),
         (
             "@id(\"a\") permit(principal, action, resource);\n@id(\"a\") forbid(principal, action, resource);",
             2,
@@ -297,6 +300,7 @@ fn mistakes_are_told_all_at_once_with_file_line_and_column() {
         assert!(problem.to_string().contains(words), "{text}: {problem}");
         assert_eq!((problem.line, problem.column), (line, column), "{text}: {problem}");
         assert_eq!(problem.file, "rules.cedar");
+        assert_eq!(problems.len(), 1, "{text}: what follows from a mistake is not told as another: {problems:?}");
     }
     let suggestion = load("@mesage(\"x\") forbid(principal, action, resource);").unwrap_err()[0].suggestion.clone();
     assert_eq!(suggestion.as_deref(), Some("did you mean @message?"));
@@ -344,6 +348,47 @@ fn only_rules_that_ask_for_no_time_give_answers_to_remember() {
         let rule = format!("permit (principal, action == Action::\"select\", resource) when {{ {asks} }};");
         assert!(!steady(&rule), "{asks}");
     }
+}
+
+#[test]
+fn every_rule_is_known_by_where_it_begins() {
+    let text = "// a word before\n@id(\"a\")\npermit(principal, action, resource);\n  permit(principal, action, resource);\n\
+                @id(\"b\") forbid(principal, action, resource);\n  permit(principal, action, resource);";
+    let places: Vec<_> =
+        rules(text).written().iter().map(|rule| (rule.id.clone(), rule.line, rule.column, rule.forbids)).collect();
+    let expected = [
+        ("a".to_owned(), 2, 1, false),
+        ("rules.cedar:policy1".to_owned(), 4, 3, false),
+        ("b".to_owned(), 5, 1, true),
+        ("rules.cedar:policy3".to_owned(), 6, 3, false),
+    ];
+    assert_eq!(places, expected);
+}
+
+#[test]
+fn a_rule_in_report_mode_denies_nothing_and_is_named_where_it_would_have() {
+    let reported = |rule: &str| {
+        let rules = rules(&format!(
+            "@id(\"p\") permit(principal, action in Action::\"read\", resource);
+             @id(\"r\") @mode(\"report\") forbid(principal, action in Action::\"read\", resource) {rule};"
+        ));
+        (decide(&rules, "x", &reads("hr.salaries", true)), rules)
+    };
+    let (decision, policy) = reported("when { resource.name == \"salaries\" }");
+    assert!(decision.allows());
+    assert_eq!((names(&decision), decision.message.clone()), (vec!["p", "would-deny:r"], None));
+    assert_eq!(decision.would_deny().collect::<Vec<_>>(), ["r"]);
+    assert_eq!(decision.deciding().count(), 1);
+    assert_eq!(names(&decide(&policy, "x", &reads("app.orders", true))), ["p"]);
+    let unqualified = decide(&reported("when { resource.schema == \"hr\" }").1, "x", &reads("salaries", true));
+    assert!(unqualified.allows() && names(&unqualified) == ["p", "would-deny:r"], "{unqualified:?}");
+    let denied = decide(&policy, "x", &facts(&[(Action::Delete, Some(table("hr.salaries")), true)]));
+    assert!(!denied.allows() && denied.rules.is_empty());
+    let (fails, _) = reported("when { context.token_age_seconds * 9223372036854775807 > 1 }");
+    assert!(fails.allows() && names(&fails) == ["p", "would-deny:r"], "enforced, it would deny: {fails:?}");
+    let by_time = reported("when { context.hour > 3 }").1;
+    assert!(!by_time.steady(), "what it says changes by itself");
+    assert_eq!(by_time.written().iter().map(|rule| rule.reports).collect::<Vec<_>>(), [false, true]);
 }
 
 #[test]

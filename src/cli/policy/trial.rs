@@ -1,0 +1,137 @@
+//! A statement put to rules without a database: who asks, where, when, and what the rules say.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::super::assembly::issuer_settings;
+use crate::config::Config;
+use crate::identity::{self, ClaimMap, IssuerSettings};
+use crate::model::{Facts, Principal, SqlText, Timestamp};
+use crate::policy::{Moment, Place};
+use crate::sql;
+
+/// How long a made-up token lives.
+const LIFE_SECONDS: i64 = 3_600;
+
+/// What claims mean here: as the configuration says, or the usual names.
+#[derive(Debug, Clone)]
+pub(in crate::cli) struct Claims {
+    settings: Option<IssuerSettings>,
+}
+
+impl Claims {
+    /// As this configuration says; without one, the usual names (`sub`, `roles`, `groups`, `email`), and every claim is
+    /// kept.
+    pub(in crate::cli) fn of(config: Option<&Config>) -> Self {
+        Self { settings: config.map(issuer_settings) }
+    }
+
+    /// Whom a token with these claims names, by the code that reads real ones. What no rule looks at is filled in: the
+    /// issuer if it is not there, and the time, because whether a token has ended is not the question.
+    ///
+    /// # Errors
+    ///
+    /// Why such a token would be refused.
+    pub(in crate::cli) fn principal(
+        &self,
+        given: &Map<String, Value>,
+        now: Timestamp,
+        age_seconds: i64,
+    ) -> Result<Principal, String> {
+        let settings = self.settings.clone().unwrap_or_else(|| usual(given));
+        let mut claims = given.clone();
+        claims.entry("iss").or_insert_with(|| json!(settings.discovery));
+        let issued = now.seconds().saturating_sub(age_seconds);
+        claims.insert("iat".to_owned(), json!(issued));
+        claims.insert("exp".to_owned(), json!(now.seconds().saturating_add(LIFE_SECONDS)));
+        claims.remove("nbf");
+        identity::named_by(&claims, &settings, now).map_err(|refusal| format!("{refusal} ({})", refusal.detail))
+    }
+}
+
+fn usual(claims: &Map<String, Value>) -> IssuerSettings {
+    IssuerSettings {
+        name: "tried".to_owned(),
+        discovery: "https://issuer.example".to_owned(),
+        audience: Vec::new(),
+        algorithms: Vec::new(),
+        clock_skew: Duration::from_secs(60),
+        max_token_age: None,
+        claims: ClaimMap { keep: claims.keys().cloned().collect(), ..ClaimMap::default() },
+        require_claims: std::collections::BTreeMap::default(),
+        ca_file: None,
+        allow_development: false,
+    }
+}
+
+/// Where and when, beside who.
+#[derive(Debug, Clone)]
+pub(super) struct Surroundings {
+    pub(super) place: Place,
+    pub(super) client: IpAddr,
+    pub(super) application: Option<String>,
+    pub(super) transaction: char,
+    pub(super) now: Timestamp,
+    pub(super) token_age_seconds: i64,
+}
+
+impl Surroundings {
+    /// A client whose address nobody gave.
+    pub(super) const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    pub(super) fn moment(&self) -> Moment {
+        Moment {
+            now: self.now,
+            client: self.client,
+            application: self.application.clone(),
+            transaction: self.transaction,
+            token_age_seconds: self.token_age_seconds,
+        }
+    }
+}
+
+/// What a text does.
+pub(super) fn facts(text: &str) -> Facts {
+    sql::read(&SqlText::from(text), sql::Dialect::PostgreSql)
+}
+
+/// A moment as people write it.
+///
+/// # Errors
+///
+/// It is none.
+pub(super) fn moment(text: &str) -> Result<Timestamp, String> {
+    let read = chrono::DateTime::parse_from_rfc3339(text);
+    let words = |error| format!("`{text}` is no time such as 2026-11-24T09:30:00Z: {error}");
+    read.map(|time| Timestamp(time.timestamp_micros())).map_err(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claims_name_somebody_as_a_token_would_and_what_no_rule_asks_for_is_filled_in() {
+        let now = Timestamp::from_seconds(1_795_512_766);
+        let claims = |value: Value| value.as_object().unwrap().clone();
+        let given =
+            claims(json!({"sub": "u-1", "roles": ["analyst"], "team": "x", "exp": 7, "nbf": 99_999_999_999_i64}));
+        let who = Claims::of(None).principal(&given, now, 60).unwrap();
+        assert_eq!((who.subject.as_str(), who.roles.as_slice()), ("u-1", ["analyst".to_owned()].as_slice()));
+        assert_eq!((who.issuer.as_str(), who.claims.get("team")), ("https://issuer.example", Some(&json!("x"))));
+        assert_eq!(who.token.issued, Some(Timestamp::from_seconds(1_795_512_706)));
+        let refused = Claims::of(None).principal(&claims(json!({"roles": []})), now, 0).unwrap_err();
+        assert!(refused.contains("lacks the claim") && refused.contains("sub"), "{refused}");
+        let refused = Claims::of(None).principal(&claims(json!({"sub": "a", "roles": 7})), now, 0).unwrap_err();
+        assert!(refused.contains("roles"), "{refused}");
+    }
+
+    #[test]
+    fn a_moment_is_read_and_nonsense_is_not() {
+        assert_eq!(moment("2026-11-24T09:32:46Z"), Ok(Timestamp::from_seconds(1_795_512_766)));
+        assert_eq!(moment("2026-11-24T10:32:46+01:00"), Ok(Timestamp::from_seconds(1_795_512_766)));
+        assert!(moment("tomorrow").unwrap_err().contains("tomorrow"));
+    }
+}
