@@ -142,7 +142,7 @@ async fn parts(dir: &Path, store: &Store) -> [Cost; 4] {
                     match numbered.entry {
                         Entry::SessionOpened(session) => drop(open.insert(session.id, session.into())),
                         Entry::Intent(intent) => {
-                            running.insert(intent.reference, (numbered.seq, intent.into()));
+                            running.insert(intent.reference, (numbered.seq, intent));
                         }
                         Entry::Outcome(outcome) => {
                             let (entry, intent) = running.remove(&outcome.reference).unwrap();

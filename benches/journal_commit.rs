@@ -18,6 +18,7 @@ mod median;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hansard::journal::{Journal, Settings};
@@ -37,7 +38,7 @@ const TEXT: &str =
     "SELECT id, name, born FROM clinic.patients WHERE id = $1 AND ward = $2 ORDER BY admitted DESC LIMIT 50";
 
 fn intent(session: u64, number: u64) -> Entry {
-    Entry::Intent(Box::new(Intent {
+    Entry::Intent(Arc::new(Intent {
         reference: Reference { session: SessionId::from_bits(session), statement: number },
         time: Timestamp(0),
         statement: Statement {

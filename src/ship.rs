@@ -23,6 +23,7 @@ mod collect;
 mod log;
 mod recovery;
 mod work;
+mod worker;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -41,7 +41,7 @@ fn reference(session: u64, statement: u64) -> Reference {
 }
 
 fn intent(session: u64, number: u64) -> Entry {
-    Entry::Intent(Box::new(Intent {
+    Entry::Intent(Arc::new(Intent {
         reference: reference(session, number),
         time: Timestamp(0),
         statement: Statement {

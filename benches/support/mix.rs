@@ -194,7 +194,7 @@ impl Mix {
         self.statements += 1;
         let reference = Reference { session: open.session.id, statement: open.statements };
         let (intent, outcome) = statement(&mut self.draw, shape, reference, self.now, &self.policy_version);
-        self.queue.push_back(Entry::Intent(Box::new(intent)));
+        self.queue.push_back(Entry::Intent(Arc::new(intent)));
         let place = self.draw.below(self.running.len() as u64 + 1) as usize;
         self.running.insert(place, outcome);
         if self.running.len() > RUNNING

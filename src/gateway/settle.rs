@@ -262,7 +262,7 @@ impl<'a> Judge<'a> {
     }
 
     fn intent(&self, statement: Statement, judged: Judged, reference: Reference, exchange: &Exchange) -> Entry {
-        Entry::Intent(Box::new(Intent {
+        Entry::Intent(Arc::new(Intent {
             reference,
             time: self.site.clock.now(),
             statement,

@@ -41,7 +41,7 @@ impl Decoder {
         let mut from = Items(payload);
         from.map(1)?;
         let entry = match from.text()? {
-            "Intent" => Entry::Intent(Box::new(self.intent(&mut from)?)),
+            "Intent" => Entry::Intent(Arc::new(self.intent(&mut from)?)),
             "Outcome" => Entry::Outcome(Box::new(outcome(&mut from)?)),
             _ => return None,
         };
@@ -363,7 +363,8 @@ mod tests {
             };
             [bare(), counted]
         });
-        let intents = [*plain, full, long, denied].into_iter().map(|intent| Entry::Intent(Box::new(intent)));
+        let intents =
+            [Arc::unwrap_or_clone(plain), full, long, denied].into_iter().map(|intent| Entry::Intent(Arc::new(intent)));
         intents.chain(outcomes.flatten().map(|outcome| Entry::Outcome(Box::new(outcome)))).collect()
     }
 

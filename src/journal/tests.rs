@@ -11,7 +11,7 @@ use crate::model::{
 /// An intent for tests: statement `number` of one session.
 pub(super) fn intent(number: u64, text: &str, allow: bool) -> Entry {
     let verdict = if allow { Verdict::Allow } else { Verdict::Deny };
-    Entry::Intent(Box::new(Intent {
+    Entry::Intent(Arc::new(Intent {
         reference: Reference { session: SessionId::from_bits(1), statement: number },
         time: Timestamp(i64::try_from(number).unwrap()),
         statement: Statement {

@@ -1,5 +1,7 @@
 //! An entry: one thing that the journal keeps.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -7,6 +9,8 @@ use super::{
 };
 
 /// One thing that the journal keeps. Variants are only ever added: old journals stay readable.
+///
+/// Intents are shared: the reader puts each in its place in memory, where it stays until its record is shipped.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Entry {
     /// A session was opened; written before the upstream login.
@@ -16,7 +20,7 @@ pub enum Entry {
     /// A client was not let in.
     LoginRefused(Box<LoginRefused>),
     /// A statement was judged; written before it is forwarded or refused.
-    Intent(Box<Intent>),
+    Intent(#[serde(with = "super::shared")] Arc<Intent>),
     /// A statement was judged to be prepared; written before it is forwarded.
     Prepared(Box<Prepared>),
     /// A statement ended.
@@ -30,7 +34,8 @@ pub enum Entry {
         /// The number of the entry that first said it.
         entry: EntrySeq,
         /// The same intent.
-        intent: Box<Intent>,
+        #[serde(with = "super::shared")]
+        intent: Arc<Intent>,
     },
     /// A segment's end was fixed. Makes no row.
     SegmentCut(SegmentCut),

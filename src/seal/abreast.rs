@@ -14,6 +14,8 @@ const ABREAST: usize = 4;
 const BLOCK: usize = 64;
 /// Where the length stands in the last block.
 const LENGTH_AT: usize = BLOCK - size_of::<u64>();
+/// The length in bits of two digests and a byte before them.
+const PAIR_BITS: u16 = 8 * (2 * 32 + 1);
 /// FIPS 180-4 §5.3.3.
 const INITIAL: [u32; 8] =
     [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
@@ -37,6 +39,39 @@ pub(super) fn digests(messages: &mut [&mut Vec<u8>]) -> Vec<Sha256> {
     digests
 }
 
+/// The digest of each two digests that stand side by side, with a byte before them; what is left over has none.
+pub(super) fn pairs(prefix: u8, hashes: &[Sha256]) -> Vec<Sha256> {
+    let (pairs, _) = hashes.as_chunks::<2>();
+    let mut digests = Vec::with_capacity(pairs.len());
+    for pairs in pairs.chunks(ABREAST) {
+        let mut blocks = [[[0; BLOCK]; 2]; ABREAST];
+        blocks.iter_mut().zip(pairs).for_each(|(blocks, pair)| put_pair(blocks, prefix, pair));
+        let mut states = [INITIAL; ABREAST];
+        for at in 0..2 {
+            for ((blocks, state), _) in blocks.iter().zip(&mut states).zip(pairs) {
+                if let Some(block) = blocks.get(at) {
+                    compress256(state, std::slice::from_ref(block.into()));
+                }
+            }
+        }
+        digests.extend(pairs.iter().zip(states).map(|(_, state)| digest(state)));
+    }
+    digests
+}
+
+/// The message of a pair is a byte too long for one block.
+fn put_pair([first, second]: &mut [[u8; BLOCK]; 2], prefix: u8, [left, right]: &[Sha256; 2]) {
+    let [place, rest @ ..] = first;
+    *place = prefix;
+    let (before, after) = rest.split_at_mut(left.0.len());
+    let [right @ .., over] = &right.0;
+    before.copy_from_slice(&left.0);
+    after.copy_from_slice(right);
+    let [place, one, .., high, low] = second;
+    (*place, *one) = (*over, 0x80);
+    [*high, *low] = PAIR_BITS.to_be_bytes();
+}
+
 /// FIPS 180-4 §5.1.1: a one, zeros, and the length in bits, so that only whole blocks are left.
 fn pad(message: &mut Vec<u8>) {
     let bits = (message.len() as u64).wrapping_mul(8);
@@ -58,6 +93,17 @@ fn digest(state: [u32; 8]) -> Sha256 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_digest_of_a_pair_is_that_of_the_byte_and_both() {
+        let hashes: Vec<Sha256> = (0..23_u8).map(|number| Sha256::of(&[number])).collect();
+        for count in 0..=hashes.len() {
+            let each = hashes[..count].chunks_exact(2);
+            let wanted: Vec<Sha256> =
+                each.map(|pair| Sha256::of(&[&[9][..], &pair[0].0, &pair[1].0].concat())).collect();
+            assert_eq!(pairs(9, &hashes[..count]), wanted);
+        }
+    }
 
     #[test]
     fn each_digest_is_that_of_its_message_alone_whatever_lengths_stand_side_by_side() {

@@ -5,6 +5,7 @@
 
 use sha2::Digest;
 
+use super::abreast;
 use crate::model::Sha256;
 
 /// Before the bytes of a leaf, so that no leaf can be taken for a node.
@@ -107,9 +108,23 @@ impl FromIterator<Sha256> for Tree {
     }
 }
 
-/// The root over these leaves.
+/// The root over these leaves; of none, the hash of nothing. Level by level: the nodes of a level do not wait for one
+/// another, so that several are hashed side by side. The last one of an odd number is a root of its own, and goes up as it
+/// is.
 pub fn root(leaves: &[Sha256]) -> Sha256 {
-    leaves.iter().copied().collect::<Tree>().root()
+    let mut level = leaves.to_vec();
+    while level.len() > 1 {
+        let (_, alone) = level.as_chunks::<2>();
+        let mut above = abreast::pairs(NODE_PREFIX, &level);
+        above.extend_from_slice(alone);
+        level = above;
+    }
+    level.first().copied().unwrap_or_else(|| Sha256::of(&[]))
+}
+
+/// The roots over each 2^`height` leaves, as they stand; what does not fill a subtree at the end has none.
+pub fn subtrees(height: u32, leaves: &[Sha256]) -> Vec<Sha256> {
+    (0..height).fold(leaves.to_vec(), |level, _| abreast::pairs(NODE_PREFIX, &level))
 }
 
 /// The largest power of two below `size`, which is at least 2: where a tree is parted.
@@ -344,6 +359,15 @@ mod tests {
             }
         }
         assert_eq!(Tree::resume(3, leaves(1)), None);
+    }
+
+    #[test]
+    fn subtrees_side_by_side_have_the_roots_over_their_leaves() {
+        let all = leaves(SIZES);
+        for (height, size) in (0..4).flat_map(|height| (0..=SIZES).map(move |size| (height, size))) {
+            let each = all[..size].chunks_exact(1 << height);
+            assert_eq!(subtrees(height, &all[..size]), each.map(naive_root).collect::<Vec<_>>());
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use arrow::array::{
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, Fields, Schema};
+use arrow::error::ArrowError;
 
 use super::repeat::{self, Words};
 use super::schema::ZONE;
@@ -58,16 +59,34 @@ impl Columns {
         }
     }
 
-    /// Columns of what several rows have in common: `make` makes them for each distinct thing, as if it were a row.
+    /// Columns of what several rows have in common: `make` makes them for each thing, as if it were a row.
     pub(super) fn spread(
         &mut self,
+        which: &Int32Array,
+        make: impl FnOnce(&mut Self) -> Result<(), SegmentError>,
+    ) -> Result<(), SegmentError> {
+        self.spread_by(repeat::spread, which, make)
+    }
+
+    /// The same where no two things have the same value.
+    pub(super) fn spread_distinct(
+        &mut self,
+        which: &Int32Array,
+        make: impl FnOnce(&mut Self) -> Result<(), SegmentError>,
+    ) -> Result<(), SegmentError> {
+        self.spread_by(repeat::spread_distinct, which, make)
+    }
+
+    fn spread_by(
+        &mut self,
+        spread: impl Fn(&Int32Array, &ArrayRef) -> Result<ArrayRef, ArrowError>,
         which: &Int32Array,
         make: impl FnOnce(&mut Self) -> Result<(), SegmentError>,
     ) -> Result<(), SegmentError> {
         let mut few = Self { dataset: self.dataset, fields: self.fields.clone(), arrays: BTreeMap::new() };
         make(&mut few)?;
         for (name, array) in few.arrays {
-            self.put(name, repeat::spread(which, &array).map_err(|source| self.unfit(source))?);
+            self.put(name, spread(which, &array).map_err(|source| self.unfit(source))?);
         }
         Ok(())
     }

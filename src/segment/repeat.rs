@@ -9,9 +9,12 @@ use arrow::array::{
     Array, ArrayRef, AsArray, DictionaryArray, Int32Array, Int32Builder, ListArray, StringArray, StringBuilder,
     StructArray,
 };
+use arrow::buffer::OffsetBuffer;
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, Int32Type};
 use arrow::error::ArrowError;
+
+use super::logical::bounds;
 
 /// Which of some distinct things each row has, by what tells one from the other. The first row's is number 0, and so on
 /// as they come: the same rows give the same numbers, whatever the hashes are. Two that are the same may be taken for two,
@@ -138,13 +141,19 @@ impl<K: Hash + Eq + Copy> Numbers<K> {
     }
 }
 
-/// A column of distinct things, as a column of the rows that have them.
+/// A column of things that are distinct by value, as a column of the rows that have them: looking for texts that are the
+/// same would find none.
+pub(super) fn spread_distinct(which: &Int32Array, array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    if array.data_type() == &DataType::Utf8 && array.null_count() == 0 {
+        return dictionary(which.clone(), array.as_string().clone());
+    }
+    spread(which, array)
+}
+
+/// A column of things, as a column of the rows that have them. The same thing may be there twice, which leaves no trace:
+/// what the rows have alone decides what comes of them.
 pub(super) fn spread(which: &Int32Array, array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     if array.data_type() == &DataType::Utf8 {
-        // Of things that hardly repeat, neither do the texts: looking for the same ones would find none.
-        if array.null_count() == 0 && 2 * array.len() > which.len() {
-            return dictionary(which.clone(), array.as_string().clone());
-        }
         let (numbers, words) = Words::of(array.as_string());
         let which = if numbers.null_count() == 0 && words.len() == numbers.len() {
             which.clone()
@@ -153,7 +162,32 @@ pub(super) fn spread(which: &Int32Array, array: &ArrayRef) -> Result<ArrayRef, A
         };
         return dictionary(which, words);
     }
-    take(&in_words(array)?, which, None)
+    take_rows(&in_words(array)?, which)
+}
+
+/// As `take`, which copies lists element by element: here the numbers of all elements are put together first, and each
+/// column of theirs is then taken in one go.
+fn take_rows(array: &ArrayRef, which: &Int32Array) -> Result<ArrayRef, ArrowError> {
+    match array.data_type() {
+        DataType::List(element) if array.null_count() == 0 && which.null_count() == 0 => {
+            let list = array.as_list::<i32>();
+            let rows = || which.values().iter().map(|row| bounds(list, row.unsigned_abs() as usize));
+            let offsets = OffsetBuffer::from_lengths(rows().map(|elements| elements.len()));
+            let mut numbers = Vec::with_capacity(rows().map(|elements| elements.len()).sum());
+            for elements in rows() {
+                // Offsets are 32 bits.
+                numbers.extend(elements.map(|number| i32::try_from(number).unwrap_or(i32::MAX)));
+            }
+            let values = take_rows(list.values(), &Int32Array::from(numbers))?;
+            Ok(Arc::new(ListArray::try_new(Arc::clone(element), offsets, values, None)?))
+        }
+        DataType::Struct(fields) if array.null_count() == 0 && which.null_count() == 0 => {
+            let columns = array.as_struct().columns().iter().map(|column| take_rows(column, which));
+            let columns = columns.collect::<Result<Vec<_>, _>>()?;
+            Ok(Arc::new(StructArray::try_new_with_length(fields.clone(), columns, None, which.len())?))
+        }
+        _ => take(array, which, None),
+    }
 }
 
 /// The same values with texts, however deep, as words: they are then taken by number.

@@ -62,9 +62,10 @@ impl Leaves {
     /// Puts the rows in their order. What follows is right only after this.
     #[must_use]
     pub fn sorted(mut self) -> Self {
-        for leaves in &mut self.datasets {
+        for (leaves, roots) in self.datasets.iter_mut().zip(&mut self.stretches) {
             // Nearly sorted already: rows are collected by time.
             leaves.sort_unstable();
+            *roots = stretches(leaves);
         }
         self
     }
@@ -109,17 +110,24 @@ impl Leaves {
     pub fn roots(&self) -> Vec<DatasetRoots> {
         let each = Dataset::ALL.iter().zip(self.datasets.iter().zip(&self.stretches));
         let there = each.filter(|(_, (leaves, _))| !leaves.is_empty());
-        let roots = there.map(|(dataset, (leaves, known))| {
-            let stretches = if known.is_empty() { stretches(leaves) } else { known.clone() };
-            DatasetRoots { dataset: *dataset, rows: leaves.len() as u64, root: merkle::root(&stretches), stretches }
+        let roots = there.map(|(dataset, (leaves, stretches))| DatasetRoots {
+            dataset: *dataset,
+            rows: leaves.len() as u64,
+            root: merkle::root(stretches),
+            stretches: stretches.clone(),
         });
         roots.collect()
     }
 }
 
 fn stretches(leaves: &[(EntrySeq, Sha256)]) -> Vec<Sha256> {
-    let root = |stretch: &[(EntrySeq, Sha256)]| stretch.iter().map(|(_, leaf)| *leaf).collect::<Tree>().root();
-    leaves.chunks(STRETCH).map(root).collect()
+    let hashes: Vec<Sha256> = leaves.iter().map(|(_, leaf)| *leaf).collect();
+    let mut roots = merkle::subtrees(STRETCH_HEIGHT, &hashes);
+    match hashes.get(roots.len() * STRETCH..) {
+        Some(rest) if !rest.is_empty() => roots.push(merkle::root(rest)),
+        _ => {}
+    }
+    roots
 }
 
 #[cfg(test)]

@@ -55,6 +55,11 @@ impl<'a> Step<'a> {
         steps
     }
 
+    /// Whether it is one field of each row.
+    pub(super) fn is_always_there(&self) -> bool {
+        matches!(self, Self::Column(column) if column.is_always_there())
+    }
+
     /// Counts the fields that are not null.
     pub(super) fn count(&self, block: Range<usize>, fields: &mut [usize]) {
         match self {

@@ -158,7 +158,7 @@ impl<'a> Texts<'a> {
 
     fn finish(mut self, to: &mut Columns) -> Result<(), SegmentError> {
         let which = self.distinct.which();
-        to.spread(&which, |to| {
+        to.spread_distinct(&which, |to| {
             to.built("text", self.text.finish());
             to.built("text_bytes", self.unreadable.finish());
             to.built("text_length", Int64Array::from(self.length));
@@ -168,7 +168,8 @@ impl<'a> Texts<'a> {
 }
 
 /// What many statements have in common. Sessions, facts and decisions are told apart by where they lie in memory: the
-/// journal's reader gives the same one to all that have it.
+/// journal's reader gives the same one to most that have it. Not to all, and after a restart to others, so nothing that is
+/// written may tell of it.
 #[derive(Default)]
 struct Common {
     sessions: Distinct<*const Session>,

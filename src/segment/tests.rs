@@ -313,6 +313,23 @@ fn the_same_rows_give_the_same_bytes_in_whatever_order_they_came() {
     assert!(times.is_sorted());
 }
 
+/// What is read again after a restart is not shared as it was before.
+#[test]
+fn the_same_rows_give_the_same_bytes_whatever_of_them_is_shared_in_memory() {
+    for count in [1, 2, 3, 5, 40] {
+        let apart: Vec<Record> = (1..=count).map(|number| record(number, 5, SqlText::from("select 1"))).collect();
+        let mut shared = apart.clone();
+        let Record { session, intent, .. } = apart[0].clone();
+        for record in &mut shared {
+            let (facts, decision) = (Arc::clone(&intent.facts), Arc::clone(&intent.decision));
+            record.session = Arc::clone(&session);
+            record.intent = Arc::new(Intent { facts, decision, ..record.intent.as_ref().clone() });
+        }
+        let of = |records| Segment::build(&node(), SegmentNo(3), Timestamp(9), &Rows { records, ..Rows::default() });
+        assert_eq!(of(apart).unwrap(), of(shared).unwrap(), "{count} rows");
+    }
+}
+
 #[test]
 fn no_rows_make_no_file() {
     assert_eq!(built(&Rows::default()), vec![]);

@@ -45,7 +45,7 @@ impl Work {
         let rows = ours.rows;
         let (mine, theirs) = (ours.bytes, there.clone());
         let dataset = Dataset::of_object(&name);
-        let same = tokio::task::spawn_blocking(move || {
+        let same = self.worker.run(move || {
             let leaves = |bytes| dataset.and_then(|dataset| leaves_of(dataset, bytes).ok());
             leaves(theirs).is_some_and(|theirs| leaves(mine) == Some(theirs))
         });

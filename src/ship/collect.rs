@@ -82,7 +82,7 @@ impl Collector {
         let intents = self
             .intents
             .values()
-            .map(|open| Entry::IntentCarried { entry: open.entry, intent: Box::new(open.intent.as_ref().clone()) });
+            .map(|open| Entry::IntentCarried { entry: open.entry, intent: Arc::clone(&open.intent) });
         sessions.chain(intents).collect()
     }
 
@@ -141,9 +141,9 @@ impl Collector {
         self.sessions.insert(session.id, session.into());
     }
 
-    fn open_intent(&mut self, entry: EntrySeq, intent: Box<Intent>) {
+    fn open_intent(&mut self, entry: EntrySeq, intent: Arc<Intent>) {
         let session = self.sessions.get(&intent.reference.session).cloned();
-        self.intents.insert(intent.reference, OpenIntent { entry, intent: intent.into(), session });
+        self.intents.insert(intent.reference, OpenIntent { entry, intent, session });
     }
 
     fn close_session(&mut self, entry: EntrySeq, closed: SessionClosed) {

@@ -183,7 +183,7 @@ fn closed(number: u64) -> Entry {
 fn intent(session: u64, number: u64) -> Entry {
     let Record { intent, .. } = record(number, 7, "select 1".into());
     let reference = Reference { session: SessionId::from_bits(session), statement: number };
-    Entry::Intent(Box::new(Intent { reference, ..intent.as_ref().clone() }))
+    Entry::Intent(Arc::new(Intent { reference, ..intent.as_ref().clone() }))
 }
 
 fn outcome(session: u64, number: u64) -> Entry {

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::collect::Collector;
 use super::log::KeyRing;
 use super::recovery::Survey;
+use super::worker::Worker;
 use super::{Parts, ShipError, ShipSettings, ShipStatus};
 use crate::journal::Journal;
 use crate::journal::JournalError;
@@ -22,7 +23,7 @@ use crate::seal::merkle;
 use crate::segment::{Context, File, Manifest, Rows, Segment};
 use crate::store::{Store, StoreError};
 
-/// A reader and what it has collected; shared with the thread that may block.
+/// A reader and what it has collected; shared with the worker.
 #[derive(Debug)]
 struct Reading {
     reader: Reader,
@@ -52,6 +53,7 @@ pub(super) struct Work {
     pub(super) settings: ShipSettings,
     pub(super) clock: Arc<dyn Clock>,
     status: watch::Sender<ShipStatus>,
+    pub(super) worker: Worker,
     reading: Arc<Mutex<Reading>>,
     /// Cuts of the last run that were not confirmed.
     cuts: VecDeque<SegmentCut>,
@@ -77,6 +79,7 @@ impl Work {
             settings,
             clock,
             status,
+            worker: Worker::start(),
             reading,
             cuts: VecDeque::new(),
             shipped: None,
@@ -253,13 +256,12 @@ impl Work {
 
     async fn build(&self, context: Context, rows: Rows) -> Result<(Vec<File>, Manifest), ShipError> {
         let node = self.node.clone();
-        let built = tokio::task::spawn_blocking(move || {
+        let built = self.worker.run(move || {
             let built = Segment::build(&node, context.cut.segment, context.cut.time, &rows)?;
             let manifest = Manifest::new(&node, &context, &rows, &built);
             Ok((built.files, manifest))
         });
-        // A build that was cancelled is a runtime that ends.
-        built.await.unwrap_or(Err(ShipError::Gone))
+        built.await?
     }
 
     /// Puts an object, for as long as it takes.
@@ -344,18 +346,16 @@ impl Work {
     ) -> Result<T, ShipError> {
         let mut pause = Pause::new(&self.settings);
         loop {
-            match tokio::task::spawn_blocking(work.clone()).await {
-                Ok(Ok(done)) => {
+            match self.worker.run(work.clone()).await? {
+                Ok(done) => {
                     self.goes_on();
                     return Ok(done);
                 }
-                Ok(Err(error)) => {
+                Err(error) => {
                     tracing::error!(%error, again_in = ?pause.0, "shipping could not {doing}");
                     self.report(|status| status.failing = Some(error.to_string()));
                     pause.wait().await;
                 }
-                // A panic, or the runtime ends.
-                Err(_) => return Err(ShipError::Gone),
             }
         }
     }

@@ -193,7 +193,7 @@ fn difference(promised: Option<&ManifestDataset>, found: &[(EntrySeq, Sha256)]) 
     let (rows, root) = promised.map_or((0, None), |promised| (promised.rows, Some(promised.root.as_str())));
     let mut of_found = Leaves::default();
     of_found.extend(Dataset::Statements, found.iter().copied());
-    let roots = of_found.roots();
+    let roots = of_found.sorted().roots();
     let made = roots.first();
     if made.map_or(0, |made| made.rows) == rows && made.map(|made| made.root.to_string()).as_deref() == root {
         return None;
