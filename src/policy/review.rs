@@ -3,8 +3,8 @@
 //! The questions are simple on purpose and look at what is written only, so some sets are doubted without need and some
 //! doubtful ones pass: they are for a person to read, and nothing is refused by them.
 //!
-//! **A deny without an allow-list under it.** A `forbid` on a table holds where a statement names the table. A function,
-//! a view made for it, or a statement that is not understood reaches the same rows without naming it. So whoever a
+//! **A deny without an allow-list under it.** A `forbid` on a table holds where a statement names the table, or a view that
+//! the catalog knows. A function, what somebody defines for it, or a text that is not understood reaches the same rows. So whoever a
 //! `forbid` on tables is for should not be permitted `call`, `ddl` or `unparsed` at large, unless the same `forbid` holds
 //! for those too.
 
@@ -95,7 +95,7 @@ fn without_list(forbid: &Read<'_>, all: &[Read<'_>]) -> Option<PolicyProblem> {
         "rule \"{}\" forbids less than it seems: {names} at large permits to the same people what goes around it ({ways})",
         forbid.written.id
     );
-    let why = "a function, a view made for it or a text that is not understood reaches a table without naming it; \
+    let why = "a function, something that is defined for it or a text that is not understood reaches a table without naming it; \
                permit by name what these people need instead, or forbid those to them as well";
     (!permits.is_empty()).then(|| doubt(forbid.written, sentence, why))
 }
