@@ -9,8 +9,9 @@ use serde_json::Value;
 use super::Place;
 use crate::model::Principal;
 
-/// Stands for every schema that no rule speaks of. Begins as no schema of PostgreSQL may, so that it is none of them.
-const ANY_OTHER: &str = "pg_?";
+/// Stands for every schema that no rule speaks of. No name of PostgreSQL has a zero byte, so it is none of them, and no
+/// pattern that begins or ends with a letter fits it.
+const ANY_OTHER: &str = "\0";
 
 static CATALOG: LazyLock<HashSet<&'static str>> = LazyLock::new(|| words(include_str!("catalog.txt")));
 

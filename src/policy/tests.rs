@@ -416,3 +416,13 @@ fn what_is_reached_through_a_view_needs_no_permit_but_a_forbid_holds_for_it() {
     };
     assert!(!decide(&with(""), "analyst", &calling).allows());
 }
+
+#[test]
+fn a_pattern_of_schemas_permits_no_name_that_may_be_in_another_one() {
+    for pattern in ["p*", "pg_*", "*?", "*_?", "p*?"] {
+        let policy = rules(&format!(
+            "permit (principal, action == Action::\"select\", resource) when {{ resource.schema like \"{pattern}\" }};"
+        ));
+        assert!(!decide(&policy, "analyst", &reads("people", true)).allows(), "{pattern}");
+    }
+}
