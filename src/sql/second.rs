@@ -15,9 +15,9 @@
 //! | build | a C compiler and libclang | the same |
 //! | who | pganalyze, whose libpg_query it is | one proxy's own need |
 //!
-//! `summary` is taken for every text and `parse` only where the first reader failed (see `alone`): its tree comes
+//! `summary` is taken for every text and `parse` only where the first reader failed (see `alone`) or something is altered: its tree comes
 //! through Protocol Buffers and is refused at some 50 members of a chain, so it cannot be what every text must pass.
-//! `summary` knows neither the source of a `MERGE` nor what `LIKE` and `INHERITS` name, and hides common table expressions
+//! `summary` knows neither the source of a `MERGE` nor what `LIKE`, `INHERITS` and `ALTER INDEX` name, and hides common table expressions
 //! more broadly than the server; it is a second pair of eyes, not the only one, and nothing is subtracted by it. A text
 //! of an older server that the grammar of 18 no longer has is refused.
 //!
@@ -38,7 +38,7 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 use pg_query::protobuf::summary_result::Context;
-use pg_query::{Error, SummaryResult};
+use pg_query::{Error, NodeEnum, SummaryResult};
 
 use super::builtins;
 use super::guard::Token;
@@ -57,6 +57,8 @@ pub(super) struct Second<'a> {
     /// The statements as it cuts them.
     pub(super) statements: Vec<&'a str>,
     summary: SummaryResult,
+    /// What `ALTER INDEX` names, which the summary leaves out.
+    altered: Vec<Object>,
 }
 
 /// Reads a text that the guard let pass.
@@ -70,7 +72,21 @@ pub(super) fn read<'a>(text: &'a str, tokens: &[Token<'_>]) -> Result<Second<'a>
         }
     }
     let (statements, summary) = alone_in_c(|| (pg_query::split_with_parser(text), pg_query::summary(text, 0, -1)));
-    Ok(Second { statements: statements.map_err(problem)?, summary: summary.map_err(problem)? })
+    let summary = summary.map_err(problem)?;
+    let has_alter = summary.statement_types.iter().any(|kind| kind == "AlterTableStmt");
+    let altered = if has_alter { altered(text) } else { Vec::new() };
+    Ok(Second { statements: statements.map_err(problem)?, summary, altered })
+}
+
+/// What the statements of the sort of `ALTER TABLE` name; nothing of a text whose tree is refused.
+fn altered(text: &str) -> Vec<Object> {
+    let tree = alone_in_c(|| pg_query::parse(text, 0)).map(|parsed| parsed.protobuf.stmts).unwrap_or_default();
+    let nodes = tree.into_iter().filter_map(|statement| statement.stmt?.node);
+    let relations = nodes.filter_map(|node| match node {
+        NodeEnum::AlterTableStmt(alter) => alter.relation,
+        _ => None,
+    });
+    relations.map(|relation| object(ObjectKind::Table, &relation.schemaname, &relation.relname)).collect()
 }
 
 /// Calls libpg_query while nobody else does.
@@ -100,6 +116,9 @@ impl Second<'_> {
         for table in &self.summary.tables {
             let object = object(ObjectKind::Table, &table.schema_name, &table.table_name);
             self.add(&object, table.context, effects);
+        }
+        for index in &self.altered {
+            self.add(index, Context::Ddl, effects);
         }
         for function in &self.summary.functions {
             let schema = function.schema_name.as_deref().unwrap_or_default();

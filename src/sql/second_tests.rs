@@ -203,3 +203,11 @@ fn many_texts_at_once_are_read_one_by_one_and_alike() {
     let all: Vec<_> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
     assert!(all.windows(2).all(|pair| matches!(pair, [one, other] if one == other)));
 }
+
+#[test]
+fn an_index_that_is_altered_is_named_though_the_statement_is_not_understood() {
+    let facts = facts("ALTER INDEX clinic.visits_day ATTACH PARTITION visits_day_1");
+    let named = facts.effects.iter().filter_map(|effect| effect.object.as_ref()).map(|object| object.name.as_str());
+    assert_eq!(named.collect::<Vec<_>>(), ["visits_day"], "{facts:?}");
+    assert_eq!(facts.kind, Kind::Unparsed);
+}

@@ -9,6 +9,10 @@ cd "$(dirname "$0")/../.."
 # Oldest PostgreSQL that the tests were written for.
 POSTGRES_MIN=14
 PARTS=$PWD/.cache/test-parts
+# Where PostgreSQL's source package comes from. The release itself, not its updates: what it names stays until the next
+# point release, so no version is pinned here.
+DEBIAN_MIRROR=${HANSARD_DEBIAN_MIRROR:-http://deb.debian.org/debian}
+DEBIAN_KEYS=/usr/share/keyrings/debian-archive-keyring.gpg
 
 say() { printf 'setup: %s\n' "$*"; }
 stop() {
@@ -57,6 +61,7 @@ missing_packages() {
     [ "$1" = demo ] && return
     python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
     command -v openssl >/dev/null || echo openssl
+    [ -e "$DEBIAN_KEYS" ] || echo debian-archive-keyring
 }
 
 install_packages() {
@@ -116,6 +121,38 @@ install_npm() {
             "It needs the npm registry or a mirror of it (npm config get registry)."
 }
 
+# Reads a private list of sources into a private folder; this machine's own sources and lists stay as they are.
+install_sql() {
+    local work=$PARTS/postgresql-sql.work apt=()
+    say "fetching PostgreSQL's regression SQL into .cache/test-parts/postgresql-sql (24 MB, of which 5 stay)"
+    rm -rf "$work" "$PARTS/postgresql-sql"
+    mkdir -p "$work"/{lists,cache/archives}/partial "$work/source"
+    printf '%s\n' "deb-src [signed-by=$DEBIAN_KEYS] $DEBIAN_MIRROR bookworm main" >"$work/debian.list"
+    apt=(apt-get -qq -o "Dir::Etc::sourcelist=$work/debian.list" -o Dir::Etc::sourceparts=- -o "Dir::Cache=$work/cache"
+        -o "Dir::State::lists=$work/lists" -o "APT::Sandbox::User=$(id -un)")
+    { "${apt[@]}" update && (cd "$work/source" && "${apt[@]}" source --download-only postgresql-15); } ||
+        stop "Debian's source package postgresql-15 could not be had; the message of apt-get stands above." \
+            "It needs apt-get and $DEBIAN_MIRROR or a mirror of it:" \
+            "HANSARD_DEBIAN_MIRROR=http://mirror.example/debian make setup-test"
+    python3 - "$work"/source/postgresql-15_*.orig.tar.* "$work/sql" <<'END' || stop "the source package could not be unpacked."
+import pathlib, re, sys, tarfile
+
+wanted = re.compile(r"[^/]+/((?:src/test/regress|contrib/[^/]+)/sql/[^/]+\.sql)")
+count = 0
+with tarfile.open(sys.argv[1]) as package:
+    for member in package:
+        path = wanted.fullmatch(member.name)
+        if path and member.isfile():
+            target = pathlib.Path(sys.argv[2], path[1])
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(package.extractfile(member).read())
+            count += 1
+sys.exit(count < 200 and f"only {count} scripts were in it")
+END
+    mv "$work/sql" "$PARTS/postgresql-sql"
+    rm -rf "$work"
+}
+
 main() {
     case ${1:-} in demo | test) ;; *) stop "usage: install.sh demo|test" ;; esac
     check_rust "$1"
@@ -127,6 +164,8 @@ main() {
         once python "$PARTS $(python3 --version) $(sha256sum <tests/parts/requirements.txt)" install_python
         [ -d tests/parts/node_modules/azurite ] || rm -f "$PARTS/npm.stamp"
         once npm "$("$PARTS/node/bin/node" --version) $(cat tests/parts/package.json tests/parts/package-lock.json | sha256sum)" install_npm
+        [ -d "$PARTS/postgresql-sql" ] || rm -f "$PARTS/sql.stamp"
+        once sql "postgresql-15 of bookworm, src/test/regress and contrib" install_sql
     fi
     say "everything that 'make $1' needs is there"
 }
