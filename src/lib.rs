@@ -8,8 +8,8 @@
 //! ```text
 //! client ──TLS──► handshake ──token──► Principal ──► Session ──(journal: session opened)──► upstream login
 //!    │
-//!    ├─ frames ─► statement ─► Facts (sql) ─► Decision (policy) ─► Intent ─► journal ══flush══► Permit ─► upstream
-//!    │                                             └─ deny ─► Intent ─► journal ══flush══► native error
+//!    ├─ frames ─► statement ─► Facts (sql, catalog) ─► Decision (policy) ─► Intent ─► journal ══flush══► Permit ─► upstream
+//!    │                                                      └─ deny ─► Intent ─► journal ══flush══► native error
 //!    ◄─ reply frames, untouched ◄─ observed (rows, bytes, SQLSTATE, time) ─► Outcome ─► journal (rides the next flush)
 //!
 //! journal ─► Record = Intent + Outcome ─► segment (Parquet, Merkle root) ─► store (put once) ─► manifest ─► signed checkpoint

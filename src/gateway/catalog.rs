@@ -1,9 +1,11 @@
 //! What is known of the databases behind a target: looked at when the first session comes, again when it has become old,
 //! and soon after a statement that defines something.
 //!
-//! Promises: a session begins with a look that is no older than [`OLD`], or without any, which is logged and makes rules
-//! assume the worst of every name; looking again holds up no statement but the first that a session runs after it has
-//! defined something; nobody is connected to a database for the catalog's sake while no session is.
+//! Promises: a session begins with a look that is no older than [`OLD`], or waits for one; looking again holds up no
+//! statement but the first that a session runs after it has defined something, and that one waits for a look that began
+//! afterwards; looks at one database follow each other, so none is replaced by an older one; nobody is connected to a
+//! database for the catalog's sake while no session is. Where a look fails, which is logged each time, what was known stays;
+//! if nothing was, names are judged as they are written, and a view by its own name only.
 //!
 //! Rejected: a look at a fixed interval whether anybody is there or not (a database that sleeps would be woken up), and
 //! waiting for a look after each definition (it is not visible before its transaction ends, and a migration has hundreds).
@@ -12,9 +14,10 @@ mod look;
 mod questions;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Mutex as Turn;
 use tokio::time::Instant;
 
 use super::Target;
@@ -28,7 +31,8 @@ const UNSETTLED: Duration = Duration::from_secs(3);
 const APART: Duration = Duration::from_millis(250);
 /// How long a session that defined something waits for a look before it goes on.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Databases that are remembered. Each is some megabytes; a target with more forgets all and looks again.
+/// Databases that are remembered. Each is some megabytes; with one more, the one that was looked at longest ago is
+/// forgotten. Its sessions go on with what they know and have it looked at again.
 const MAX_DATABASES: usize = 64;
 
 /// What is known, by database.
@@ -42,75 +46,82 @@ struct Known {
     catalog: Option<Arc<Catalog>>,
     /// When the last look began.
     looked: Option<Instant>,
-    is_looking: bool,
     defined: Option<Instant>,
+    /// Held by whoever looks.
+    turn: Arc<Turn<()>>,
 }
 
 impl Known {
     fn is_due(&self, now: Instant) -> bool {
         let Some(looked) = self.looked else { return true };
         let unsettled = self.defined.is_some_and(|defined| looked < defined + UNSETTLED);
-        !self.is_looking && now >= looked + if unsettled { APART } else { OLD }
+        now >= looked + if unsettled { APART } else { OLD }
     }
 }
 
 impl Catalogs {
-    fn databases(&self) -> MutexGuard<'_, HashMap<String, Known>> {
-        self.databases.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Something of what is known of a database.
+    fn of<T>(&self, database: &str, ask: impl FnOnce(&mut Known) -> T) -> T {
+        let mut databases = self.databases.lock().unwrap_or_else(PoisonError::into_inner);
+        if databases.len() >= MAX_DATABASES && !databases.contains_key(database) {
+            let oldest = databases.iter().min_by_key(|(_, known)| known.looked).map(|(name, _)| name.clone());
+            oldest.map(|name| databases.remove(&name));
+        }
+        ask(databases.entry(database.to_owned()).or_default())
     }
 
-    /// Looks if nobody has, or if it was long ago, and waits for it.
+    /// A session begins: looks if nobody has, or if it was long ago, and waits for it. If somebody is at it, waits for that.
     pub(super) async fn prepare(&self, target: &Target, database: &str) {
-        let begins = {
-            let mut databases = self.databases();
-            if databases.len() >= MAX_DATABASES && !databases.contains_key(database) {
-                databases.clear();
-            }
-            let known = databases.entry(database.to_owned()).or_default();
-            known.is_due(Instant::now()).then(|| known.begin())
-        };
-        if begins.is_some() {
+        let is_due = |known: &mut Known| known.catalog.is_none() || known.is_due(Instant::now());
+        if !self.of(database, is_due) {
+            return;
+        }
+        let turn = self.of(database, |known| Arc::clone(&known.turn));
+        let _turn = turn.lock().await;
+        // A look that failed a moment ago would fail again.
+        if self.of(database, |known| known.is_due(Instant::now())) {
             self.look(target, database).await;
         }
     }
 
     /// What is known now. If it is time, a look is taken meanwhile.
     pub(super) fn current(self: &Arc<Self>, target: &Target, database: &str) -> Option<Arc<Catalog>> {
-        let mut databases = self.databases();
-        let known = databases.get_mut(database)?;
-        if known.is_due(Instant::now()) {
-            known.begin();
+        let (catalog, turn) = self.of(database, |known| {
+            let due = known.is_due(Instant::now()).then(|| Arc::clone(&known.turn).try_lock_owned().ok());
+            (known.catalog.clone(), due.flatten())
+        });
+        if let Some(turn) = turn {
             let (catalogs, target, database) = (Arc::clone(self), target.clone(), database.to_owned());
-            tokio::spawn(async move { catalogs.look(&target, &database).await });
+            tokio::spawn(async move {
+                catalogs.look(&target, &database).await;
+                drop(turn);
+            });
         }
-        known.catalog.clone()
+        catalog
     }
 
-    /// Looks now and waits for it, but not for longer than [`PATIENCE`].
+    /// Takes a look that begins now and waits for it, but not for longer than [`PATIENCE`].
     pub(super) async fn look_now(&self, target: &Target, database: &str) {
-        self.databases().entry(database.to_owned()).or_default().begin();
-        if tokio::time::timeout(PATIENCE, self.look(target, database)).await.is_err() {
+        let look = async {
+            let turn = self.of(database, |known| Arc::clone(&known.turn));
+            let _turn = turn.lock().await;
+            self.look(target, database).await;
+        };
+        if tokio::time::timeout(PATIENCE, look).await.is_err() {
             tracing::warn!(target = target.name, database, "a look at the catalog took too long to wait for");
-            if let Some(known) = self.databases().get_mut(database) {
-                known.is_looking = false;
-            }
         }
     }
 
     /// Something is being defined in a database.
     pub(super) fn defined(&self, database: &str) {
-        if let Some(known) = self.databases().get_mut(database) {
-            known.defined = Some(Instant::now());
-        }
+        self.of(database, |known| known.defined = Some(Instant::now()));
     }
 
-    /// What was known stays if the look fails: an old look is better than none.
+    /// To be called by who has the turn.
     async fn look(&self, target: &Target, database: &str) {
+        self.of(database, |known| known.looked = Some(Instant::now()));
         let looked = look::look(target, database).await;
-        let mut databases = self.databases();
-        let Some(known) = databases.get_mut(database) else { return };
-        known.is_looking = false;
-        match looked {
+        self.of(database, |known| match looked {
             Ok(catalog) => {
                 tracing::debug!(target = target.name, database, relations = catalog.relations.len(), "catalog read");
                 // The same look is the same value: what was resolved by it stays resolved.
@@ -122,13 +133,63 @@ impl Catalogs {
                 let has_old = known.catalog.is_some();
                 tracing::warn!(target = target.name, database, %error, has_old, "the database's catalog was not read");
             }
-        }
+        });
     }
 }
 
-impl Known {
-    fn begin(&mut self) {
-        self.is_looking = true;
-        self.looked = Some(Instant::now());
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::gateway::{Credentials, OnTokenExpiry, UpstreamTls};
+
+    #[test]
+    fn a_look_is_due_at_first_when_it_is_old_and_often_after_a_definition() {
+        let begin = Instant::now();
+        let mut known = Known::default();
+        assert!(known.is_due(begin));
+        known.looked = Some(begin);
+        assert!(!known.is_due(begin + OLD / 2) && known.is_due(begin + OLD));
+        known.defined = Some(begin);
+        assert!(!known.is_due(begin + APART / 2) && known.is_due(begin + APART));
+        known.looked = Some(begin + UNSETTLED);
+        assert!(!known.is_due(begin + UNSETTLED + APART));
+    }
+
+    #[tokio::test]
+    async fn a_session_that_begins_while_somebody_looks_for_the_first_time_waits_for_that_look() {
+        let target = Target {
+            name: "app".to_owned(),
+            host: "127.0.0.1".to_owned(),
+            port: 1,
+            tls: UpstreamTls::Disable,
+            credentials: Credentials { user: "app".to_owned(), password: String::new() },
+            databases: BTreeMap::new(),
+            on_token_expiry: OnTokenExpiry::Close,
+            max_message: 0,
+        };
+        let catalogs = Catalogs::default();
+        let turn = catalogs.of("db", |known| Arc::clone(&known.turn)).lock_owned().await;
+        catalogs.of("db", |known| known.looked = Some(Instant::now()));
+        let mut begins = Box::pin(catalogs.prepare(&target, "db"));
+        assert!(futures::FutureExt::now_or_never(&mut begins).is_none(), "it begins without knowing a name");
+        catalogs.of("db", |known| known.catalog = Some(Arc::default()));
+        drop(turn);
+        begins.await;
+        assert!(catalogs.of("db", |known| known.catalog.is_some()));
+    }
+
+    #[test]
+    fn one_database_too_many_costs_the_one_that_was_looked_at_longest_ago() {
+        let (catalogs, begin) = (Catalogs::default(), Instant::now());
+        for number in 0..MAX_DATABASES {
+            let age = Duration::from_secs(number as u64);
+            catalogs.of(&format!("db{number}"), |known| known.looked = Some(begin + age));
+        }
+        catalogs.of("one more", |known| known.looked = Some(begin));
+        let kept = catalogs.databases.lock().unwrap();
+        assert_eq!(kept.len(), MAX_DATABASES);
+        assert!(!kept.contains_key("db0") && kept.contains_key("db1") && kept.contains_key("one more"));
     }
 }

@@ -15,6 +15,10 @@ use crate::wire::postgres::parameters;
 /// Texts whose resolved facts a session remembers; an application has some dozens.
 const MAX_REMEMBERED: usize = 1_024;
 
+/// Facts that hold more names than this are made each time: a thousand of the largest would be hundreds of megabytes, and
+/// statements that are sent again and again name some dozens.
+pub(super) const MAX_NAMES: usize = 500;
+
 /// Settings that lead names elsewhere: the path, and the role whose own schema may be in it.
 const LEADS: &[&str] = &["search_path", "schema", "role", "session_authorization"];
 
@@ -52,16 +56,24 @@ impl<'a> Names<'a> {
         if self.defines {
             self.after_definition(facts, transaction);
         }
-        let Some(catalog) = catalogs.current(&self.site.target, self.database) else { return Arc::clone(facts) };
+        let known = catalogs.current(&self.site.target, self.database);
+        // Forgotten for another database's sake: what this session knows is better than nothing.
+        let known = known.or_else(|| self.by.as_ref().map(|(by, _)| Arc::clone(by)));
+        let Some(catalog) = known else { return Arc::clone(facts) };
         let same = |(by, path): &(Arc<Catalog>, bool)| Arc::ptr_eq(by, &catalog) && *path == self.path_is_known;
         if !self.by.as_ref().is_some_and(same) || self.remembered.len() >= MAX_REMEMBERED {
             self.by = Some((Arc::clone(&catalog), self.path_is_known));
             self.remembered.clear();
         }
         let key = Arc::as_ptr(facts).addr();
-        let path_is_known = self.path_is_known;
-        let made = || (Arc::clone(facts), Arc::new(resolve(facts, &catalog, path_is_known)));
-        Arc::clone(&self.remembered.entry(key).or_insert_with(made).1)
+        if let Some((_, resolved)) = self.remembered.get(&key) {
+            return Arc::clone(resolved);
+        }
+        let resolved = Arc::new(resolve(facts, &catalog, self.path_is_known));
+        if resolved.names() <= MAX_NAMES {
+            self.remembered.insert(key, (Arc::clone(facts), Arc::clone(&resolved)));
+        }
+        resolved
     }
 
     /// The session has defined something. Before it does something else with it, a look is taken that sees it; further

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::Site;
 use super::admission::moment;
-use super::names::Names;
+use super::names::{MAX_NAMES, Names};
 use super::relay::{Lane, RelayError};
 use super::words::{NOTHING_SENT, denial};
 use crate::journal::Permit;
@@ -179,7 +179,8 @@ impl<'a> Judge<'a> {
             self.remembered.clear();
         }
         let policy = &self.rules.policy;
-        let question = policy.steady().then(|| (Facts { fingerprint: None, ..facts.clone() }, transaction));
+        let is_kept = policy.steady() && facts.names() <= MAX_NAMES;
+        let question = is_kept.then(|| (Facts { fingerprint: None, ..facts.clone() }, transaction));
         if let Some(known) = question.as_ref().and_then(|question| self.remembered.get(question)) {
             return Arc::clone(known);
         }

@@ -236,6 +236,12 @@ impl Facts {
         }
     }
 
+    /// How many names these facts hold: what they take in memory, within a factor that the length of a name bounds.
+    pub fn names(&self) -> usize {
+        let touched = self.touched.iter().map(|touch| touch.columns.len() + touch.where_columns.len()).sum::<usize>();
+        self.effects.len() + self.functions.len() + self.operators.len() + self.conversions.len() + touched
+    }
+
     /// What the effect at this place of [`Self::effects`] touches; everything if nothing is known of it.
     pub fn touch(&self, at: usize) -> &Touch {
         const UNKNOWN: &Touch = &Touch::EVERYTHING;
