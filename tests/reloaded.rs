@@ -42,6 +42,14 @@ async fn a_changed_rule_holds_for_the_next_statement_also_for_what_was_prepared_
     let db = connect(&hansard.login("dev", "reloaded")).await.unwrap();
     let prepared = db.prepare("select id from notes").await.unwrap();
     db.query(&prepared, &[]).await.unwrap();
+    for text in [
+        "prepare p as select id from notes",
+        "execute p",
+        "declare c cursor with hold for select id from notes",
+        "fetch c",
+    ] {
+        db.simple_query(text).await.unwrap_or_else(|error| panic!("{text}: {error}"));
+    }
     write(&hansard, "tests.cedar", &format!("{OPEN}{NO_NOTES}"));
     // The same session, the same text: what was remembered of it counts no more.
     let mut refused = None;
@@ -55,7 +63,11 @@ async fn a_changed_rule_holds_for_the_next_statement_also_for_what_was_prepared_
         }
     }
     assert_eq!(refused.as_deref(), Some("42501"));
-    assert_eq!(code(&db.simple_query("select id from notes").await.unwrap_err()), "42501");
+    for text in ["select id from notes", "execute p", "explain execute p", "fetch c", "move all in c"] {
+        assert_eq!(code(&db.simple_query(text).await.unwrap_err()), "42501", "{text}");
+    }
+    db.simple_query("deallocate p").await.unwrap();
+    db.simple_query("close c").await.unwrap();
     db.simple_query("select 1").await.unwrap();
     let told = events(&hansard, 2);
     assert_eq!((&told[0]["kind"], &told[1]["kind"]), (&json!("policy_loaded"), &json!("policy_loaded")));

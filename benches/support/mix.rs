@@ -295,6 +295,8 @@ fn shape(draw: &mut Draw) -> Shape {
         has_limit: false,
         operators: Vec::new(),
         conversions: Vec::new(),
+        handles: Vec::new(),
+        executes: None,
     };
     Shape {
         facts: facts.into(),

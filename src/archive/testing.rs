@@ -163,6 +163,8 @@ pub(crate) fn record(number: u64, statement: u64, at: i64, text: &str) -> Record
                 has_limit: false,
                 operators: Vec::new(),
                 conversions: Vec::new(),
+                handles: Vec::new(),
+                executes: None,
             }),
             decision: Arc::new(Decision {
                 verdict: Verdict::Allow,

@@ -12,6 +12,7 @@ mod catalog;
 mod client;
 mod counters;
 mod facts;
+mod handles;
 mod names;
 mod relay;
 mod session;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::Site;
 use super::admission::moment;
+use super::handles::Handles;
 use super::names::{MAX_NAMES, Names};
 use super::relay::{Lane, RelayError};
 use super::words::{NOTHING_SENT, denial};
@@ -77,6 +78,7 @@ pub(super) struct Judge<'a> {
     statements: u64,
     preparations: u64,
     names: Names<'a>,
+    handles: Handles,
     /// The rules, as they were in force at the last statement.
     rules: Current,
     /// What the rules said, by what was asked; used only where they say the same again.
@@ -97,8 +99,9 @@ struct Judged {
 
 impl<'a> Judge<'a> {
     pub(super) fn new(site: &'a Site, session: &'a Session, names: Names<'a>) -> Self {
-        let (remembered, batch) = (HashMap::new(), Batch::default());
-        Self { site, session, statements: 0, preparations: 0, names, rules: site.policy.current(), remembered, batch }
+        let (handles, remembered, batch) = (Handles::default(), HashMap::new(), Batch::default());
+        let rules = site.policy.current();
+        Self { site, session, statements: 0, preparations: 0, names, handles, rules, remembered, batch }
     }
 
     /// How many statements the session has had.
@@ -163,7 +166,8 @@ impl<'a> Judge<'a> {
             None => known.unwrap_or_else(|| self.site.memory.facts.read(text)),
         };
         let transaction = exchange.transaction();
-        let facts = self.names.resolved(&read, transaction);
+        let followed = self.handles.followed(&read, exchange);
+        let facts = self.names.resolved(&followed, transaction);
         let decision = self.ask(&facts, transaction);
         if decision.allows() {
             self.names.learn(&facts, transaction);
@@ -205,7 +209,7 @@ impl<'a> Judge<'a> {
             let refusal = denial(&judged.facts, &judged.decision, &reference);
             return self.refuse(statement, judged, (reference, simple), &refusal, exchange);
         }
-        let changes = Changes::of(&judged.facts, &statement.text);
+        let changes = Changes::of(&judged.facts, &judged.read, &statement.text);
         if simple {
             exchange.allow_query(reference, frame.len(), changes);
         } else {

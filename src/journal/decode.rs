@@ -321,6 +321,8 @@ mod tests {
             has_limit: false,
             operators: Vec::new(),
             conversions: Vec::new(),
+            handles: Vec::new(),
+            executes: None,
         };
         let param = |value: Option<&'static [u8]>| Param {
             type_oid: u32::MAX,

@@ -184,6 +184,29 @@ impl Touch {
     }
 }
 
+/// What a text does with a handle: a name under which the session keeps a prepared statement or a cursor. Names are folded
+/// as the server folds them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Handle {
+    /// `PREPARE name AS` a statement of this kind.
+    Prepare(String, Kind),
+    /// `EXECUTE name`.
+    Execute(String),
+    /// `DEALLOCATE name`; nothing for all of them.
+    Deallocate(Option<String>),
+    /// `DECLARE name CURSOR FOR` a query of this kind.
+    Declare {
+        /// The cursor's name.
+        name: String,
+        /// What it reads, or does with `RETURNING`.
+        kind: Kind,
+        /// `WITH HOLD`: it outlives its transaction.
+        held: bool,
+    },
+    /// `FETCH` from or `MOVE` in a cursor; nothing if its name was not found in the text.
+    Fetch(Option<String>),
+}
+
 /// What was understood of a statement. The same text always gives the same facts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Facts {
@@ -216,6 +239,13 @@ pub struct Facts {
     /// Names of types that values may be converted to, as those.
     #[serde(skip)]
     pub conversions: Vec<String>,
+    /// What each statement does with handles, in the order of the text; empty in facts that come from a record.
+    #[serde(skip)]
+    pub handles: Vec<Handle>,
+    /// Set if nothing but the statements behind [`Handle::Execute`] is missing: the kind that the text has once they are
+    /// known. Until then it is `unparsed`.
+    #[serde(skip)]
+    pub executes: Option<Kind>,
 }
 
 impl Facts {
@@ -233,13 +263,20 @@ impl Facts {
             has_limit: false,
             operators: Vec::new(),
             conversions: Vec::new(),
+            handles: Vec::new(),
+            executes: None,
         }
     }
 
     /// How many names these facts hold: what they take in memory, within a factor that the length of a name bounds.
     pub fn names(&self) -> usize {
         let touched = self.touched.iter().map(|touch| touch.columns.len() + touch.where_columns.len()).sum::<usize>();
-        self.effects.len() + self.functions.len() + self.operators.len() + self.conversions.len() + touched
+        self.effects.len()
+            + self.functions.len()
+            + self.operators.len()
+            + self.conversions.len()
+            + self.handles.len()
+            + touched
     }
 
     /// What the effect at this place of [`Self::effects`] touches; everything if nothing is known of it.

@@ -74,6 +74,8 @@ fn facts(effects: &[(Action, Option<Object>, bool)]) -> Facts {
         has_limit: false,
         operators: Vec::new(),
         conversions: Vec::new(),
+        handles: Vec::new(),
+        executes: None,
     }
 }
 

@@ -84,6 +84,8 @@ fn facts() -> Facts {
         has_limit: false,
         operators: Vec::new(),
         conversions: Vec::new(),
+        handles: Vec::new(),
+        executes: None,
     }
 }
 

@@ -6,7 +6,7 @@
 use super::guard::{self, Kind as Cut, Token};
 use super::names;
 use super::walk::Walk;
-use crate::model::{Action, Kind, Object, ObjectKind};
+use crate::model::{Action, Handle, Kind, Object, ObjectKind};
 
 /// Reads a simple command, or says that it is none.
 pub(super) fn read(tokens: &[Token<'_>], walk: &mut Walk) -> Option<Kind> {
@@ -29,9 +29,16 @@ pub(super) fn read(tokens: &[Token<'_>], walk: &mut Walk) -> Option<Kind> {
         return Some(Kind::Admin);
     } else if named(&["vacuum", "analyze", "analyse"]) {
         return maintenance(rest, walk);
-    } else if named(&["fetch", "move", "close"]) {
+    } else if named(&["fetch", "move"]) {
+        // Whatever stands between, the cursor's name is the last word.
+        walk.handles.push(Handle::Fetch(rest.last().and_then(names::of_token)));
+        (Kind::Cursor, Action::Session)
+    } else if named(&["close"]) {
         (Kind::Cursor, Action::Session)
     } else if named(&["deallocate"]) {
+        let [.., name] = rest else { return None };
+        let name = if name.is_word("all") { None } else { Some(names::of_token(name)?) };
+        walk.handles.push(Handle::Deallocate(name));
         (Kind::Prepare, Action::Session)
     } else if named(&["begin", "start", "abort", "end", "commit", "rollback"]) {
         if !rest.iter().all(|token| token.is_mark(",") || TRANSACTION.iter().any(|word| token.is_word(word))) {

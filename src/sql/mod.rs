@@ -31,6 +31,7 @@ mod dml;
 mod expr;
 mod fingerprint;
 mod guard;
+mod handles;
 mod names;
 mod parse;
 mod pool;
@@ -43,6 +44,7 @@ mod statement;
 mod strings;
 mod walk;
 
+pub use handles::by_handle;
 pub use resolve::resolve;
 
 use crate::model::{Facts, Kind, SqlText};

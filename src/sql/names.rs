@@ -2,6 +2,7 @@
 
 use sqlparser::ast::{Ident, ObjectName, ObjectNamePart};
 
+use super::guard::{Kind as Cut, Token};
 use super::walk::{NotUnderstood, Result};
 use crate::model::{Object, ObjectKind};
 
@@ -31,6 +32,15 @@ pub(super) fn object_of(kind: ObjectKind, parts: &[&Ident]) -> Result<Object> {
 /// An object with a plain name.
 pub(super) fn plain(kind: ObjectKind, name: &Ident) -> Object {
     Object { kind, schema: None, name: fold(name) }
+}
+
+/// The name that a token is, folded; nothing if it is no plain name. The guard lets no name pass that the server would cut.
+pub(super) fn of_token(token: &Token<'_>) -> Option<String> {
+    match token.kind {
+        Cut::Word => Some(token.text.to_ascii_lowercase()),
+        Cut::Quoted if token.text.starts_with('"') => Some(unquoted(token.text)),
+        _ => None,
+    }
 }
 
 /// The parts of a name.

@@ -13,7 +13,7 @@ use super::guard::{self, Kind as Cut, Token};
 use super::statement::Read;
 use super::walk::{NotUnderstood, Result, Walk};
 use super::{MAX_STATEMENTS, alone, command, fingerprint::fingerprint, second, spoken, statement};
-use crate::model::{Action, Effect, Facts, Kind, Touch};
+use crate::model::{Action, Effect, Facts, Handle, Kind, Touch};
 
 /// The first reader cannot read it. Only this leaves the word to the second reader: what the first one reads in part, or
 /// reads as something else, is understood differently by the two.
@@ -21,6 +21,9 @@ const NOT_IN_GRAMMAR: NotUnderstood = NotUnderstood("not in the parser's grammar
 
 /// What facts say of a text of which only one reader could read each statement.
 const READ_BY_ONE: &str = "one of two readers could not read it; judged by PostgreSQL's own grammar alone";
+
+/// Which statement a name stands for is not in the text; see [`super::by_handle`].
+const EXECUTES: NotUnderstood = NotUnderstood("it executes a statement that hansard did not see being prepared");
 
 /// The facts of a text. To be called on a deep stack: the parsed trees are dropped in here.
 pub(super) fn facts(text: &str) -> Facts {
@@ -131,10 +134,13 @@ fn together(statements: Vec<(Result<Read>, Walk)>, second: Result<second::Second
         has_limit: false,
         operators: Vec::new(),
         conversions: Vec::new(),
+        handles: Vec::new(),
+        executes: None,
     };
     let (mut effects, mut functions) = (BTreeSet::new(), BTreeSet::new());
     let (mut reads, mut problems) = (Vec::new(), Vec::new());
     let (mut columns, mut limits) = (Vec::new(), Vec::new());
+    let mut handles = Vec::new();
     for (read, walk) in statements {
         match read {
             Ok(read) => {
@@ -143,6 +149,7 @@ fn together(statements: Vec<(Result<Read>, Walk)>, second: Result<second::Second
                 functions.extend(walk.functions);
                 columns.push(walk.columns);
                 limits.push(walk.has_limit);
+                handles.extend(walk.handles);
             }
             Err(problem) => problems.push(problem),
         }
@@ -150,6 +157,12 @@ fn together(statements: Vec<(Result<Read>, Walk)>, second: Result<second::Second
     match second {
         Ok(second) => second.add_to(&mut effects, &mut functions),
         Err(problem) => problems.push(problem),
+    }
+    facts.handles = to_be_found(handles);
+    let executes = facts.handles.iter().any(|handle| matches!(handle, Handle::Execute(_)));
+    let is_all_else_understood = problems.is_empty();
+    if executes {
+        problems.push(EXECUTES);
     }
     if let Some(NotUnderstood(problem)) = problems.first() {
         facts.problem = Some((*problem).to_owned());
@@ -159,14 +172,33 @@ fn together(statements: Vec<(Result<Read>, Walk)>, second: Result<second::Second
     facts.effects = effects.into_iter().collect();
     facts.functions = functions.into_iter().collect();
     facts.has_limit = !limits.is_empty() && limits.into_iter().all(|has_limit| has_limit);
-    if facts.problem.is_some() {
-        facts.kind = Kind::Unparsed;
-    } else if let [first, rest @ ..] = reads.as_slice() {
+    if let [first, rest @ ..] = reads.as_slice()
+        && is_all_else_understood
+    {
         facts.kind = if rest.iter().all(|read| read.kind == first.kind) { first.kind } else { Kind::Several };
         let wheres: Vec<bool> = reads.iter().filter_map(|read| read.has_where).collect();
         facts.has_where = (!wheres.is_empty()).then(|| wheres.iter().all(|has_where| *has_where));
+        facts.executes = executes.then_some(facts.kind);
+    }
+    if facts.problem.is_some() {
+        facts.kind = Kind::Unparsed;
     }
     facts
+}
+
+/// Without the executions of what the text itself prepared before: its effects are the text's own.
+fn to_be_found(handles: Vec<Handle>) -> Vec<Handle> {
+    let mut prepared = BTreeSet::new();
+    let mut to_be_found = Vec::new();
+    for handle in handles {
+        match &handle {
+            Handle::Execute(name) if prepared.contains(name) => continue,
+            Handle::Prepare(name, _) => drop(prepared.insert(name.clone())),
+            _ => {}
+        }
+        to_be_found.push(handle);
+    }
+    to_be_found
 }
 
 /// What an effect touches in whichever statements have it; everything if none of them says what.

@@ -6,7 +6,7 @@ use sqlparser::ast::{
 
 use super::names;
 use super::walk::{NotUnderstood, Result, Walk};
-use crate::model::{Action, Effect, Kind, ObjectKind};
+use crate::model::{Action, Effect, Handle, Kind, ObjectKind};
 
 /// What the outermost node says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,14 +50,13 @@ pub(super) fn walk(walk: &mut Walk, statement: &Statement) -> Result<Read> {
             let inner = self::walk(walk, statement)?;
             return Ok(Read { kind: Kind::Explain, has_where: inner.has_where });
         }
-        Statement::Prepare { statement, .. } => {
-            self::walk(walk, statement)?;
-            Kind::Prepare
+        Statement::Prepare { name, data_types: _, statement } => {
+            let inner = self::walk(walk, statement)?;
+            walk.handles.push(Handle::Prepare(names::fold(name), inner.kind));
+            return Ok(Read { kind: Kind::Prepare, has_where: inner.has_where });
         }
-        Statement::Execute { .. } => return Err(NotUnderstood("EXECUTE: what was prepared is not in this text")),
-        Statement::Deallocate { .. } => walk.session(Kind::Prepare),
+        Statement::Execute { .. } => walk.execute(statement).map(|()| Kind::Prepare)?,
         Statement::Declare { stmts, .. } => walk.declare(stmts).map(|()| Kind::Cursor)?,
-        Statement::Fetch { into: None, .. } | Statement::Close { .. } => walk.session(Kind::Cursor),
         _ => return other(walk, statement).map(|kind| Read { kind, has_where: None }),
     };
     Ok(Read { kind, has_where: None })
@@ -159,16 +158,48 @@ impl Walk {
         }
     }
 
+    /// `EXECUTE p (values)`; what else the parser takes for it are other databases' commands.
+    fn execute(&mut self, statement: &Statement) -> Result {
+        let Statement::Execute {
+            name: Some(name),
+            parameters,
+            has_parentheses: _,
+            immediate: false,
+            into,
+            using,
+            output: false,
+            default: false,
+        } = statement
+        else {
+            return Err(NotUnderstood("an EXECUTE of another database"));
+        };
+        match names::idents(name)?.as_slice() {
+            [name] if into.is_empty() && using.is_empty() => {
+                self.handles.push(Handle::Execute(names::fold(name)));
+                self.exprs(parameters)
+            }
+            _ => Err(NotUnderstood("an EXECUTE of another database")),
+        }
+    }
+
     /// `DECLARE c CURSOR FOR query`.
     fn declare(&mut self, declared: &[Declare]) -> Result {
         for cursor in declared {
-            let query: &Query = match cursor {
+            let (names, query, held): (_, &Query, _) = match cursor {
                 Declare {
-                    declare_type: Some(DeclareType::Cursor), for_query: Some(query), assignment: None, ..
-                } => query,
+                    names,
+                    declare_type: Some(DeclareType::Cursor),
+                    for_query: Some(query),
+                    assignment: None,
+                    hold,
+                    ..
+                } => (names, query, *hold == Some(true)),
                 _ => return Err(NotUnderstood("a declaration that is no cursor")),
             };
             self.query(query)?;
+            let kind = kind_of(&query.body);
+            let declared = names.iter().map(|name| Handle::Declare { name: names::fold(name), kind, held });
+            self.handles.extend(declared);
         }
         self.note_plain(Action::Session);
         Ok(())

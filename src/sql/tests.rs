@@ -358,6 +358,10 @@ fn what_is_not_understood_says_so() {
     for text in [
         "DO $$ BEGIN DELETE FROM t; END $$",
         "EXECUTE p",
+        "EXECUTE IMMEDIATE 'SELECT 1'",
+        "EXECUTE p USING 1",
+        "EXECUTE a.p",
+        "CREATE TABLE t AS EXECUTE p",
         "EXPLAIN ANALYZE EXECUTE p",
         "SELECT * FROM t WHERE",
         "garbage",

@@ -9,7 +9,7 @@ use sqlparser::ast::{ObjectName, TableAlias};
 
 use super::columns::Columns;
 use super::{builtins, names};
-use crate::model::{Action, Effect, Object, ObjectKind};
+use crate::model::{Action, Effect, Handle, Object, ObjectKind};
 
 /// Why a statement is not understood, in words that hold nothing of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub(super) struct Walk {
     pub(super) columns: Columns,
     /// Whether the outermost query says how many rows it gives at most.
     pub(super) has_limit: bool,
+    /// What is done with prepared statements and cursors.
+    pub(super) handles: Vec<Handle>,
     /// How many `SELECT`s were met; compared with the words `SELECT` in the text.
     pub(super) selects: usize,
 }

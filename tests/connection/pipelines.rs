@@ -208,7 +208,11 @@ fn a_name_that_sql_gave_anew_is_not_recorded_as_what_it_was() {
             "select text, kind from statements where application = '{application}' and request = 'execute' and status = 'ok'"
         );
         let rows = hansard.archive().query_until(&sql, |rows| !rows.is_empty());
-        assert_eq!(rows, [json!({ "text": "", "kind": "unparsed" })], "{application}");
+        let seen = match swap.last() {
+            Some(text) if !text.contains(';') => json!({ "text": text, "kind": "select" }),
+            _ => json!({ "text": "", "kind": "unparsed" }),
+        };
+        assert_eq!(rows, [seen], "{application}");
     }
     // Cursors and portals share their names.
     for (application, swap) in [
@@ -227,7 +231,11 @@ fn a_name_that_sql_gave_anew_is_not_recorded_as_what_it_was() {
         let sql =
             format!("select text, kind from statements where application = '{application}' and request = 'execute'");
         let rows = hansard.archive().query_until(&sql, |rows| !rows.is_empty());
-        assert_eq!(rows, [json!({ "text": "", "kind": "unparsed" })], "{application}");
+        let seen = match swap.last() {
+            Some(text) if !text.contains(';') => json!({ "text": text, "kind": "select" }),
+            _ => json!({ "text": "", "kind": "unparsed" }),
+        };
+        assert_eq!(rows, [seen], "{application}");
     }
     // Giving up one name does not unsettle the others.
     let mut raw = Raw::sign_in(&hansard.login("dev", "deallocated-one"));

@@ -19,11 +19,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::message::{self, Name, Refusal, Target};
-use super::names::{Change, MAX_NAMES, Names, Portal, Prepared};
+use super::names::{Change, MAX_NAMES, Names, Portal};
 use super::running::{Renames, Running};
 use crate::model::{Asked, Facts, Outcome, OutcomeStatus, Param, Reference, SqlText, Timestamp};
 use crate::wire::Violation;
 
+pub use super::names::Prepared;
 pub use super::running::Changes;
 
 /// Requests that may wait for an answer: a client that pipelines more is made to wait.
@@ -342,7 +343,7 @@ impl Exchange {
         }
         match self.statements.get(&bind.statement).map(|slot| Arc::clone(&slot.value)) {
             Some(statement) => {
-                let portal = Portal { statement, values: bind.values };
+                let portal = Arc::new(Portal { statement, held: false, values: bind.values });
                 let change = self.portals.put(Bytes::copy_from_slice(&bind.portal), portal, self.batch);
                 self.push(Pending::Bind(change));
             }
@@ -373,6 +374,21 @@ impl Exchange {
         Ok(Request::Execute(Executed { portal: name, statement, params }, frame))
     }
 
+    /// What SQL's `EXECUTE` of a name executes; nothing if that was not seen, or if something without an answer may change
+    /// it.
+    pub fn prepared(&self, name: &str) -> Option<Arc<Prepared>> {
+        let name = Name::copy_from_slice(name.as_bytes());
+        let in_doubt = self.unanswered(|changes| changes.names != Renames::No).is_some();
+        let slot = self.statements.get(&name).filter(|_| !in_doubt && !self.statements.unsettled(&name, self.batch))?;
+        Some(Arc::clone(&slot.value))
+    }
+
+    /// What the cursor or portal of a name reads, as far as it is known.
+    pub fn cursor(&self, name: &str) -> Option<Arc<Prepared>> {
+        let slot = self.portals.get(&Name::copy_from_slice(name.as_bytes()))?;
+        Some(Arc::clone(&slot.value.statement))
+    }
+
     /// A `Query` was allowed: queued, to be answered.
     pub fn allow_query(&mut self, reference: Reference, bytes_in: usize, changes: Changes) {
         self.suspect |= changes.any();
@@ -393,7 +409,7 @@ impl Exchange {
             types,
             described: std::sync::OnceLock::new(),
         };
-        let change = self.statements.put(name, prepared, self.batch);
+        let change = self.statements.put(name, Arc::new(prepared), self.batch);
         self.push(Pending::Parse(change, number));
     }
 

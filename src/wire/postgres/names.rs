@@ -20,7 +20,7 @@ pub(super) const MAX_NAMES: usize = 65_536;
 pub struct Prepared {
     /// Its name; empty for the unnamed one.
     pub name: Name,
-    /// Its text; nothing if it was not prepared through the protocol.
+    /// Its text: of the `Parse`, or of the whole `PREPARE` or `DECLARE`, as the server itself shows it.
     pub text: SqlText,
     /// What was understood of it.
     pub facts: Arc<Facts>,
@@ -43,6 +43,8 @@ impl Prepared {
 pub(super) struct Portal {
     /// What it executes.
     pub(super) statement: Arc<Prepared>,
+    /// Whether it outlives its transaction: a cursor `WITH HOLD`.
+    pub(super) held: bool,
     /// The values: format and bytes, or NULL.
     pub(super) values: Vec<(ParamFormat, Option<Bytes>)>,
 }
@@ -94,8 +96,7 @@ impl<T> Names<T> {
     }
 
     /// Lets a name stand for something from now on.
-    pub(super) fn put(&mut self, name: Name, value: T, batch: u64) -> Change<T> {
-        let value = Arc::new(value);
+    pub(super) fn put(&mut self, name: Name, value: Arc<T>, batch: u64) -> Change<T> {
         let agreed = Arc::new(AtomicBool::new(false));
         let slot = Slot { value: Arc::clone(&value), batch, agreed: Arc::clone(&agreed) };
         let before = self.slots.insert(name.clone(), slot);
@@ -124,9 +125,20 @@ impl<T> Names<T> {
         }
     }
 
-    /// Forgets the names given up to a batch: portals end with their transaction.
-    pub(super) fn forget_upto(&mut self, batch: u64) {
-        self.slots.retain(|_, slot| slot.batch > batch);
+    /// SQL lets a name stand for something, and the database has agreed. A request on its way has given it, too, so what
+    /// it will stand for in the end is not known: nothing that was seen. So it is where there are too many names.
+    pub(super) fn settle(&mut self, name: Name, value: Arc<T>, batch: u64) {
+        let is_contested = self.slots.get(&name).is_some_and(|slot| !slot.agreed.load(Ordering::Relaxed));
+        if is_contested || self.len() >= MAX_NAMES {
+            self.slots.remove(&name);
+        } else {
+            self.put(name, value, batch).confirm();
+        }
+    }
+
+    /// Keeps the names given after a batch, and those whose values say so.
+    pub(super) fn forget_upto(&mut self, batch: u64, keeps: impl Fn(&T) -> bool) {
+        self.slots.retain(|_, slot| slot.batch > batch || keeps(&slot.value));
     }
 
     /// Whether what the name stands for hangs on an answer to an earlier batch.

@@ -1,9 +1,13 @@
 //! One statement while it runs: what is counted until its outcome.
 
-use crate::model::{Action, Facts, Kind, Outcome, OutcomeStatus, Param, Reference, SqlText, Timestamp};
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+
+use crate::model::{Action, Facts, Handle, Kind, Outcome, OutcomeStatus, Param, Reference, SqlText, Timestamp};
 
 use super::message::Name;
-use super::names::Portal;
+use super::names::{Portal, Prepared};
 
 /// A statement that was permitted and is being answered.
 #[derive(Debug)]
@@ -26,7 +30,7 @@ pub(super) struct Running {
 }
 
 /// What a statement changes that the reading of later ones hangs on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Changes {
     /// How text is read, or who the session is.
     pub(super) reading: bool,
@@ -34,6 +38,8 @@ pub struct Changes {
     pub(super) names: Renames,
     /// Which portals there are: a cursor of SQL is one.
     pub(super) portals: Renames,
+    /// What the one name will stand for, and whether that outlives the transaction.
+    pub(super) gives: Option<(Arc<Prepared>, bool)>,
 }
 
 /// What a statement does to the names of prepared statements, or of portals.
@@ -43,26 +49,35 @@ pub(super) enum Renames {
     No,
     /// Perhaps something; the command tags will say.
     Perhaps,
-    /// `PREPARE`, `DEALLOCATE` or `DECLARE` of this name; nothing if the name was not found in the text.
+    /// `PREPARE`, `DEALLOCATE` or `DECLARE` of this name; nothing if it is not only one.
     One(Option<Name>),
 }
 
 impl Changes {
-    /// What an allowed statement changes.
-    pub fn of(facts: &Facts, text: &SqlText) -> Self {
-        let one = || Renames::One(named(text).filter(|_| facts.statement_count == 1));
-        let names = match facts.kind {
-            Kind::Prepare => one(),
+    /// What an allowed statement changes. `read` is what its text says by itself, `facts` what it does with whatever its
+    /// handles stand for.
+    pub fn of(facts: &Facts, read: &Facts, text: &SqlText) -> Self {
+        let only = match facts.handles.as_slice() {
+            [only] if facts.statement_count == 1 => Some(only),
+            _ => None,
+        };
+        let any = |is: fn(&Handle) -> bool| facts.handles.iter().any(is);
+        let names = match (facts.kind, only) {
+            (Kind::Prepare, Some(Handle::Prepare(name, _) | Handle::Deallocate(Some(name)))) => Renames::one(name),
             // `DISCARD` is a command of the session's.
-            Kind::Several | Kind::Unparsed | Kind::Session => Renames::Perhaps,
+            (Kind::Several | Kind::Unparsed | Kind::Session, _) => Renames::Perhaps,
+            _ if any(|handle| matches!(handle, Handle::Prepare(..) | Handle::Deallocate(_))) => Renames::One(None),
             _ => Renames::No,
         };
-        let portals = match facts.kind {
-            Kind::Cursor if declares(text) || facts.statement_count > 1 => one(),
-            Kind::Several | Kind::Unparsed => Renames::Perhaps,
+        let portals = match (facts.kind, only) {
+            (Kind::Cursor, Some(Handle::Declare { name, .. })) => Renames::one(name),
+            (Kind::Several | Kind::Unparsed, _) => Renames::Perhaps,
+            _ if any(|handle| matches!(handle, Handle::Declare { .. })) => Renames::One(None),
             _ => Renames::No,
         };
-        Self { reading: facts.effects.iter().any(|effect| effect.action == Action::SetUnsafe), names, portals }
+        let reading = facts.effects.iter().any(|effect| effect.action == Action::SetUnsafe);
+        let gives = only.and_then(|handle| given(handle, read, text));
+        Self { reading, names, portals, gives }
     }
 
     /// Whether it changes anything.
@@ -71,31 +86,28 @@ impl Changes {
     }
 }
 
-/// Whether a text on cursors is not plainly one that uses or closes them.
-fn declares(text: &SqlText) -> bool {
-    let verb = text.text().and_then(|text| text.split_ascii_whitespace().next());
-    !verb.is_some_and(|verb| ["fetch", "move", "close"].iter().any(|word| verb.eq_ignore_ascii_case(word)))
+impl Renames {
+    fn one(name: &str) -> Self {
+        Self::One(Some(Name::copy_from_slice(name.as_bytes())))
+    }
 }
 
-/// The name in `PREPARE name …`, `DEALLOCATE [PREPARE] name` and `DECLARE name …`, folded as the server folds it. Nothing for any text that
-/// is not as plain as that, and for `DEALLOCATE ALL`, whose tag says so.
-fn named(text: &SqlText) -> Option<Name> {
-    let text = text.text()?.trim_matches(|letter: char| letter.is_ascii_whitespace() || letter == ';');
-    let mut words = text.split_ascii_whitespace();
-    let verb = words.next()?;
-    let mut word = words.next()?;
-    if verb.eq_ignore_ascii_case("deallocate") && word.eq_ignore_ascii_case("prepare") {
-        word = words.next().unwrap_or(word);
-    } else if !["prepare", "deallocate", "declare"].iter().any(|known| verb.eq_ignore_ascii_case(known)) {
-        return None;
-    }
-    let word = word.split('(').next()?;
-    let plain = |word: &str| word.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_');
-    match word.strip_prefix('"').and_then(|word| word.strip_suffix('"')) {
-        Some(quoted) if !quoted.contains('"') => Some(Name::copy_from_slice(quoted.as_bytes())),
-        None if plain(word) && !word.eq_ignore_ascii_case("all") => Some(word.to_ascii_lowercase().into()),
-        _ => None,
-    }
+/// What a name of SQL stands for, and whether it outlives the transaction.
+fn given(handle: &Handle, read: &Facts, text: &SqlText) -> Option<(Arc<Prepared>, bool)> {
+    let (name, kind, held) = match handle {
+        Handle::Prepare(name, kind) => (name, *kind, false),
+        Handle::Declare { name, kind, held } => (name, *kind, *held),
+        Handle::Execute(_) | Handle::Deallocate(_) | Handle::Fetch(_) => return None,
+    };
+    let prepared = Prepared {
+        name: Name::copy_from_slice(name.as_bytes()),
+        // A slice would keep the whole read buffer alive.
+        text: SqlText::new(Bytes::copy_from_slice(text.bytes())),
+        facts: Arc::new(Facts { kind, handles: Vec::new(), ..read.clone() }),
+        types: Vec::new(),
+        described: OnceLock::new(),
+    };
+    Some((Arc::new(prepared), held))
 }
 
 /// The SQLSTATE of a statement that was cancelled (`query_canceled`).
@@ -219,27 +231,25 @@ impl Portal {
 mod tests {
     use super::*;
 
+    fn facts(kind: Kind, count: u32, handles: &[Handle]) -> Facts {
+        Facts { kind, statement_count: count, effects: Vec::new(), handles: handles.to_vec(), ..Facts::unparsed("") }
+    }
+
     #[test]
-    fn a_name_is_taken_from_plain_texts_and_from_no_other() {
-        for (text, name) in [
-            ("DEALLOCATE a1", Some("a1")),
-            ("deallocate prepare \"A-1\" ;", Some("A-1")),
-            ("PREPARE P(int) AS SELECT $1", Some("p")),
-            ("prepare prepare as select 1", Some("prepare")),
-            ("deallocate prepare", Some("prepare")),
-            ("deallocate all", None),
-            ("deallocate/**/a", None),
-            ("deallocate a;", Some("a")),
-            ("deallocate a--x", None),
-            ("deallocate U&\"a\"", None),
-            ("deallocate \"a\"\"b\"", None),
-            ("declare C cursor for select 1", Some("c")),
-            ("select 1", None),
-        ] {
-            assert_eq!(named(&SqlText::from(text)), name.map(Name::from), "{text}");
-        }
-        let several = Facts { kind: Kind::Prepare, statement_count: 2, ..Facts::unparsed("") };
-        let changes = Changes::of(&several, &SqlText::from("deallocate x ; deallocate a"));
-        assert_eq!(changes.names, Renames::One(None));
+    fn a_statement_gives_a_name_only_if_it_is_all_that_the_text_does() {
+        let text = SqlText::from("PREPARE p AS DELETE FROM t");
+        let of = |facts: &Facts| Changes::of(facts, facts, &text);
+        let prepare = Handle::Prepare("p".to_owned(), Kind::Delete);
+        let one = of(&facts(Kind::Prepare, 1, std::slice::from_ref(&prepare)));
+        assert_eq!((one.names, one.portals), (Renames::One(Some(Name::from("p"))), Renames::No));
+        let (given, held) = one.gives.unwrap();
+        assert_eq!((given.facts.kind, given.facts.handles.len(), held), (Kind::Delete, 0, false));
+        assert_eq!(given.text, text);
+        let two = of(&facts(Kind::Prepare, 2, &[prepare, Handle::Deallocate(None)]));
+        assert!(two.gives.is_none() && two.names == Renames::One(None));
+        let executed = [Handle::Execute("q".to_owned()), Handle::Deallocate(Some("p".to_owned()))];
+        assert_eq!(of(&facts(Kind::Prepare, 1, &executed)).names, Renames::One(None), "by way of another name");
+        assert_eq!(of(&facts(Kind::Prepare, 1, &executed[..1])).names, Renames::No);
+        assert_eq!(of(&facts(Kind::Several, 2, &[])).names, Renames::Perhaps);
     }
 }

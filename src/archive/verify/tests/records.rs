@@ -60,6 +60,8 @@ fn other_record() -> Record {
         has_limit: false,
         operators: Vec::new(),
         conversions: Vec::new(),
+        handles: Vec::new(),
+        executes: None,
     });
     intent.decision = Arc::new(Decision {
         verdict: Judged::Deny,

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::super::message::{self, Refusal};
-use super::super::names::{Change, Prepared};
-use super::super::running::Renames;
+use super::super::names::{Change, Portal, Prepared};
+use super::super::running::{Changes, Renames};
 use super::{Exchange, Pending, Reply};
 use crate::model::{OutcomeStatus, Timestamp};
 use crate::wire::Violation;
@@ -103,20 +103,28 @@ impl Exchange {
             return Err(Violation(UNASKED));
         };
         run.tag(tag);
-        let (names, portals) = (run.changes.names.clone(), run.changes.portals.clone());
-        self.renamed(tag, names, portals);
+        let changes = run.changes.clone();
+        self.renamed(tag, changes);
         self.copying_in = false;
         self.end_execute(OutcomeStatus::Ok, now);
         Ok(())
     }
 
-    /// SQL gives up and gives the same names as the protocol. A name that it gave is not known to stand for anything: its
-    /// text was not this session's to see.
-    fn renamed(&mut self, tag: &str, names: Renames, portals: Renames) {
+    /// SQL gives up and gives the same names as the protocol. Where it is not known which, none stands for anything seen.
+    fn renamed(&mut self, tag: &str, Changes { names, portals, gives, .. }: Changes) {
         match (tag, names, portals) {
-            ("DEALLOCATE" | "PREPARE", Renames::One(Some(name)), _) => self.statements.remove(&name),
+            ("DEALLOCATE" | "PREPARE", Renames::One(Some(name)), _) => match gives.filter(|_| tag == "PREPARE") {
+                Some((statement, _)) => self.statements.settle(name, statement, self.batch),
+                None => self.statements.remove(&name),
+            },
             ("DEALLOCATE" | "PREPARE" | "DEALLOCATE ALL" | "DISCARD ALL", ..) => self.statements.forget_named(),
-            ("DECLARE CURSOR", _, Renames::One(Some(name))) => self.portals.remove(&name),
+            ("DECLARE CURSOR", _, Renames::One(Some(name))) => match gives {
+                Some((statement, held)) => {
+                    let portal = Portal { statement, held, values: Vec::new() };
+                    self.portals.settle(name, portal.into(), self.batch);
+                }
+                None => self.portals.remove(&name),
+            },
             ("DECLARE CURSOR", ..) => self.portals.forget_named(),
             _ => {}
         }
@@ -180,7 +188,7 @@ impl Exchange {
             self.done.push(run.end(status, now));
         }
         if status == 'I' {
-            self.portals.forget_upto(batch);
+            self.portals.forget_upto(batch, |portal| portal.held);
         }
         // Ends of COPY that nobody began.
         self.front();
