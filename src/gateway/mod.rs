@@ -11,7 +11,6 @@ mod cancel;
 mod catalog;
 mod client;
 mod counters;
-mod facts;
 mod handles;
 mod names;
 mod relay;

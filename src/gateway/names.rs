@@ -4,20 +4,12 @@
 //! Promises: what may have changed the path makes it unknown for the rest of the session, and then a name without schema
 //! means each object that has it; what a text does is resolved once for each catalog.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Site;
-use crate::model::{Action, Catalog, Effect, Facts, Kind, ObjectKind, Session};
-use crate::sql::resolve;
+use crate::model::{Action, Effect, Facts, Kind, ObjectKind, Session};
+use crate::sql::Resolver;
 use crate::wire::postgres::parameters;
-
-/// Texts whose resolved facts a session remembers; an application has some dozens.
-const MAX_REMEMBERED: usize = 1_024;
-
-/// Facts that hold more names than this are made each time: a thousand of the largest would be hundreds of megabytes, and
-/// statements that are sent again and again name some dozens.
-pub(super) const MAX_NAMES: usize = 500;
 
 /// Settings that lead names elsewhere: the path, and the role whose own schema may be in it.
 const LEADS: &[&str] = &["search_path", "schema", "role", "session_authorization"];
@@ -34,11 +26,7 @@ pub(super) struct Names<'a> {
     path_is_known: bool,
     /// Whether something was defined in the transaction that is open.
     defines: bool,
-    /// By which catalog and path the remembered facts were resolved.
-    by: Option<(Arc<Catalog>, bool)>,
-    /// By where the text's own facts lie; they are kept beside what was made of them, so that nothing else comes to lie
-    /// there.
-    remembered: HashMap<usize, (Arc<Facts>, Arc<Facts>)>,
+    resolver: Resolver,
 }
 
 impl<'a> Names<'a> {
@@ -46,8 +34,8 @@ impl<'a> Names<'a> {
     pub(super) fn new(site: &'a Site, session: &'a Session, startup: &[(String, String)]) -> Self {
         let settings = parameters::settings(startup);
         let leads = settings.map_or(true, |settings| settings.iter().any(|(name, _)| LEADS.contains(&name.as_str())));
-        let remembered = HashMap::new();
-        Self { site, database: &session.database, path_is_known: !leads, defines: false, by: None, remembered }
+        let (database, resolver) = (&session.database, Resolver::default());
+        Self { site, database, path_is_known: !leads, defines: false, resolver }
     }
 
     /// What a text does here. Without a catalog: what the text says.
@@ -58,22 +46,8 @@ impl<'a> Names<'a> {
         }
         let known = catalogs.current(&self.site.target, self.database);
         // Forgotten for another database's sake: what this session knows is better than nothing.
-        let known = known.or_else(|| self.by.as_ref().map(|(by, _)| Arc::clone(by)));
-        let Some(catalog) = known else { return Arc::clone(facts) };
-        let same = |(by, path): &(Arc<Catalog>, bool)| Arc::ptr_eq(by, &catalog) && *path == self.path_is_known;
-        if !self.by.as_ref().is_some_and(same) || self.remembered.len() >= MAX_REMEMBERED {
-            self.by = Some((Arc::clone(&catalog), self.path_is_known));
-            self.remembered.clear();
-        }
-        let key = Arc::as_ptr(facts).addr();
-        if let Some((_, resolved)) = self.remembered.get(&key) {
-            return Arc::clone(resolved);
-        }
-        let resolved = Arc::new(resolve(facts, &catalog, self.path_is_known));
-        if resolved.names() <= MAX_NAMES {
-            self.remembered.insert(key, (Arc::clone(facts), Arc::clone(&resolved)));
-        }
-        resolved
+        let Some(catalog) = known.or_else(|| self.resolver.catalog()) else { return Arc::clone(facts) };
+        self.resolver.resolved(facts, &catalog, self.path_is_known)
     }
 
     /// The session has defined something. Before it does something else with it, a look is taken that sees it; further

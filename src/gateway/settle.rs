@@ -1,6 +1,5 @@
 //! Judging and recording: what a client's frames ask for becomes intents, and bytes leave against permits only.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,7 +7,7 @@ use bytes::Bytes;
 use super::Site;
 use super::admission::moment;
 use super::handles::Handles;
-use super::names::{MAX_NAMES, Names};
+use super::names::Names;
 use super::relay::{Lane, RelayError};
 use super::words::{NOTHING_SENT, denial};
 use crate::journal::Permit;
@@ -16,7 +15,7 @@ use crate::model::{
     Asked, Decision, Entry, Facts, Intent, Outcome, OutcomeStatus, Prepared, Reference, Request as How, RuleId,
     Session, SqlText, Statement,
 };
-use crate::policy::Current;
+use crate::policy::{Current, Remembered};
 use crate::wire::Held;
 use crate::wire::postgres::exchange::{Changes, Exchange, Executed, Request};
 use crate::wire::postgres::message::{self, Refusal};
@@ -81,8 +80,8 @@ pub(super) struct Judge<'a> {
     handles: Handles,
     /// The rules, as they were in force at the last statement.
     rules: Current,
-    /// What the rules said, by what was asked; used only where they say the same again.
-    remembered: HashMap<(Facts, char), Arc<Decision>>,
+    /// What they said.
+    remembered: Remembered,
     /// What was judged and not sent yet.
     pub(super) batch: Batch,
 }
@@ -99,7 +98,7 @@ struct Judged {
 
 impl<'a> Judge<'a> {
     pub(super) fn new(site: &'a Site, session: &'a Session, names: Names<'a>) -> Self {
-        let (handles, remembered, batch) = (Handles::default(), HashMap::new(), Batch::default());
+        let (handles, remembered, batch) = (Handles::default(), Remembered::default(), Batch::default());
         let rules = site.policy.current();
         Self { site, session, statements: 0, preparations: 0, names, handles, rules, remembered, batch }
     }
@@ -163,7 +162,7 @@ impl<'a> Judge<'a> {
     fn decide(&mut self, known: Option<Arc<Facts>>, text: &SqlText, exchange: &Exchange) -> Judged {
         let read = match exchange.unreadable() {
             Some(problem) => Arc::new(Facts::unparsed(problem)),
-            None => known.unwrap_or_else(|| self.site.memory.facts.read(text)),
+            None => known.unwrap_or_else(|| self.read(text)),
         };
         let transaction = exchange.transaction();
         let followed = self.handles.followed(&read, exchange);
@@ -175,30 +174,24 @@ impl<'a> Judge<'a> {
         Judged { facts, read, decision, transaction }
     }
 
-    /// What the rules say. Person, place and client are the session's own, so where no rule asks for the time the answer
-    /// hangs on the facts and the transaction only, and texts that differ in nothing else share it. What other rules said
-    /// is forgotten when they are replaced: also what was prepared under them is judged by these.
-    fn ask(&mut self, facts: &Facts, transaction: char) -> Arc<Decision> {
+    /// What a text says by itself. Reading it may wait for a thread with a large stack, so the runtime is told.
+    fn read(&self, text: &SqlText) -> Arc<Facts> {
+        let memory = &self.site.memory.facts;
+        memory.known(text).unwrap_or_else(|| tokio::task::block_in_place(|| memory.read(text)))
+    }
+
+    /// What the rules say. Person, place and client are the session's own. What other rules said is forgotten when they are
+    /// replaced: also what was prepared under them is judged by these.
+    fn ask(&mut self, facts: &Arc<Facts>, transaction: char) -> Arc<Decision> {
         if self.site.policy.refresh(&mut self.rules) {
             self.remembered.clear();
         }
-        let policy = &self.rules.policy;
-        let is_kept = policy.steady() && facts.names() <= MAX_NAMES;
-        let question = is_kept.then(|| (Facts { fingerprint: None, ..facts.clone() }, transaction));
-        if let Some(known) = question.as_ref().and_then(|question| self.remembered.get(question)) {
-            return Arc::clone(known);
-        }
-        let principal = &self.session.principal;
-        let moment = moment(principal, &self.session.peer, self.site.clock.now(), transaction);
-        let decision = policy.decide(principal, &self.site.place(&self.session.database), &moment, facts);
-        let decision = Arc::new(decision);
-        if let Some(question) = question {
-            if self.remembered.len() >= MAX_REMEMBERED {
-                self.remembered.clear();
-            }
-            self.remembered.insert(question, Arc::clone(&decision));
-        }
-        decision
+        let Session { principal, peer, database, .. } = self.session;
+        let (site, policy) = (self.site, &self.rules.policy);
+        let now = site.clock.now();
+        self.remembered.decide(policy, facts, transaction, now, || {
+            policy.decide(principal, &site.place(database), &moment(principal, peer, now, transaction), facts)
+        })
     }
 
     /// A `Query` or an `Execute`.
@@ -278,9 +271,6 @@ impl<'a> Judge<'a> {
         }))
     }
 }
-
-/// Questions whose answers a session remembers; an application asks some dozens.
-const MAX_REMEMBERED: usize = 1_024;
 
 const UNSEEN: &str = "the text of this prepared statement or cursor was not seen by hansard";
 

@@ -9,11 +9,11 @@ use tokio_rustls::rustls::{ClientConfig, ServerConfig};
 use super::cancel::Cancels;
 use super::catalog::Catalogs;
 use super::counters::Counters;
-use super::facts::FactsCache;
 use crate::identity::Verifier;
 use crate::journal::Journal;
 use crate::model::{Clock, Ids, NodeName};
 use crate::policy::{InForce, Place};
+use crate::sql;
 
 /// Our own login at a target.
 #[derive(Clone)]
@@ -99,11 +99,18 @@ pub struct Site {
 }
 
 /// What the sessions of a listener share while they live: cancel keys, the facts of texts, and what the names in them mean.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Memory {
     pub(super) cancels: Cancels,
-    pub(super) facts: FactsCache,
+    pub(super) facts: sql::Memory,
     pub(super) catalogs: Arc<Catalogs>,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        let facts = sql::Memory::new(sql::Dialect::PostgreSql);
+        Self { cancels: Cancels::default(), facts, catalogs: Arc::default() }
+    }
 }
 
 impl Site {

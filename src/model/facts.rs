@@ -268,8 +268,15 @@ impl Facts {
         }
     }
 
+    /// Whether these facts hold so many names that they are not worth remembering: a thousand of the largest would be
+    /// hundreds of megabytes, and statements that are sent again and again name some dozens.
+    pub fn are_large(&self) -> bool {
+        const MANY_NAMES: usize = 500;
+        self.names() > MANY_NAMES
+    }
+
     /// How many names these facts hold: what they take in memory, within a factor that the length of a name bounds.
-    pub fn names(&self) -> usize {
+    fn names(&self) -> usize {
         let touched = self.touched.iter().map(|touch| touch.columns.len() + touch.where_columns.len()).sum::<usize>();
         self.effects.len()
             + self.functions.len()

@@ -120,7 +120,7 @@ fn moment(place: &Place, moment: &Moment) -> Result<Vec<(String, Value)>, Unaska
     let mut fields = vec![
         ("database_user", text(&place.database_user)),
         ("client", Value::new_ip(moment.client.to_string())),
-        ("now", Value::new_datetime(now.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())),
+        ("now", Value::new_datetime(now.format("%Y-%m-%dT%H:%M:%SZ").to_string())),
         ("hour", Value::new_long(now.hour().into())),
         ("weekday", Value::new_long(now.weekday().number_from_monday().into())),
         ("token_age_seconds", Value::new_long(moment.token_age_seconds)),

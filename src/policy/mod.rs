@@ -23,9 +23,11 @@ mod explain;
 mod in_force;
 mod load;
 mod problem;
+mod remembered;
 mod report;
 mod review;
 mod schemas;
+mod slices;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -35,11 +37,13 @@ use cedar_policy::{
 };
 use entities::Unaskable;
 use sha2::{Digest as _, Sha256};
+use slices::Slices;
 
 pub use explain::{Explanation, Told};
 pub use in_force::{Current, InForce};
 pub use load::WrittenRule;
 pub use problem::PolicyProblem;
+pub use remembered::Remembered;
 
 use crate::model::{Action, Decision, Effect, Facts, Object, ObjectKind, Principal, RuleId, Timestamp, Verdict};
 
@@ -81,6 +85,8 @@ pub struct Policy {
     rules: PolicySet,
     /// Those in report mode.
     reported: PolicySet,
+    by_head: Slices,
+    reported_by_head: Slices,
     written: Vec<WrittenRule>,
     schema: Schema,
     authorizer: Authorizer,
@@ -113,7 +119,9 @@ impl Policy {
             hash.update(text);
         }
         let version = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { rules, reported, written, schema, authorizer: Authorizer::new(), spoken_of, steady, version })
+        let (by_head, reported_by_head) = (Slices::of(&rules, &schema), Slices::of(&reported, &schema));
+        let authorizer = Authorizer::new();
+        Ok(Self { rules, reported, by_head, reported_by_head, written, schema, authorizer, spoken_of, steady, version })
     }
 
     /// SHA-256 of the texts in the order of the files, in hexadecimal.
@@ -272,8 +280,11 @@ impl Policy {
         ruling: &mut Ruling,
     ) -> Result<Answer, Unaskable> {
         let asked = ruling.told.is_some().then(|| resource.to_string());
+        let question = (principal.clone(), action.clone(), resource.clone());
+        let question = (&question.0, &question.1, &question.2);
+        let rules = self.by_head.slice(question, entities);
         let request = Request::new(principal, action, resource, context, Some(&self.schema)).map_err(|_| Unaskable)?;
-        let response = self.authorizer.is_authorized(&request, &self.rules, entities);
+        let response = self.authorizer.is_authorized(&request, rules.as_deref().unwrap_or(&self.rules), entities);
         let allowed = response.decision() == Verdicts::Allow;
         let mut rules = response.diagnostics().reason().cloned().peekable();
         let answer = match (allowed, rules.peek()) {
@@ -289,7 +300,7 @@ impl Policy {
         // A forbid that fails forbids nothing, so a failure of any rule denies.
         let failed = response.diagnostics().errors().next().is_some();
         ruling.failed |= failed;
-        let would_deny = self.would_deny(&request, entities);
+        let would_deny = self.would_deny(question, &request, entities);
         ruling.would_deny.extend(would_deny.iter().cloned());
         ruling.tell(|| {
             let rules = response.diagnostics().reason().map(|id| RuleId(id.to_string())).collect();

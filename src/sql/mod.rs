@@ -32,6 +32,7 @@ mod expr;
 mod fingerprint;
 mod guard;
 mod handles;
+mod memory;
 mod names;
 mod parse;
 mod pool;
@@ -45,7 +46,8 @@ mod strings;
 mod walk;
 
 pub use handles::by_handle;
-pub use resolve::resolve;
+pub use memory::Memory;
+pub use resolve::{Resolver, resolve};
 
 use crate::model::{Facts, Kind, SqlText};
 

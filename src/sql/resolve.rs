@@ -12,7 +12,8 @@
 //! calls by itself for types, indexes and row security; cascades of foreign keys. A table with more than
 //! 200 partitions is judged by its own name and by as many of them.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 
 use super::builtins;
 use crate::model::{Action, Catalog, Effect, Facts, Object, ObjectKind, Touch};
@@ -35,6 +36,44 @@ pub fn resolve(facts: &Facts, catalog: &Catalog, path_is_known: bool) -> Facts {
     way.follow();
     let (effects, touched) = way.found.into_iter().unzip();
     Facts { effects, touched, ..facts.clone() }
+}
+
+/// Texts whose resolved facts a session remembers; an application has some dozens.
+const MAX_REMEMBERED: usize = 1_024;
+
+/// What texts do in one database, each resolved once for each catalog.
+#[derive(Debug, Default)]
+pub struct Resolver {
+    /// By which catalog and path what is remembered was resolved.
+    by: Option<(Arc<Catalog>, bool)>,
+    /// By where the text's own facts lie; they are kept beside what was made of them, so that nothing else comes to lie
+    /// there.
+    remembered: HashMap<usize, (Arc<Facts>, Arc<Facts>)>,
+}
+
+impl Resolver {
+    /// The catalog that was used last.
+    pub fn catalog(&self) -> Option<Arc<Catalog>> {
+        self.by.as_ref().map(|(by, _)| Arc::clone(by))
+    }
+
+    /// What a statement does, as [`resolve`] says.
+    pub fn resolved(&mut self, facts: &Arc<Facts>, catalog: &Arc<Catalog>, path_is_known: bool) -> Arc<Facts> {
+        let same = |(by, path): &(Arc<Catalog>, bool)| Arc::ptr_eq(by, catalog) && *path == path_is_known;
+        if !self.by.as_ref().is_some_and(same) || self.remembered.len() >= MAX_REMEMBERED {
+            self.by = Some((Arc::clone(catalog), path_is_known));
+            self.remembered.clear();
+        }
+        let key = Arc::as_ptr(facts).addr();
+        if let Some((_, resolved)) = self.remembered.get(&key) {
+            return Arc::clone(resolved);
+        }
+        let resolved = Arc::new(resolve(facts, catalog, path_is_known));
+        if !resolved.are_large() {
+            self.remembered.insert(key, (Arc::clone(facts), Arc::clone(&resolved)));
+        }
+        resolved
+    }
 }
 
 struct Way<'a> {
