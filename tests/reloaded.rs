@@ -124,3 +124,30 @@ async fn a_signal_has_the_rules_read_at_once() {
     wait_for("unchanged rules in the log", SOON, || hansard.log().contains("are those in force").then_some(()));
     assert_eq!(events(&hansard, 2).len(), 2, "what changes nothing is no event");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kind_of_data_is_said_by_pattern_and_a_star_is_what_the_database_has() {
+    let hansard = Hansard::start_with(Store::Folder, OPEN, support::Issuer::shared());
+    let db = connect(&hansard.login("dev", "classified")).await.unwrap();
+    db.batch_execute("drop schema if exists classified cascade; create schema classified").await.unwrap();
+    db.batch_execute("create table classified.people (id int, ssn text)").await.unwrap();
+    db.batch_execute("create table classified.wards (id int, label text)").await.unwrap();
+    db.batch_execute("create view classified.ids as select id from classified.people").await.unwrap();
+    let phi = "@id(\"no-phi\") forbid (principal, action in Action::\"read\", resource)\n\
+               when { context.classifications.contains(\"PHI\") };\n";
+    write(&hansard, "tests.classes.toml", "PHI = [\"classified.*.ssn\"]\n");
+    write(&hansard, "tests.cedar", &format!("{OPEN}{phi}"));
+    hansard.hang_up();
+    wait_for("the rules", SOON, || hansard.log().contains("other rules are in force").then_some(()));
+    for text in [
+        "select ssn from classified.people",
+        "table classified.people",
+        "select 1 from classified.people where ssn = 'x'",
+    ] {
+        assert_eq!(code(&db.simple_query(text).await.unwrap_err()), "42501", "{text}");
+    }
+    for text in ["select id from classified.people", "table classified.wards", "select * from classified.ids"] {
+        db.simple_query(text).await.unwrap_or_else(|error| panic!("{text}: {error}"));
+    }
+    db.batch_execute("drop schema classified cascade").await.unwrap();
+}

@@ -5,7 +5,7 @@
 //! statement but the first that a session runs after it has defined something, and that one waits for a look that began
 //! afterwards; looks at one database follow each other, so none is replaced by an older one; nobody is connected to a
 //! database for the catalog's sake while no session is. Where a look fails, which is logged each time, what was known stays;
-//! if nothing was, names are judged as they are written, and a view by its own name only.
+//! if nothing was, statements that name something are not understood.
 //!
 //! Rejected: a look at a fixed interval whether anybody is there or not (a database that sleeps would be woken up), and
 //! waiting for a look after each definition (it is not visible before its transaction ends, and a migration has hundreds).

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::Site;
 use crate::model::{Action, Effect, Facts, Kind, ObjectKind, Session};
-use crate::sql::Resolver;
+use crate::sql::{Resolver, in_the_dark};
 use crate::wire::postgres::parameters;
 
 /// Settings that lead names elsewhere: the path, and the role whose own schema may be in it.
@@ -38,7 +38,7 @@ impl<'a> Names<'a> {
         Self { site, database, path_is_known: !leads, defines: false, resolver }
     }
 
-    /// What a text does here. Without a catalog: what the text says.
+    /// What a text does here. Without a catalog, what names something is not understood.
     pub(super) fn resolved(&mut self, facts: &Arc<Facts>, transaction: char) -> Arc<Facts> {
         let catalogs = &self.site.memory.catalogs;
         if self.defines {
@@ -46,7 +46,7 @@ impl<'a> Names<'a> {
         }
         let known = catalogs.current(&self.site.target, self.database);
         // Forgotten for another database's sake: what this session knows is better than nothing.
-        let Some(catalog) = known.or_else(|| self.resolver.catalog()) else { return Arc::clone(facts) };
+        let Some(catalog) = known.or_else(|| self.resolver.catalog()) else { return Arc::new(in_the_dark(facts)) };
         self.resolver.resolved(facts, &catalog, self.path_is_known)
     }
 

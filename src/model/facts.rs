@@ -152,6 +152,8 @@ pub struct Touch {
     /// Whether others may be touched as well: a star, a whole row, no list of columns where all are meant, or a place
     /// whose columns the text does not show.
     pub all_columns: bool,
+    /// Whether [`Self::columns`] are all that the catalog knows of the table, where all are touched.
+    pub columns_are_all: bool,
     /// Those named in the statement's condition.
     pub where_columns: Vec<String>,
     /// Whether the condition ties the rows of this table to a value: on every path to them a column of it is compared
@@ -164,8 +166,14 @@ pub struct Touch {
 
 impl Touch {
     /// What is not known touches everything and is tied by nothing.
-    pub const EVERYTHING: Self =
-        Self { columns: Vec::new(), all_columns: true, where_columns: Vec::new(), where_binds: false, reached: false };
+    pub const EVERYTHING: Self = Self {
+        columns: Vec::new(),
+        all_columns: true,
+        columns_are_all: false,
+        where_columns: Vec::new(),
+        where_binds: false,
+        reached: false,
+    };
 
     /// What two statements touch together; tied only if both tie.
     #[must_use]
@@ -174,9 +182,12 @@ impl Touch {
             let all: BTreeSet<String> = one.into_iter().chain(other).collect();
             all.into_iter().collect()
         };
+        let all_columns = self.all_columns || other.all_columns;
+        let knows = |touch: &Self| touch.columns_are_all || !touch.all_columns;
         Self {
+            columns_are_all: all_columns && knows(&self) && knows(&other),
             columns: union(self.columns, other.columns),
-            all_columns: self.all_columns || other.all_columns,
+            all_columns,
             where_columns: union(self.where_columns, other.where_columns),
             where_binds: self.where_binds && other.where_binds,
             reached: self.reached && other.reached,

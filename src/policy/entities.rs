@@ -1,6 +1,6 @@
 //! What a request is about, in the rule engine's terms; the names are those of `schemas/policy.cedarschema`.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::str::FromStr;
 
 use cedar_policy::{Context, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression as Value};
@@ -155,6 +155,7 @@ pub(super) fn effect_context(
     statement: &[(String, Value)],
     has_where: bool,
     touch: &Touch,
+    classes: &BTreeSet<&str>,
 ) -> Result<Context, Unaskable> {
     let own = [
         ("has_where", Value::new_bool(has_where)),
@@ -162,6 +163,7 @@ pub(super) fn effect_context(
         ("all_columns", Value::new_bool(touch.all_columns)),
         ("where_columns", texts(&touch.where_columns)),
         ("where_binds", Value::new_bool(touch.where_binds)),
+        ("classifications", Value::new_set(classes.iter().map(|class| text(class)))),
         ("reached", Value::new_bool(touch.reached)),
     ];
     let own = own.into_iter().map(|(name, value)| (name.to_owned(), value));

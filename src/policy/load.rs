@@ -52,7 +52,10 @@ pub(super) fn schema() -> Result<Schema, PolicyProblem> {
 }
 
 /// All rules of all files.
-pub(super) fn rules(files: &[(String, String)], schema: &Schema) -> Result<Loaded, Vec<PolicyProblem>> {
+pub(super) fn rules<'f>(
+    files: impl Iterator<Item = &'f (String, String)>,
+    schema: &Schema,
+) -> Result<Loaded, Vec<PolicyProblem>> {
     let mut problems = Vec::new();
     let mut loaded = Loaded { rules: PolicySet::new(), reported: PolicySet::new(), written: Vec::new() };
     let mut names = BTreeSet::new();

@@ -18,6 +18,7 @@
 //! such ([`RuleId::would_deny`]), where it would have denied; where it fails, too, because a failing rule denies. There is
 //! no annotation that says what to record: everything is recorded.
 
+mod classes;
 mod entities;
 mod explain;
 mod in_force;
@@ -35,10 +36,12 @@ use std::net::IpAddr;
 use cedar_policy::{
     Authorizer, Context, Decision as Verdicts, Entities, Entity, EntityUid, PolicyId, PolicySet, Request, Schema,
 };
+use classes::Classes;
 use entities::Unaskable;
 use sha2::{Digest as _, Sha256};
 use slices::Slices;
 
+pub use classes::ENDING as CLASSES;
 pub use explain::{Explanation, Told};
 pub use in_force::{Current, InForce};
 pub use load::WrittenRule;
@@ -91,6 +94,7 @@ pub struct Policy {
     schema: Schema,
     authorizer: Authorizer,
     spoken_of: schemas::SpokenOf,
+    classes: Classes,
     steady: bool,
     version: String,
 }
@@ -102,15 +106,22 @@ impl std::fmt::Debug for Policy {
 }
 
 impl Policy {
-    /// Reads rules from files, each with the name to use in messages and its text.
+    /// Reads rules from files, each with the name to use in messages and its text; those whose names end with
+    /// [`CLASSES`] say what kind of data tables and columns hold.
     ///
     /// # Errors
     /// Every problem of every file.
     pub fn load(files: &[(String, String)]) -> Result<Self, Vec<PolicyProblem>> {
         let schema = load::schema().map_err(|problem| vec![problem])?;
-        let load::Loaded { rules, reported, written } = load::rules(files, &schema)?;
+        let is_rules = |(name, _): &&(String, String)| !name.ends_with(CLASSES);
+        let classes = Classes::read(files.iter().filter(|file| !is_rules(file)).map(|(name, text)| (name, text)));
+        let loaded = load::rules(files.iter().filter(is_rules), &schema);
+        let (classes, load::Loaded { rules, reported, written }) = match (classes, loaded) {
+            (Ok(classes), Ok(loaded)) => (classes, loaded),
+            (classes, loaded) => return Err([classes.err(), loaded.err()].into_iter().flatten().flatten().collect()),
+        };
         let all = || rules.policies().chain(reported.policies());
-        let spoken_of = schemas::SpokenOf::by(all());
+        let spoken_of = schemas::SpokenOf::by(all(), classes.schemas());
         let steady = !all().any(asks_for_the_moment);
         let mut hash = Sha256::new();
         for (_, text) in files {
@@ -121,7 +132,19 @@ impl Policy {
         let version = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         let (by_head, reported_by_head) = (Slices::of(&rules, &schema), Slices::of(&reported, &schema));
         let authorizer = Authorizer::new();
-        Ok(Self { rules, reported, by_head, reported_by_head, written, schema, authorizer, spoken_of, steady, version })
+        Ok(Self {
+            rules,
+            reported,
+            by_head,
+            reported_by_head,
+            written,
+            schema,
+            authorizer,
+            spoken_of,
+            classes,
+            steady,
+            version,
+        })
     }
 
     /// SHA-256 of the texts in the order of the files, in hexadecimal.
@@ -223,19 +246,21 @@ impl Policy {
         let mut questions = Vec::new();
         let candidates = self.spoken_of.candidates(who, place);
         for (at, effect) in facts.effects.iter().enumerate() {
-            for resource in Self::resources(place, effect, &candidates)? {
+            for (schema, resource) in Self::resources(place, effect, &candidates)? {
                 let uid = resource.first().map_or_else(|| entities::database_uid(place), |object| Ok(object.uid()))?;
                 known.extend(resource);
-                questions.push((at, effect, uid));
+                questions.push((at, effect, schema, uid));
             }
         }
         let known = self.entities(known)?;
         let statement = entities::statement_context(place, moment, facts)?;
-        for (at, effect, resource) in questions {
+        for (at, effect, schema, resource) in questions {
             let request = (user.clone(), entities::action(effect.action)?, resource);
             let touch = facts.touch(at);
-            let context = entities::effect_context(&statement, effect.has_where, touch)?;
-            let is_table = effect.object.as_ref().is_some_and(|object| object.kind == ObjectKind::Table);
+            let table = effect.object.as_ref().filter(|object| object.kind == ObjectKind::Table);
+            let classes = table.map(|table| self.classes.of(schema, &table.name, touch)).unwrap_or_default();
+            let context = entities::effect_context(&statement, effect.has_where, touch, &classes)?;
+            let is_table = table.is_some();
             let answer = self.put(request, context, &known, ruling)?;
             // A view is there to let somebody see what the tables under it do not.
             let excused = answer == Answer::NotPermitted && touch.reached && is_table;
@@ -247,10 +272,14 @@ impl Policy {
         Ok(())
     }
 
-    /// What an effect is done to: one resource, or one for each schema that its object may be in. No entities: the
-    /// database.
-    fn resources(place: &Place, effect: &Effect, candidates: &BTreeSet<String>) -> Result<Vec<Vec<Entity>>, Unaskable> {
-        let Some(object) = &effect.object else { return Ok(vec![Vec::new()]) };
+    /// What an effect is done to: one resource, or one for each schema that its object may be in, with that schema. No
+    /// entities: the database.
+    fn resources<'a>(
+        place: &Place,
+        effect: &'a Effect,
+        candidates: &'a BTreeSet<String>,
+    ) -> Result<Vec<(&'a str, Vec<Entity>)>, Unaskable> {
+        let Some(object) = &effect.object else { return Ok(vec![("", Vec::new())]) };
         let schemas = match &object.schema {
             Some(schema) => vec![schema.as_str()],
             None if object.kind == ObjectKind::Table && schemas::is_catalog(&object.name) => vec!["pg_catalog"],
@@ -262,7 +291,7 @@ impl Policy {
             None if entities::has_schema(object.kind) => candidates.iter().map(String::as_str).collect(),
             None => vec![""],
         };
-        schemas.into_iter().map(|schema| entities::object(place, object, schema)).collect()
+        schemas.into_iter().map(|schema| Ok((schema, entities::object(place, object, schema)?))).collect()
     }
 
     /// Each entity once, with the groups of actions, checked against the schema.

@@ -32,9 +32,11 @@ pub(super) struct SpokenOf {
 }
 
 impl SpokenOf {
-    /// Gathers them from the rules.
-    pub(super) fn by<'r>(rules: impl Iterator<Item = &'r Policy>) -> Self {
+    /// Gathers them from the rules, beside those that classifications tell apart.
+    pub(super) fn by<'r>(rules: impl Iterator<Item = &'r Policy>, classified: impl Iterator<Item = String>) -> Self {
         let mut named: BTreeSet<String> = ["public".to_owned(), ANY_OTHER.to_owned()].into();
+        // Of `*` alone nothing is left; it fits what stands for every other schema, too.
+        named.extend(classified.filter(|schema| !schema.is_empty()));
         let mut by_request = false;
         for rule in rules {
             // A rule that has no tree was checked and so is simple; nothing of it is known, so everything is asked.

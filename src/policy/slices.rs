@@ -223,7 +223,8 @@ mod tests {
                 let known = policy.entities(known).unwrap();
                 let slice = policy.by_head.slice((&who_uid, &action, &what), &known).unwrap();
                 smaller += usize::from(slice.num_of_policies() < policy.rules());
-                let context: Context = entities::effect_context(&context, false, facts.touch(0)).unwrap();
+                let context: Context =
+                    entities::effect_context(&context, false, facts.touch(0), &BTreeSet::new()).unwrap();
                 let request = Request::new(who_uid, action, what, context, Some(&policy.schema)).unwrap();
                 let by_all = policy.authorizer.is_authorized(&request, &policy.rules, &known);
                 let by_slice = policy.authorizer.is_authorized(&request, &slice, &known);

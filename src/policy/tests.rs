@@ -428,3 +428,38 @@ fn a_pattern_of_schemas_permits_no_name_that_may_be_in_another_one() {
         assert!(!decide(&policy, "analyst", &reads("people", true)).allows(), "{pattern}");
     }
 }
+
+fn classified(rules: &str, classes: &str) -> Result<Policy, Vec<PolicyProblem>> {
+    Policy::load(&[("r.cedar".to_owned(), rules.to_owned()), ("r.classes.toml".to_owned(), classes.to_owned())])
+}
+
+#[test]
+fn a_rule_on_a_kind_of_data_holds_for_every_table_and_column_that_has_it() {
+    let text = "permit (principal, action, resource);\n\
+                @id(\"no-phi\") forbid (principal, action in Action::\"read\", resource) when { context.classifications.contains(\"PHI\") };";
+    let policy = classified(text, "PHI = [\"clinic.*.ssn\", \"clinic.notes\"]").unwrap();
+    let reading = |name: &str, columns: &[&str], all_columns: bool| {
+        let columns = columns.iter().map(|column| (*column).to_owned()).collect();
+        Facts { touched: vec![Touch { columns, all_columns, ..Touch::default() }], ..reads(name, true) }
+    };
+    for (name, columns, all_columns, is_allowed) in [
+        ("clinic.patients", &["id"][..], false, true),
+        ("clinic.patients", &["id", "ssn"], false, false),
+        ("clinic.patients", &[], true, false),
+        ("clinic.notes", &["id"], false, false),
+        ("app.orders", &["ssn"], true, true),
+        ("notes", &["id"], false, false),
+        ("patients", &["ssn"], false, false),
+        ("patients", &["id"], false, true),
+    ] {
+        let decision = decide(&policy, "analyst", &reading(name, columns, all_columns));
+        assert_eq!(decision.allows(), is_allowed, "{name} {columns:?} {all_columns}: {decision:?}");
+    }
+    let known = Touch { columns: vec!["id".to_owned()], all_columns: true, columns_are_all: true, ..Touch::default() };
+    let facts = Facts { touched: vec![known], ..reads("clinic.wards", true) };
+    assert!(decide(&policy, "analyst", &facts).allows(), "the catalog says that there is no such column");
+    assert_ne!(policy.version(), classified(text, "PHI = [\"clinic.*.ssn\"]").unwrap().version());
+    let problems = classified("permit (principal, action == Action::\"x\", resource);", "PHI = [\"x\"]").unwrap_err();
+    let files: Vec<&str> = problems.iter().map(|problem| problem.file.as_str()).collect();
+    assert_eq!(files, ["r.classes.toml", "r.cedar"], "all problems at once");
+}

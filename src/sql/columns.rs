@@ -86,6 +86,7 @@ impl Gathered {
         Touch {
             columns: self.columns.iter().cloned().collect(),
             all_columns: self.all,
+            columns_are_all: false,
             where_columns: self.conditions.iter().cloned().collect(),
             where_binds: self.binds == Some(true),
             reached: false,

@@ -47,7 +47,7 @@ mod walk;
 
 pub use handles::by_handle;
 pub use memory::Memory;
-pub use resolve::{Resolver, resolve};
+pub use resolve::{Resolver, in_the_dark, resolve};
 
 use crate::model::{Facts, Kind, SqlText};
 

@@ -2,7 +2,8 @@
 //!
 //! Promises: nothing that the text's own facts say is taken away but columns that the catalog knows to be another table's
 //! of the same statement; a name that the catalog does not have stays as it was written, and whoever judges it assumes
-//! the worst; what a view reads, what a foreign table stands for, whose rows a partition shares, what rules of a table
+//! the worst, and where the catalog could not be read at all, a statement that names something is not understood; what a
+//! view reads, what a foreign table stands for, whose rows a partition shares, what rules of a table
 //! change and which functions stand behind operators, conversions and attributes are effects as if the text named them.
 //!
 //! What is reached and not named is marked as such ([`Touch::reached`]): rules that forbid hold for it, and it needs no
@@ -16,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::builtins;
-use crate::model::{Action, Catalog, Effect, Facts, Object, ObjectKind, Touch};
+use crate::model::{Action, Catalog, Effect, Facts, Kind, Object, ObjectKind, Touch};
 
 /// The most tables that share rows with one that are judged beside it. Each costs a question to the rules.
 const MAX_SHARED: usize = 200;
@@ -36,6 +37,33 @@ pub fn resolve(facts: &Facts, catalog: &Catalog, path_is_known: bool) -> Facts {
     way.follow();
     let (effects, touched) = way.found.into_iter().unzip();
     Facts { effects, touched, ..facts.clone() }
+}
+
+/// What facts say where the catalog could not be read.
+const IN_THE_DARK: &str = "the database's catalog could not be read, so nobody knows what its names mean";
+
+/// What a statement does in a database of which nothing is known. A view may read anything, and the function behind a
+/// name or an operator may be anybody's; so what names anything but the server's own catalog is not understood.
+pub fn in_the_dark(facts: &Facts) -> Facts {
+    let is_known = |object: &Object| {
+        let schema = object.schema.as_deref();
+        let is_catalog = schema.is_some_and(|schema| ["pg_catalog", "information_schema"].contains(&schema));
+        !matches!(object.kind, ObjectKind::Table | ObjectKind::Function) || is_catalog
+    };
+    // The values of settings are words, whatever they look like.
+    let has_no_expression = matches!(facts.kind, Kind::Session | Kind::Transaction)
+        || facts.functions.iter().all(|name| name.starts_with("pg_catalog."))
+            && facts.operators.is_empty()
+            && facts.conversions.is_empty();
+    if has_no_expression && facts.effects.iter().filter_map(|effect| effect.object.as_ref()).all(is_known) {
+        return facts.clone();
+    }
+    let touched = (0..facts.effects.len()).map(|at| facts.touch(at).clone());
+    let mut found: BTreeMap<Effect, Touch> = facts.effects.iter().cloned().zip(touched).collect();
+    found.insert(Effect { action: Action::Unparsed, object: None, has_where: false }, Touch::EVERYTHING);
+    let (effects, touched) = found.into_iter().unzip();
+    let problem = facts.problem.clone().or_else(|| Some(IN_THE_DARK.to_owned()));
+    Facts { kind: Kind::Unparsed, effects, touched, problem, ..facts.clone() }
 }
 
 /// Texts whose resolved facts a session remembers; an application has some dozens.
@@ -125,7 +153,8 @@ impl Way<'_> {
         }
     }
 
-    /// Without the columns that only another table of the statement has. A column that none is known to have stays: it
+    /// With all columns that are known, where all may be touched, and without those that only another table of the
+    /// statement has. A column that none is known to have stays: it
     /// may be newer than the catalog. If a function has its name, it is the function's result: `o.touch` is `touch(o)`.
     fn own_columns(&mut self, object: &Object, touch: &Touch, elsewhere: &BTreeSet<String>) -> Touch {
         let relation = object.schema.as_ref().and_then(|schema| self.catalog.relation(schema, &object.name));
@@ -140,7 +169,14 @@ impl Way<'_> {
         let kept = |columns: &[String]| -> Vec<String> {
             columns.iter().filter(|column| is_own(column) || !elsewhere.contains(*column)).cloned().collect()
         };
-        Touch { columns: kept(&touch.columns), where_columns: kept(&touch.where_columns), ..touch.clone() }
+        let mut columns = kept(&touch.columns);
+        if touch.all_columns {
+            columns.extend(relation.columns.iter().cloned());
+            columns.sort_unstable();
+            columns.dedup();
+        }
+        let (columns_are_all, where_columns) = (touch.all_columns, kept(&touch.where_columns));
+        Touch { columns, columns_are_all, where_columns, ..touch.clone() }
     }
 
     /// Functions that the text names as built-in ones and that somebody else made too, and those that it does not name.

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use super::tests::shown;
-use super::{Dialect, read, resolve};
-use crate::model::{Catalog, Effect, Facts, Object, ObjectKind, Relation, SqlText, Touch};
+use super::{Dialect, in_the_dark, read, resolve};
+use crate::model::{Action, Catalog, Effect, Facts, Kind, Object, ObjectKind, Relation, SqlText, Touch};
 
 fn facts(text: &str) -> Facts {
     read(&SqlText::from(text), Dialect::PostgreSql)
@@ -163,4 +163,17 @@ fn views_that_read_each_other_come_to_an_end() {
         catalog.relations.entry(one.to_owned()).or_default().insert("public".to_owned(), relation);
     }
     assert_eq!(resolve(&facts("SELECT 1 FROM a"), &catalog, true).effects.len(), 2);
+}
+
+#[test]
+fn in_a_database_of_which_nothing_is_known_only_what_names_nothing_is_understood() {
+    for text in ["BEGIN", "SELECT 1", "SET application_name = 'x'", "SELECT relname FROM pg_catalog.pg_class"] {
+        assert_eq!(in_the_dark(&facts(text)), facts(text), "{text}");
+    }
+    for text in ["SELECT * FROM clinic.v", "SELECT f()", "SELECT 1 + 1", "SELECT 'x'::mood", "SELECT count(*)"] {
+        let dark = in_the_dark(&facts(text));
+        assert_eq!((dark.kind, dark.effects.len()), (Kind::Unparsed, facts(text).effects.len() + 1), "{text}");
+        assert!(dark.effects.iter().any(|effect| effect.action == Action::Unparsed), "{text}");
+        assert!(dark.problem.unwrap().contains("catalog"), "{text}");
+    }
 }

@@ -4,6 +4,8 @@ use std::fmt::Display;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::policy::CLASSES;
+
 /// How the name of a file of rules ends.
 const RULES: &str = ".cedar";
 /// How the name of a file of tests ends.
@@ -14,7 +16,7 @@ const MAX_FILE: u64 = 4 << 20;
 /// Names and texts of files, in the order in which they are read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(in crate::cli) struct Sources {
-    /// The rules.
+    /// The rules, and what kind of data tables and columns hold.
     pub(in crate::cli) rules: Vec<(String, String)>,
     /// Their tests.
     pub(in crate::cli) tests: Vec<(String, String)>,
@@ -22,8 +24,8 @@ pub(in crate::cli) struct Sources {
 
 impl Sources {
     /// Reads files and folders in the order in which they are named, and the files of a folder in that of their names. A
-    /// folder has its tests in it; the tests of `app.cedar` alone are in `app.test.toml` beside it, if that is there; and a
-    /// file of tests alone is for all rules of its folder.
+    /// folder has its tests and classifications in it; those of `app.cedar` alone are in `app.test.toml` and `app.classes.toml`
+    /// beside it, if they are there; and a file of tests alone is for all rules of its folder.
     ///
     /// # Errors
     ///
@@ -41,6 +43,8 @@ impl Sources {
                 tests.push(path.clone());
             } else {
                 rules.push(path.clone());
+                let classes = path.with_extension(CLASSES.trim_start_matches('.'));
+                rules.extend((ends(path, RULES) && classes.is_file()).then_some(classes));
                 let beside = path.with_extension(TESTS.trim_start_matches('.'));
                 tests.extend(beside.is_file().then_some(beside));
             }
@@ -67,10 +71,11 @@ fn ends(path: &Path, end: &str) -> bool {
 
 fn with_rules(folder: &Path, problems: &mut Vec<String>) -> Vec<PathBuf> {
     let before = problems.len();
-    let rules = list(folder, RULES, problems);
+    let mut rules = list(folder, RULES, problems);
     if rules.is_empty() && problems.len() == before {
         problems.push(unread(folder, &"no *.cedar file is in this folder"));
     }
+    rules.extend(list(folder, CLASSES, problems));
     rules
 }
 
