@@ -31,16 +31,20 @@ mod dml;
 mod expr;
 mod fingerprint;
 mod guard;
+mod mysql;
 mod names;
+mod other;
 mod parse;
 mod pool;
 mod query;
 mod resolve;
+mod scan;
 mod second;
 mod session;
 mod spoken;
 mod statement;
 mod strings;
+mod tsql;
 mod walk;
 
 pub use resolve::resolve;
@@ -58,21 +62,34 @@ pub const MAX_TOKENS: usize = 20_000;
 pub const MAX_STATEMENTS: usize = 1_000;
 
 /// Which SQL it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Dialect {
     /// PostgreSQL, with `standard_conforming_strings` on and UTF-8 as the client's encoding. The gateway holds both.
+    #[default]
     PostgreSql,
+    /// MySQL from 5.7 on and MariaDB from 10 on, with UTF-8 as the client's character set and none of the modes that take
+    /// on another database's ways. Nothing serves it yet.
+    MySql,
+    /// SQL Server and Azure SQL, with `QUOTED_IDENTIFIER` on. Nothing serves it yet.
+    TSql,
 }
 
 /// What a text does. Blocks the caller for as long as the reading takes: tens of microseconds as a rule, bounded always.
 pub fn read(text: &SqlText, dialect: Dialect) -> Facts {
-    let Dialect::PostgreSql = dialect;
     if text.bytes().len() > MAX_TEXT_BYTES {
         return Facts::unparsed(format!("longer than {} KiB", MAX_TEXT_BYTES / 1024));
     }
     match text.text() {
-        Some(text) => pool::read(text),
+        Some(text) => pool::read(text, dialect),
         None => Facts::unparsed("not valid UTF-8"),
+    }
+}
+
+/// The facts of a text, on a deep stack.
+fn facts(text: &str, dialect: Dialect) -> Facts {
+    match other::grammar(dialect) {
+        Some(grammar) => other::facts(text, grammar),
+        None => parse::facts(text),
     }
 }
 

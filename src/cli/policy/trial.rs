@@ -93,8 +93,25 @@ impl Surroundings {
 }
 
 /// What a text does.
-pub(super) fn facts(text: &str) -> Facts {
-    sql::read(&SqlText::from(text), sql::Dialect::PostgreSql)
+pub(super) fn facts(text: &str, spoken: Spoken) -> Facts {
+    let dialect = match spoken {
+        Spoken::Postgresql => sql::Dialect::PostgreSql,
+        Spoken::Mysql => sql::Dialect::MySql,
+        Spoken::Tsql => sql::Dialect::TSql,
+    };
+    sql::read(&SqlText::from(text), dialect)
+}
+
+/// Which SQL a text is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(super) enum Spoken {
+    /// PostgreSQL
+    #[default]
+    Postgresql,
+    /// MySQL and MariaDB; not served yet
+    Mysql,
+    /// SQL Server and Azure SQL; not served yet
+    Tsql,
 }
 
 /// A moment as people write it.
