@@ -6,8 +6,8 @@
 use sqlparser::ast::{
     AlterColumnOperation, AlterTable, AlterTableOperation, AlterViewOperation, ColumnDef, ColumnOption, CommentObject,
     CreateFunction, CreateFunctionBody, CreateIndex, CreateTable, CreateTableLikeKind, CreateTrigger, CreateView, Expr,
-    ForValues, FunctionDesc, IndexColumn, ObjectName, ObjectType, OperateFunctionArg, PartitionBoundValue, SchemaName,
-    SequenceOptions, SqlOption, Statement, TableConstraint, Value,
+    ForValues, FunctionDesc, IndexColumn, ObjectName, ObjectType, OperateFunctionArg, PartitionBoundValue,
+    RenameTableNameKind, SchemaName, SequenceOptions, SqlOption, Statement, TableConstraint, Value,
 };
 
 use super::walk::{NotUnderstood, Result, Walk};
@@ -290,6 +290,11 @@ impl Walk {
             }
             Op::NoInherit { parent } => self.ddl(ObjectKind::Table, parent),
             Op::SetOptionsParens { options } => self.sql_options(options),
+            Op::RenameTable { table_name: RenameTableNameKind::To(to) | RenameTableNameKind::As(to) }
+                if self.dialect != Dialect::PostgreSql =>
+            {
+                self.ddl(ObjectKind::Table, to)
+            }
             Op::DropConstraint { .. } | Op::DropColumn { .. } | Op::RenameColumn { .. } | Op::RenameTable { .. } => {
                 Ok(())
             }

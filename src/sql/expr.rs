@@ -36,7 +36,10 @@ impl Walk {
             Expr::Value(value) => self.other_value(&value.value),
             Expr::Identifier(name) if self.variable(std::slice::from_ref(name)) => {}
             Expr::CompoundIdentifier(parts) if self.variable(parts) => {}
-            Expr::Identifier(column) => self.columns.column(std::slice::from_ref(column)),
+            Expr::Identifier(column) => {
+                self.in_expression(column)?;
+                self.columns.column(std::slice::from_ref(column));
+            }
             Expr::CompoundIdentifier(parts) => self.columns.column(parts),
             Expr::Wildcard(_) => self.columns.star(),
             Expr::QualifiedWildcard(name, _) => self.columns.star_of(name)?,

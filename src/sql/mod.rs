@@ -67,7 +67,7 @@ pub enum Dialect {
     /// PostgreSQL, with `standard_conforming_strings` on and UTF-8 as the client's encoding. The gateway holds both.
     #[default]
     PostgreSql,
-    /// MySQL from 5.7 on and MariaDB from 10 on, with UTF-8 as the client's character set and none of the modes that take
+    /// MySQL from 8.0 on and MariaDB from 10.6 on, with UTF-8 as the client's character set and none of the modes that take
     /// on another database's ways. Nothing serves it yet.
     MySql,
     /// SQL Server and Azure SQL, with `QUOTED_IDENTIFIER` on. Nothing serves it yet.

@@ -308,6 +308,7 @@ impl Walk {
                 self.sample(sample.as_ref())?;
                 self.table_alias(alias.as_ref())?;
                 match args {
+                    None if self.is_no_table(name)? => self.other(alias.as_ref()),
                     None => {
                         let table = names::object(ObjectKind::Table, name)?;
                         self.locked_by_hint(&table, Self::locks(with_hints), has_where);
@@ -388,7 +389,12 @@ impl Walk {
     }
 
     fn function_in_from(&mut self, name: &ObjectName, args: &[sqlparser::ast::FunctionArg]) -> Result {
-        self.called(names::object(ObjectKind::Function, name)?, args);
+        let function = names::object(ObjectKind::Function, name)?;
+        if self.dialect == Dialect::PostgreSql {
+            self.called(function, args);
+        } else {
+            self.called_in_from(function);
+        }
         self.arguments(args)
     }
 

@@ -34,6 +34,8 @@ pub(super) struct Walk {
     pub(super) columns: Columns,
     /// Whether the outermost query says how many rows it gives at most.
     pub(super) has_limit: bool,
+    /// Texts that the statement hands to the server to be run, and that were read with it.
+    pub(super) handed_over: Vec<String>,
     /// How many `SELECT`s were met; compared with the words `SELECT` in the text.
     pub(super) selects: usize,
 }

@@ -32,8 +32,8 @@ const ODD_OPERATOR: NotUnderstood = NotUnderstood("operators that touch");
 const APART: NotUnderstood =
     NotUnderstood("a built-in function's name apart from its bracket, which names another one");
 
-/// The highest version in an executable comment that every supported server executes: MySQL from 5.7 on and MariaDB
-/// from 10 on. Above it, MariaDB leaves out what MySQL 5.7 and later execute.
+/// The highest version in an executable comment that every supported server executes, MySQL from 8.0 on and MariaDB
+/// from 10.6 on. Above it, MariaDB leaves out what MySQL executes.
 const EXECUTED_EVERYWHERE: u32 = 50_699;
 
 /// Built-in functions that are another function, one of the schema, with a blank before their bracket.

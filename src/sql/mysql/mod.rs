@@ -47,3 +47,6 @@ fn pieces<'t, 'a>(tokens: &'t [Token<'a>]) -> Result<Vec<Piece<'t, 'a>>> {
     let statements = tokens.split(|token| token.is_mark(";")).filter(|statement| !statement.is_empty());
     Ok(statements.map(Piece::Statement).collect())
 }
+
+#[cfg(test)]
+mod tests;

@@ -200,6 +200,7 @@ impl Walk {
     /// A table that is changed by its own name: none of a common table expression, through which Transact-SQL changes the
     /// tables below it.
     pub(in crate::sql) fn changeable(&self, table: &ObjectName) -> Result<Object> {
+        self.is_no_table(table)?;
         let object = names::object(ObjectKind::Table, table)?;
         let is_other = self.dialect == Dialect::TSql && object.schema.is_none() && self.scope.contains(&object.name);
         if is_other { Err(NO_TABLE) } else { Ok(object) }

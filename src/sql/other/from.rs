@@ -1,6 +1,6 @@
 //! What stands in a FROM and is not PostgreSQL's: hints, sub-queries that are applied, variables that take a row.
 
-use sqlparser::ast::{Expr, FunctionArg, FunctionArgExpr, Query, TableAlias};
+use sqlparser::ast::{Expr, FunctionArg, FunctionArgExpr, ObjectName, Query, TableAlias};
 
 use crate::model::{Action, Effect, Object};
 use crate::sql::Dialect;
@@ -27,7 +27,28 @@ const LOCKLESS: &[&str] = &[
 const LOCKING: &[&str] =
     &["holdlock", "serializable", "repeatableread", "rowlock", "paglock", "tablock", "tablockx", "updlock", "xlock"];
 
+/// Functions of Transact-SQL's own that give rows. Any other name in a FROM may be a function that somebody wrote, even
+/// if a built-in one that gives a value is called so.
+const GIVE_ROWS: &[&str] = &["string_split", "openjson"];
+
 impl Walk {
+    /// Whether a name in a FROM is none of a table: `DUAL` of MySQL. A reserved word is no name at all.
+    pub(in crate::sql) fn is_no_table(&self, name: &ObjectName) -> Result<bool> {
+        match names::idents(name)?.as_slice() {
+            [only] if self.dialect == Dialect::MySql && only.quote_style.is_none() && only.value == "dual" => Ok(true),
+            [first, ..] => self.alias(first).map(|()| false),
+            [] => Ok(false),
+        }
+    }
+
+    /// A call in a FROM.
+    pub(in crate::sql) fn called_in_from(&mut self, function: Object) {
+        self.name_function(&function);
+        if function.schema.is_some() || !GIVE_ROWS.contains(&function.name.as_str()) {
+            self.note(Action::Call, function, false);
+        }
+    }
+
     /// Whether a table may have hints (Transact-SQL) or a choice of partitions and indexes (MySQL).
     pub(in crate::sql) fn may_have(&self, hints: &[Expr], chooses: bool) -> bool {
         let known = |hint: &Expr| hint_name(hint).is_some_and(|name| is_hint(&name));

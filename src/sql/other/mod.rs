@@ -98,8 +98,12 @@ pub(super) fn facts(text: &str, grammar: &Grammar) -> Facts {
     if pieces.len() > MAX_STATEMENTS {
         return Facts { fingerprint, ..Facts::unparsed(format!("more than {MAX_STATEMENTS} statements")) };
     }
-    let read = pieces.into_iter().map(|piece| one(grammar, piece)).collect();
-    let facts = spelled::spelled(parse::together(read, Ok(None)), &tokens, grammar.dialect);
+    let mut read: Vec<_> = pieces.into_iter().map(|piece| one(grammar, piece)).collect();
+    let handed_over: Vec<String> =
+        read.iter_mut().flat_map(|(_, walk)| std::mem::take(&mut walk.handed_over)).collect();
+    let inside = handed_over.iter().map(|text| (grammar.tokens)(text).unwrap_or_default());
+    let all: Vec<Vec<Token<'_>>> = std::iter::once(tokens).chain(inside).collect();
+    let facts = spelled::spelled(parse::together(read, Ok(None)), &all, grammar.dialect);
     Facts { fingerprint, ..facts }
 }
 
@@ -139,6 +143,7 @@ pub(super) fn value(grammar: &Grammar, tokens: &[Token<'_>], walk: &mut Walk) ->
 /// Reads the SQL that a string holds, as part of the statement that hands it to the server.
 pub(super) fn text(grammar: &Grammar, text: &str, walk: &mut Walk) -> Result {
     let tokens = (grammar.tokens)(text)?;
+    walk.handed_over.push(text.to_owned());
     for piece in (grammar.pieces)(&tokens)? {
         match piece {
             Piece::Statement(tokens) => statement(grammar, tokens, walk).map(|_read| ())?,

@@ -29,8 +29,34 @@ pub(in crate::sql) fn words(text: &'static str) -> HashSet<&'static str> {
     text.lines().filter(|line| !line.starts_with('#')).flat_map(str::split_whitespace).collect()
 }
 
+/// Reserved words that are a value, alone.
+const VALUES: &[&str] = &[
+    "current_date",
+    "current_role",
+    "current_time",
+    "current_timestamp",
+    "current_user",
+    "default",
+    "identitycol",
+    "localtime",
+    "localtimestamp",
+    "on",
+    "rowguidcol",
+    "session_user",
+    "system_user",
+    "user",
+    "utc_date",
+    "utc_time",
+    "utc_timestamp",
+];
+
 impl Walk {
-    /// An alias: the parser takes words for one that begin something else at the server.
+    /// A name in an expression, of a column if it is none of the words that are values.
+    pub(in crate::sql) fn in_expression(&self, name: &Ident) -> Result {
+        if VALUES.contains(&name.value.as_str()) { Ok(()) } else { self.alias(name) }
+    }
+
+    /// An alias, or the first part of a name: the parser takes words for one that begin something else at the server.
     pub(in crate::sql) fn alias(&self, alias: &Ident) -> Result {
         let is_reserved = match self.dialect {
             Dialect::PostgreSql => return Ok(()),

@@ -10,17 +10,21 @@ use crate::sql::guard::{Kind as Cut, Token};
 /// The most ways in which one text may write one name. People use one or two; more would multiply what rules are asked.
 const MAX_SPELLINGS: usize = 4;
 
-/// What a text writes.
+/// What texts write.
+#[derive(Default)]
 struct Written {
     /// By name in lower case: the other spellings.
     spellings: BTreeMap<String, BTreeSet<String>>,
     /// Names in three parts and more: of schema and name, what stands before them.
     qualified: BTreeMap<(String, String), BTreeSet<String>>,
+    /// Whether a name in quotes looks like a variable's.
+    quotes_variable: bool,
 }
 
 /// The facts with an effect for each way to take a name.
-pub(super) fn spelled(facts: Facts, tokens: &[Token<'_>], dialect: Dialect) -> Facts {
-    let written = Written::in_tokens(tokens);
+pub(super) fn spelled(facts: Facts, texts: &[Vec<Token<'_>>], dialect: Dialect) -> Facts {
+    let mut written = Written::default();
+    texts.iter().for_each(|tokens| written.add(tokens));
     let mut all: BTreeMap<Effect, Touch> = BTreeMap::new();
     let mut add = |effect: Effect, touch: Touch| {
         let known = all.remove(&effect);
@@ -29,10 +33,14 @@ pub(super) fn spelled(facts: Facts, tokens: &[Token<'_>], dialect: Dialect) -> F
     let mut too_many = false;
     for (at, effect) in facts.effects.iter().enumerate() {
         let touch = facts.touch(at).clone();
-        let Some(object) = &effect.object else {
+        let Some(object) = effect.object.as_ref() else {
             add(effect.clone(), touch);
             continue;
         };
+        if dialect == Dialect::TSql && object.name.starts_with('@') && !written.quotes_variable {
+            // A table in a variable: the batch's own, and gone with it.
+            continue;
+        }
         let ways = written.ways(object, dialect);
         too_many |= ways.is_none();
         for object in ways.unwrap_or_else(|| vec![object.clone()]) {
@@ -50,8 +58,7 @@ pub(super) fn spelled(facts: Facts, tokens: &[Token<'_>], dialect: Dialect) -> F
 }
 
 impl Written {
-    fn in_tokens(tokens: &[Token<'_>]) -> Self {
-        let mut written = Self { spellings: BTreeMap::new(), qualified: BTreeMap::new() };
+    fn add(&mut self, tokens: &[Token<'_>]) {
         let mut chain: Vec<String> = Vec::new();
         let mut after_name = false;
         for token in tokens {
@@ -64,9 +71,10 @@ impl Written {
                     }
                     chain.push(lower.clone());
                     after_name = true;
-                    written.qualifies(&chain);
+                    self.qualifies(&chain);
+                    self.quotes_variable |= token.kind == Cut::Quoted && name.starts_with('@');
                     if lower != name {
-                        written.spellings.entry(lower).or_default().insert(name);
+                        self.spellings.entry(lower).or_default().insert(name);
                     }
                 }
                 _ if token.is_mark(".") && !chain.is_empty() => {
@@ -81,7 +89,6 @@ impl Written {
                 }
             }
         }
-        written
     }
 
     fn qualifies(&mut self, chain: &[String]) {
@@ -106,6 +113,10 @@ impl Written {
         }
         if !matches!(object.kind, ObjectKind::Table | ObjectKind::Schema | ObjectKind::Database) {
             return Some(schemas.into_iter().map(|schema| Object { schema, ..object.clone() }).collect());
+        }
+        if dialect == Dialect::MySql && object.schema.as_deref() == Some("information_schema") {
+            // The one schema whose names are the same in any case on every server.
+            return Some(vec![object.clone()]);
         }
         let spelled = |name: &str| match self.spellings.get(name) {
             Some(others) if others.len() >= MAX_SPELLINGS => None,

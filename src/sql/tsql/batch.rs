@@ -10,6 +10,7 @@
 //!
 //! Rejected: the parser's own reading of batches, which takes words such as `REVERT` and `SHUTDOWN` for aliases.
 
+use super::RESERVED;
 use crate::sql::guard::{Kind as Cut, Token};
 use crate::sql::other::Piece;
 use crate::sql::walk::{NotUnderstood, Result};
@@ -138,11 +139,16 @@ impl<'t, 'a> Batch<'t, 'a> {
             "if" | "while" | "return" | "print" => {
                 let is_flow = matches!(self.word(0).as_str(), "if" | "while");
                 self.at += 1;
-                let value = self.until_next()?;
-                match value {
-                    [] if is_flow => return Err(ODD),
-                    [] => self.pieces.push(Piece::Nothing),
-                    value => self.pieces.push(Piece::Value(value)),
+                let ends = self.tokens.get(self.at).is_none_or(|token| token.is_mark(";"));
+                if ends || BEGINNINGS.contains(&self.word(0).as_str()) {
+                    // `RETURN` without a value; what follows begins a statement.
+                    if is_flow {
+                        return Err(ODD);
+                    }
+                    self.pieces.push(Piece::Nothing);
+                } else {
+                    let value = self.until_next()?;
+                    self.pieces.push(Piece::Value(value));
                 }
             }
             "break" | "continue" => {
@@ -150,6 +156,10 @@ impl<'t, 'a> Batch<'t, 'a> {
                 self.pieces.push(Piece::Nothing);
             }
             "goto" | "lineno" => {
+                let target = self.tokens.get(self.at + 1).ok_or(ODD)?;
+                if !matches!(target.kind, Cut::Word | Cut::Number) || RESERVED.has(&second) {
+                    return Err(ODD);
+                }
                 self.at += 2;
                 self.pieces.push(Piece::Nothing);
             }
@@ -164,7 +174,7 @@ impl<'t, 'a> Batch<'t, 'a> {
 
     /// `again:`, where `GOTO` goes.
     fn is_label(&self) -> bool {
-        let named = self.tokens.get(self.at).is_some_and(|token| token.kind == Cut::Word);
+        let named = !self.word(0).is_empty() && !RESERVED.has(&self.word(0));
         named && self.tokens.get(self.at + 1).is_some_and(|token| token.is_mark(":"))
     }
 
@@ -216,17 +226,20 @@ impl<'t, 'a> Batch<'t, 'a> {
         let next = self.word(1);
         let (first, before, two_before) = (first.as_str(), before.as_str(), two_before.as_str());
         let rights = matches!(first, "grant" | "deny" | "revoke");
+        let inserts = first == "insert" || first == "with" && seen.inserts;
+        let merges = first == "merge" || first == "with" && seen.merges;
         let belongs = match word.as_str() {
             "select" => {
                 matches!(before, "union" | "except" | "intersect" | "for" | "as")
                     || before == "all" && two_before == "union"
-                    || first == "insert" && !seen.source
+                    || inserts && !seen.source
                     || first == "with" && !seen.verb
                     || rights && !seen.to
             }
             "insert" | "update" | "delete" | "merge" => {
                 first == "with" && !seen.verb
-                    || first == "merge" && before == "then"
+                    || merges && before == "then"
+                    || word == "insert" && first == "bulk" && before == "bulk"
                     || rights && !seen.to
                     || before == "on" && matches!(first, "create" | "alter") && word != "merge" && word != "insert"
                     || before == "for" && word == "update" && first == "declare"
@@ -234,11 +247,11 @@ impl<'t, 'a> Batch<'t, 'a> {
             "set" => {
                 first == "update" && !seen.set
                     || first == "with" && seen.updates && !seen.set
-                    || first == "merge" && before == "update"
+                    || merges && before == "update"
                     || matches!(before, "delete" | "update") && two_before == "on"
                     || first == "alter" && !seen.set
             }
-            "exec" | "execute" => first == "insert" && !seen.source || rights && !seen.to || before == "with",
+            "exec" | "execute" => inserts && !seen.source || rights && !seen.to || before == "with",
             "fetch" => matches!(before, "row" | "rows") && seen.order,
             "if" => DROPPED.contains(&before) && next == "exists" && matches!(first, "drop" | "alter" | "create"),
             "drop" => first == "alter" && matches!(next.as_str(), "column" | "constraint"),
@@ -263,6 +276,8 @@ struct Seen {
     source: bool,
     /// The change or query that follows common table expressions.
     verb: bool,
+    inserts: bool,
+    merges: bool,
     updates: bool,
     set: bool,
     order: bool,
@@ -275,6 +290,8 @@ impl Seen {
         let is = |words: &[&str]| words.iter().any(|word| token.is_word(word));
         self.source |= is(&["values", "select", "exec", "execute", "default"]);
         self.verb |= is(&["select", "insert", "update", "delete", "merge"]);
+        self.inserts |= is(&["insert"]);
+        self.merges |= is(&["merge"]);
         self.updates |= is(&["update"]);
         self.set |= is(&["set"]);
         self.order |= is(&["order"]);

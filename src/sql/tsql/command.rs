@@ -89,8 +89,12 @@ fn inserted_by_call(rest: &[Token<'_>], walk: &mut Walk) -> Answer {
     let (head, call) = rest.split_at(at);
     let named = if head.first().is_some_and(|token| token.is_word("into")) { head.get(1..)? } else { head };
     let read = table(named).and_then(|(table, columns)| {
-        let brackets = |token: &Token<'_>| token.is_mark("(") || token.is_mark(")");
-        if !columns.iter().all(|token| are_plain(std::slice::from_ref(token)) || brackets(token)) {
+        let names = match columns {
+            [] => columns,
+            [open, names @ .., close] if open.is_mark("(") && close.is_mark(")") => names,
+            _ => return Err(NOT_READ),
+        };
+        if !are_plain(names) {
             return Err(NOT_READ);
         }
         walk.note(Action::Insert, table, false);
@@ -245,7 +249,14 @@ fn synonym(rest: &[Token<'_>], walk: &mut Walk) -> Answer {
 fn database(rest: &[Token<'_>], walk: &mut Walk) -> Answer {
     let brackets = |token: &Token<'_>| token.is_mark("(") || token.is_mark(")");
     let known = rest.iter().all(|token| are_plain(std::slice::from_ref(token)) || brackets(token));
-    let read = leading_name(rest).filter(|_| known).ok_or(NOT_READ).and_then(|(parts, _)| {
+    let read = leading_name(rest).filter(|_| known).ok_or(NOT_READ).and_then(|(parts, words)| {
+        // A SET further on is a statement of its own.
+        if words.iter().skip(1).any(|token| token.is_word("set")) {
+            return Err(NOT_READ);
+        }
+        if words.iter().any(|token| token.is_word("quoted_identifier") || token.is_word("ansi_defaults")) {
+            walk.set("quoted_identifier", None);
+        }
         walk.note(Action::Ddl, object(ObjectKind::Database, parts)?, false);
         Ok(Read { kind: Kind::Ddl, has_where: None })
     });

@@ -40,3 +40,6 @@ pub(super) static RESERVED: Reserved = Reserved::new(|| other::words(include_str
 
 /// Built-in functions that only compute.
 pub(super) static HARMLESS: Reserved = Reserved::new(|| other::words(include_str!("builtins.txt")));
+
+#[cfg(test)]
+mod tests;
