@@ -34,13 +34,8 @@ impl Walk {
     fn node<'a>(&mut self, expr: &'a Expr, rest: &mut Vec<&'a Expr>) -> Result {
         match expr {
             Expr::Value(value) => self.other_value(&value.value),
-            Expr::Identifier(name) if self.variable(std::slice::from_ref(name)) => {}
-            Expr::CompoundIdentifier(parts) if self.variable(parts) => {}
-            Expr::Identifier(column) => {
-                self.in_expression(column)?;
-                self.columns.column(std::slice::from_ref(column));
-            }
-            Expr::CompoundIdentifier(parts) => self.columns.column(parts),
+            Expr::Identifier(name) => self.named_in_expression(std::slice::from_ref(name))?,
+            Expr::CompoundIdentifier(parts) => self.named_in_expression(parts)?,
             Expr::Wildcard(_) => self.columns.star(),
             Expr::QualifiedWildcard(name, _) => self.columns.star_of(name)?,
             Expr::TypedString(typed) => {
@@ -60,9 +55,7 @@ impl Walk {
             }
             Expr::BinaryOp { left, op, right } => {
                 operator(op)?;
-                if *op == BinaryOperator::Assignment {
-                    self.assigned(left);
-                }
+                self.assigned(op, left);
                 rest.extend([&**left, &**right]);
             }
             Expr::AnyOp { left, compare_op: op, right, .. } | Expr::AllOp { left, compare_op: op, right } => {
@@ -114,9 +107,9 @@ impl Walk {
             Expr::RLike { .. } | Expr::Convert { .. } | Expr::Prefixed { .. } => self.other_expr(expr, rest)?,
             Expr::MatchAgainst { .. } | Expr::MemberOf(_) => self.other_expr(expr, rest)?,
             Expr::Cast { format: Some(_), .. } | Expr::JsonAccess { .. } => return Err(OTHER_DATABASE),
-            Expr::Struct { .. } => return Err(OTHER_DATABASE),
-            Expr::Named { .. } | Expr::Dictionary(_) | Expr::Map(_) => return Err(OTHER_DATABASE),
-            Expr::OuterJoin(_) | Expr::Prior(_) | Expr::Lambda(_) => return Err(OTHER_DATABASE),
+            Expr::Struct { .. } | Expr::Named { .. } | Expr::Dictionary(_) => return Err(OTHER_DATABASE),
+            Expr::Map(_) | Expr::OuterJoin(_) | Expr::Prior(_) => return Err(OTHER_DATABASE),
+            Expr::Lambda(_) => return Err(OTHER_DATABASE),
         }
         Ok(())
     }

@@ -197,7 +197,7 @@ impl Walk {
     fn into(&mut self, into: &SelectInto) -> Result {
         for target in &into.targets {
             if self.dialect == Dialect::MySql {
-                self.into_variable(target)?;
+                self.variable_takes(target)?;
                 continue;
             }
             let object = match target {

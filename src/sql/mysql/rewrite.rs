@@ -3,14 +3,14 @@
 use sqlparser::tokenizer::Token as ParserToken;
 
 use crate::sql::guard::{Kind as Cut, Token};
-use crate::sql::other::{name, parser_token, places, word};
+use crate::sql::other::{Rewritten, name, parser_token, places, word};
 use crate::sql::walk::{Result, Walk};
 
 /// Modifiers behind the first word of a change, which change nothing of what it does.
 const MODIFIERS: &[&str] = &["low_priority", "quick", "ignore"];
 
-/// A statement or a value as the parser is given it, and how many more `SELECT`s it has.
-pub(super) fn rewritten(tokens: &[Token<'_>], _walk: &mut Walk) -> Result<(Vec<ParserToken>, usize)> {
+/// A statement or a value as the parser is given it.
+pub(super) fn rewritten(tokens: &[Token<'_>], _walk: &mut Walk) -> Result<Rewritten> {
     let mut list = Vec::with_capacity(tokens.len() + 3);
     let mut rest = tokens;
     let mut selects = 0;
@@ -51,7 +51,7 @@ pub(super) fn rewritten(tokens: &[Token<'_>], _walk: &mut Walk) -> Result<(Vec<P
         }
         at += read;
     }
-    Ok((list, selects))
+    Ok(Rewritten { tokens: list, selects })
 }
 
 /// `UPDATE a, b SET …`: the commas between tables.

@@ -252,7 +252,7 @@ fn texts_made_to_kill_end_in_an_answer() {
         |before: &str, part: &str, times: usize, after: &str| before.to_owned() + &part.repeat(times) + after;
     for text in [
         repeated("SELECT ", "(", 50_000, ""),
-        repeated("SELECT ", "(", 5_000, "1").clone() + &")".repeat(5_000),
+        repeated("SELECT ", "(", 5_000, "1") + &")".repeat(5_000),
         repeated("SELECT 1", " + 1", 60_000, ""),
         repeated("SELECT 1", " || 1", 9_000, ""),
         repeated("SELECT 1", " AND 1", 9_000, ""),

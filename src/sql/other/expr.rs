@@ -1,6 +1,6 @@
 //! Expressions that PostgreSQL has not.
 
-use sqlparser::ast::{Expr, Ident, MemberOf, Value};
+use sqlparser::ast::{BinaryOperator, Expr, Ident, MemberOf, Value};
 
 use crate::model::{Action, Effect, Object, ObjectKind};
 use crate::sql::Dialect;
@@ -80,8 +80,20 @@ impl Walk {
         }
     }
 
-    /// Whether a name in an expression is a variable's, and what reading it does.
-    pub(in crate::sql) fn variable(&mut self, parts: &[Ident]) -> bool {
+    /// A name in an expression: a variable's or a column's.
+    pub(in crate::sql) fn named_in_expression(&mut self, parts: &[Ident]) -> Result {
+        if self.variable(parts) {
+            return Ok(());
+        }
+        if let [only] = parts {
+            self.in_expression(only)?;
+        }
+        self.columns.column(parts);
+        Ok(())
+    }
+
+    /// Whether a name is a variable's, and what reading it does.
+    fn variable(&mut self, parts: &[Ident]) -> bool {
         let Some(first) = parts.first().filter(|_| self.dialect != Dialect::PostgreSql) else { return false };
         if first.quote_style.is_some() || !first.value.starts_with('@') {
             return false;
@@ -96,7 +108,10 @@ impl Walk {
     }
 
     /// `@a := 1` changes a variable of the session.
-    pub(in crate::sql) fn assigned(&mut self, target: &Expr) {
+    pub(in crate::sql) fn assigned(&mut self, operator: &BinaryOperator, target: &Expr) {
+        if *operator != BinaryOperator::Assignment {
+            return;
+        }
         let name = match target {
             Expr::Identifier(name) => name.value.clone(),
             _ => "@".to_owned(),

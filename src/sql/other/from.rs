@@ -107,7 +107,7 @@ impl Walk {
     }
 
     /// `SELECT … INTO @a` changes variables of the session.
-    pub(in crate::sql) fn into_variable(&mut self, target: &Expr) -> Result {
+    pub(in crate::sql) fn variable_takes(&mut self, target: &Expr) -> Result {
         match target {
             Expr::Identifier(name) if name.quote_style.is_none() && name.value.starts_with('@') => {
                 self.set(&name.value, None);

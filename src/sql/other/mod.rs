@@ -58,10 +58,19 @@ pub(super) struct Grammar {
     pub(super) pieces: for<'t, 'a> fn(&'t [Token<'a>]) -> Result<Vec<Piece<'t, 'a>>>,
     /// Statements that are read from tokens; nothing if it is another one.
     pub(super) command: fn(&[Token<'_>], &mut Walk) -> Option<Result<Read>>,
-    /// A statement or a value in the words that the parser knows, and how many more `SELECT`s it has.
-    pub(super) rewritten: fn(&[Token<'_>], &mut Walk) -> Result<(Vec<ParserToken>, usize)>,
+    /// A statement or a value in the words that the parser knows.
+    pub(super) rewritten: fn(&[Token<'_>], &mut Walk) -> Result<Rewritten>,
     /// The parser's idea of the dialect.
     pub(super) parser: fn() -> Box<dyn ParserDialect>,
+}
+
+/// A statement or a value as the parser is given it.
+#[derive(Debug)]
+pub(super) struct Rewritten {
+    /// Its tokens.
+    pub(super) tokens: Vec<ParserToken>,
+    /// How many more of them are `SELECT` than in the text.
+    pub(super) selects: usize,
 }
 
 /// A part of a text.
@@ -162,7 +171,7 @@ fn parsed(
 ) -> Result<Read> {
     let dialect = (grammar.parser)();
     let met = walk.selects;
-    let (list, more) = (grammar.rewritten)(tokens, walk)?;
+    let Rewritten { tokens: list, selects: more } = (grammar.rewritten)(tokens, walk)?;
     let selects = tokens.iter().filter(|token| token.is_word("select")).count() + more;
     let read = read(&mut Parser::new(&*dialect).with_tokens(list), walk)?;
     // The net under the walk: a query that it did not meet is a query that nobody judged.

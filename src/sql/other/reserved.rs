@@ -52,7 +52,7 @@ const VALUES: &[&str] = &[
 
 impl Walk {
     /// A name in an expression, of a column if it is none of the words that are values.
-    pub(in crate::sql) fn in_expression(&self, name: &Ident) -> Result {
+    pub(super) fn in_expression(&self, name: &Ident) -> Result {
         if VALUES.contains(&name.value.as_str()) { Ok(()) } else { self.alias(name) }
     }
 

@@ -4,13 +4,13 @@ use sqlparser::tokenizer::Token as ParserToken;
 
 use super::GRAMMAR;
 use crate::sql::guard::Token;
-use crate::sql::other::{are_plain, parser_token, places, value, word};
+use crate::sql::other::{Rewritten, are_plain, parser_token, places, value, word};
 use crate::sql::walk::{NotUnderstood, Result, Walk};
 
 const NOT_READ: NotUnderstood = NotUnderstood("a clause of Transact-SQL that is not read");
 
 /// A statement or a value as the parser is given it; none has more `SELECT`s than before.
-pub(super) fn rewritten(tokens: &[Token<'_>], walk: &mut Walk) -> Result<(Vec<ParserToken>, usize)> {
+pub(super) fn rewritten(tokens: &[Token<'_>], walk: &mut Walk) -> Result<Rewritten> {
     let tokens = without_options(tokens)?;
     let is = |at: usize, words: &[&str]| {
         tokens.get(at).is_some_and(|token: &Token<'_>| words.iter().any(|word| token.is_word(word)))
@@ -21,7 +21,7 @@ pub(super) fn rewritten(tokens: &[Token<'_>], walk: &mut Walk) -> Result<(Vec<Pa
     let at = match verbs.first() {
         Some(0) => 0,
         Some(at) if is(0, &["with"]) => *at,
-        _ => return Ok((parser_tokens(tokens)?, 0)),
+        _ => return Ok(Rewritten { tokens: parser_tokens(tokens)?, selects: 0 }),
     };
     let mut list = parser_tokens(tokens.get(..=at).unwrap_or_default())?;
     let rest = without_top(tokens.get(at + 1..).unwrap_or_default(), walk)?;
@@ -30,7 +30,7 @@ pub(super) fn rewritten(tokens: &[Token<'_>], walk: &mut Walk) -> Result<(Vec<Pa
     } else {
         list.extend(parser_tokens(rest)?);
     }
-    Ok((list, 0))
+    Ok(Rewritten { tokens: list, selects: 0 })
 }
 
 fn parser_tokens(tokens: &[Token<'_>]) -> Result<Vec<ParserToken>> {

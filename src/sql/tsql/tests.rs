@@ -240,7 +240,7 @@ fn texts_made_to_kill_end_in_an_answer() {
         repeated("SELECT * FROM t WHERE ", "NOT ", 9_000, "1 = 1"),
         repeated("", "IF 1 = 1 ", 4_000, "SELECT 1"),
         repeated("", "BEGIN ", 9_000, ""),
-        repeated("", "BEGIN ", 9_000, "SELECT 1").clone() + &" END".repeat(9_000),
+        repeated("", "BEGIN ", 9_000, "SELECT 1") + &" END".repeat(9_000),
         repeated("", "ELSE ", 9_000, ""),
         repeated("", "SELECT 1 ", MAX_STATEMENTS + 1, ""),
         repeated("", "/*", 60_000, ""),
