@@ -137,6 +137,7 @@ impl Walk {
     /// A call by its name and arguments, wherever it stands.
     pub(super) fn called(&mut self, function: Object, args: &[FunctionArg]) {
         if self.dialect != Dialect::PostgreSql {
+            self.sees_every_column(&function, args);
             self.call(function);
         } else if is_set_config(&function) {
             self.name_function(&function);

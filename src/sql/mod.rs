@@ -10,12 +10,14 @@
 //!                          └─► second (PostgreSQL's own grammar, the whole text) ─► tables, functions, count
 //! ```
 //!
+//! MySQL and Transact-SQL have a guard and one reader, and what they share is in `other`; nothing serves them yet.
+//!
 //! Guard, first and second reader must count the same statements, or the text is not understood; what either reader finds
 //! is an effect. A query that only the second one can read is judged by it alone, with every table in it as read
 //! (`alone`), and the facts say so.
 //!
-//! What the server is handed is the original text; what `sqlparser` is handed is the guard's tokens with single blanks
-//! between them and without comments, so that both cut it alike.
+//! What the server is handed is the original text; what `sqlparser` is handed is the guard's tokens: in PostgreSQL with
+//! single blanks between them and without comments, so that both cut it alike, in the others as they are.
 //!
 //! A text alone does not say which schema a name means, what a view reads or which function stands behind an operator.
 //! [`resolve`] adds that from the database's catalog; where there is none, rules assume the worst of a name. What stays

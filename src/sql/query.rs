@@ -393,7 +393,7 @@ impl Walk {
         if self.dialect == Dialect::PostgreSql {
             self.called(function, args);
         } else {
-            self.called_in_from(function);
+            self.called_in_from(function)?;
         }
         self.arguments(args)
     }

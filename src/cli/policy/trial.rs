@@ -146,6 +146,16 @@ mod tests {
     }
 
     #[test]
+    fn a_text_is_read_in_the_dialect_that_was_asked_for() {
+        let text = "SELECT 1 DELETE FROM `t`";
+        let problem = |spoken| facts(text, spoken).problem;
+        assert!(problem(Spoken::Postgresql).is_some() && problem(Spoken::Mysql).is_some());
+        let read = facts("SELECT 1 DELETE FROM [t]", Spoken::Tsql);
+        assert_eq!((read.problem, read.statement_count), (None, 2));
+        assert_eq!(facts("SELECT `a` FROM `t`", Spoken::Mysql).problem, None);
+    }
+
+    #[test]
     fn a_moment_is_read_and_nonsense_is_not() {
         assert_eq!(moment("2026-11-24T09:32:46Z"), Ok(Timestamp::from_seconds(1_795_512_766)));
         assert_eq!(moment("2026-11-24T10:32:46+01:00"), Ok(Timestamp::from_seconds(1_795_512_766)));

@@ -44,7 +44,7 @@ pub(super) fn rewritten(tokens: &[Token<'_>], _walk: &mut Walk) -> Result<Rewrit
         } else if token.is_word("interval") && next_opens && has_comma(rest.get(at + 2..).unwrap_or_default()) {
             // The function, not the unit of time.
             list.push(name("interval"));
-        } else if joined.contains(&at) {
+        } else if joined.binary_search(&at).is_ok() {
             list.extend([word("cross"), word("join")]);
         } else {
             list.push(parser_token(token, true)?);

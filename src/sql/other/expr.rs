@@ -1,6 +1,6 @@
 //! Expressions that PostgreSQL has not.
 
-use sqlparser::ast::{BinaryOperator, Expr, Ident, MemberOf, Value};
+use sqlparser::ast::{BinaryOperator, Expr, FunctionArg, FunctionArgExpr, Ident, MemberOf, Value};
 
 use crate::model::{Action, Effect, Object, ObjectKind};
 use crate::sql::Dialect;
@@ -105,6 +105,15 @@ impl Walk {
             }
         }
         true
+    }
+
+    /// `CHECKSUM(*)` computes from every column; `COUNT(*)` from none.
+    pub(in crate::sql) fn sees_every_column(&mut self, function: &Object, args: &[FunctionArg]) {
+        let is_star = |arg: &FunctionArg| matches!(arg, FunctionArg::Unnamed(FunctionArgExpr::Wildcard));
+        let counts = matches!(function.name.as_str(), "count" | "count_big");
+        if !counts && args.iter().any(is_star) {
+            self.columns.star();
+        }
     }
 
     /// `@a := 1` changes a variable of the session.

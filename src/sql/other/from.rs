@@ -31,6 +31,16 @@ const LOCKING: &[&str] =
 /// if a built-in one that gives a value is called so.
 const GIVE_ROWS: &[&str] = &["string_split", "openjson"];
 
+/// Functions of Transact-SQL that read a table whose name is an argument.
+const NAME_TABLES: &[&str] = &[
+    "changetable",
+    "containstable",
+    "freetexttable",
+    "semantickeyphrasetable",
+    "semanticsimilaritydetailstable",
+    "semanticsimilaritytable",
+];
+
 impl Walk {
     /// Whether a name in a FROM is none of a table: `DUAL` of MySQL. A reserved word is no name at all.
     pub(in crate::sql) fn is_no_table(&self, name: &ObjectName) -> Result<bool> {
@@ -42,11 +52,15 @@ impl Walk {
     }
 
     /// A call in a FROM.
-    pub(in crate::sql) fn called_in_from(&mut self, function: Object) {
+    pub(in crate::sql) fn called_in_from(&mut self, function: Object) -> Result {
+        if function.schema.is_none() && NAME_TABLES.contains(&function.name.as_str()) {
+            return Err(NotUnderstood("a function that takes a table by its name"));
+        }
         self.name_function(&function);
         if function.schema.is_some() || !GIVE_ROWS.contains(&function.name.as_str()) {
             self.note(Action::Call, function, false);
         }
+        Ok(())
     }
 
     /// Whether a table may have hints (Transact-SQL) or a choice of partitions and indexes (MySQL).

@@ -148,10 +148,33 @@ fn changes_name_their_table_under_its_alias_too() {
         "WITH x AS (SELECT * FROM t) UPDATE x SET a = 1",
         "UPDATE x SET a = 1 FROM (SELECT * FROM t) x",
         "DELETE a FROM t a JOIN t a ON 1 = 1",
+        "SELECT * FROM CONTAINSTABLE(t, *, 'x') c",
+        "SELECT IDENTITYCOL FROM t",
         "SELECT * FROM OPENROWSET(BULK 'x', SINGLE_CLOB) a",
     ] {
         assert_unparsed(text);
     }
+}
+
+#[test]
+fn a_column_is_named_in_lower_case_wherever_it_stands() {
+    let columns = |text: &str| (facts(text).touch(0).columns.clone(), facts(text).touch(0).all_columns);
+    for (text, named, all) in [
+        ("SELECT P.[SSN] FROM people P WHERE P.ID = @id", vec!["id", "ssn"], false),
+        ("SELECT COUNT(*) FROM people", vec![], false),
+        ("SELECT CHECKSUM(*) FROM people", vec![], true),
+        ("SELECT x.a FROM people p CROSS APPLY (SELECT p.ssn AS a) x", vec!["ssn"], false),
+        ("SELECT name = ssn FROM people", vec!["ssn"], false),
+        ("DELETE people OUTPUT deleted.ssn WHERE id = 1", vec!["id", "ssn"], false),
+        ("DELETE people OUTPUT deleted.* WHERE id = 1", vec!["id"], true),
+    ] {
+        let (found, is_all) = columns(text);
+        assert!(named.iter().all(|name| found.iter().any(|column| column == name)), "{text}: {found:?}");
+        assert_eq!(is_all, all, "{text}");
+    }
+    let one = facts("select [A] from T -- x").fingerprint;
+    assert_eq!(one, facts("SELECT  [A] /* /* y */ */ FROM t;").fingerprint);
+    assert_eq!(facts("SELECT N'a', 5").fingerprint, facts("SELECT 'b', 0x1").fingerprint);
 }
 
 #[test]
