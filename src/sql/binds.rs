@@ -78,7 +78,7 @@ fn is_column(expr: &Expr, called: &[String], alone: bool) -> bool {
             inner => is_column(inner, called, alone),
         },
         // As a value of the table's own name it is the row, and `t = t` is no tie; nor is it compared with a constant.
-        Expr::Identifier(column) => alone && !called.contains(&names::fold(column)),
+        Expr::Identifier(column) => alone && !is_variable(column) && !called.contains(&names::fold(column)),
         Expr::CompoundIdentifier(parts) => match parts.as_slice() {
             [table, _] | [_, table, _] => qualified(table),
             _ => false,
@@ -87,12 +87,18 @@ fn is_column(expr: &Expr, called: &[String], alone: bool) -> bool {
     }
 }
 
+/// Whether a name is a variable's: `@p`, in dialects that have them.
+fn is_variable(name: &Ident) -> bool {
+    name.quote_style.is_none() && name.value.starts_with('@')
+}
+
 /// Whether an expression is the same for every row, as far as its shape says.
 fn is_steady(expr: &Expr, depth: usize) -> bool {
     let Some(depth) = depth.checked_sub(1) else { return false };
     let steady = |expr: &Expr| is_steady(expr, depth);
     match expr {
         Expr::Value(_) | Expr::TypedString(_) => true,
+        Expr::Identifier(name) => is_variable(name),
         Expr::Interval(interval) => steady(&interval.value),
         Expr::Nested(inner) | Expr::UnaryOp { expr: inner, .. } | Expr::Cast { expr: inner, .. } => steady(inner),
         Expr::BinaryOp { left, op: _, right } => steady(left) && steady(right),

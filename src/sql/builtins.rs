@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
+use super::{Dialect, mysql, tsql};
+
 static HARMLESS: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
     let lines = include_str!("builtins.txt").lines().filter(|line| !line.starts_with('#'));
     lines.flat_map(str::split_whitespace).collect()
@@ -13,6 +15,15 @@ pub(super) fn is_harmless(schema: Option<&str>, name: &str) -> bool {
     match schema {
         None | Some("pg_catalog") => HARMLESS.contains(name),
         Some(schema) => HARMLESS.contains(format!("{schema}.{name}").as_str()),
+    }
+}
+
+/// The same in a dialect: MySQL and Transact-SQL call their own without a schema.
+pub(super) fn is_harmless_in(dialect: Dialect, schema: Option<&str>, name: &str) -> bool {
+    match dialect {
+        Dialect::PostgreSql => is_harmless(schema, name),
+        Dialect::MySql => schema.is_none() && mysql::HARMLESS.has(name),
+        Dialect::TSql => schema.is_none() && tsql::HARMLESS.has(name),
     }
 }
 

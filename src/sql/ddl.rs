@@ -6,12 +6,12 @@
 use sqlparser::ast::{
     AlterColumnOperation, AlterTable, AlterTableOperation, AlterViewOperation, ColumnDef, ColumnOption, CommentObject,
     CreateFunction, CreateFunctionBody, CreateIndex, CreateTable, CreateTableLikeKind, CreateTrigger, CreateView, Expr,
-    ForValues, FunctionDesc, IndexColumn, ObjectName, ObjectType, OperateFunctionArg, PartitionBoundValue, SchemaName,
-    SequenceOptions, SqlOption, Statement, TableConstraint, Value,
+    ForValues, FunctionDesc, IndexColumn, ObjectName, ObjectType, OperateFunctionArg, PartitionBoundValue,
+    RenameTableNameKind, SchemaName, SequenceOptions, SqlOption, Statement, TableConstraint, Value,
 };
 
-use super::names;
 use super::walk::{NotUnderstood, Result, Walk};
+use super::{Dialect, names};
 use crate::model::{Action, Kind, ObjectKind};
 
 const NOT_READ: NotUnderstood = NotUnderstood("a definition of this sort");
@@ -146,6 +146,12 @@ impl Walk {
                 self.sequence(sequence_options.as_deref().unwrap_or_default())?;
                 self.maybe(generation_expr.as_ref())
             }
+            ColumnOption::DialectSpecific(_) | ColumnOption::CharacterSet(_) | ColumnOption::Identity(_)
+                if self.dialect != Dialect::PostgreSql =>
+            {
+                Ok(())
+            }
+            ColumnOption::OnUpdate(expr) if self.dialect == Dialect::MySql => self.expr(expr),
             _ => Err(NOT_READ),
         }
     }
@@ -164,6 +170,12 @@ impl Walk {
                         .iter()
                         .try_for_each(|element| self.index_columns(std::slice::from_ref(&element.column)))?;
                     self.maybe(exclude.where_clause.as_deref())?;
+                }
+                TableConstraint::Index(index) if self.dialect == Dialect::MySql => {
+                    self.index_columns(&index.columns)?
+                }
+                TableConstraint::FulltextOrSpatial(index) if self.dialect == Dialect::MySql => {
+                    self.index_columns(&index.columns)?;
                 }
                 TableConstraint::Index(_) | TableConstraint::FulltextOrSpatial(_) => return Err(NOT_READ),
             }
@@ -187,6 +199,7 @@ impl Walk {
     /// Options in parentheses.
     pub(super) fn sql_options(&mut self, options: &[SqlOption]) -> Result {
         options.iter().try_for_each(|option| match option {
+            option if self.dialect == Dialect::MySql => self.option_of_mysql(option),
             SqlOption::KeyValue { key: _, value } => self.expr(value),
             SqlOption::Ident(_) => Ok(()),
             _ => Err(NOT_READ),
@@ -277,6 +290,11 @@ impl Walk {
             }
             Op::NoInherit { parent } => self.ddl(ObjectKind::Table, parent),
             Op::SetOptionsParens { options } => self.sql_options(options),
+            Op::RenameTable { table_name: RenameTableNameKind::To(to) | RenameTableNameKind::As(to) }
+                if self.dialect != Dialect::PostgreSql =>
+            {
+                self.ddl(ObjectKind::Table, to)
+            }
             Op::DropConstraint { .. } | Op::DropColumn { .. } | Op::RenameColumn { .. } | Op::RenameTable { .. } => {
                 Ok(())
             }
@@ -322,8 +340,10 @@ impl Walk {
             }
             ObjectType::Stage | ObjectType::Stream | ObjectType::Warehouse => return Err(NOT_READ),
         };
-        if table.is_some() {
-            return Err(NOT_READ);
+        match table {
+            None => {}
+            Some(table) if self.dialect != Dialect::PostgreSql => self.ddl(ObjectKind::Table, table)?,
+            Some(_) => return Err(NOT_READ),
         }
         names.iter().try_for_each(|name| self.ddl(kind, name))?;
         Ok(Kind::Ddl)

@@ -7,8 +7,8 @@ use sqlparser::ast::{
 };
 
 use super::binds::binds;
-use super::names;
 use super::walk::{NotUnderstood, Result, Walk};
+use super::{Dialect, names};
 use crate::model::{Action, Effect, Object, ObjectKind};
 
 const OTHER_DATABASE: NotUnderstood = NotUnderstood("a clause of another database");
@@ -16,6 +16,9 @@ const OTHER_DATABASE: NotUnderstood = NotUnderstood("a clause of another databas
 impl Walk {
     /// `INSERT`. Rows that come back by RETURNING are rows that were added, so they count as a read with a condition.
     pub(super) fn insert(&mut self, insert: &Insert) -> Result {
+        if self.dialect != Dialect::PostgreSql {
+            return self.other_insert(insert);
+        }
         let Insert {
             insert_token: _,
             optimizer_hints: _,
@@ -70,7 +73,7 @@ impl Walk {
     }
 
     /// The list of columns of an INSERT; every column where there is none.
-    fn inserted_columns(&mut self, added: &Effect, columns: &[ObjectName]) -> Result {
+    pub(super) fn inserted_columns(&mut self, added: &Effect, columns: &[ObjectName]) -> Result {
         if columns.is_empty() {
             self.columns.all_of(added);
         }
@@ -100,6 +103,9 @@ impl Walk {
 
     /// `UPDATE`. Its condition reads the table too, as does RETURNING.
     pub(super) fn update(&mut self, update: &Update) -> Result {
+        if self.dialect != Dialect::PostgreSql {
+            return self.other_update(update);
+        }
         let Update {
             update_token: _,
             optimizer_hints: _,
@@ -141,6 +147,9 @@ impl Walk {
 
     /// `DELETE`. Its condition reads the table too, as does RETURNING.
     pub(super) fn delete(&mut self, delete: &Delete) -> Result {
+        if self.dialect != Dialect::PostgreSql {
+            return self.other_delete(delete);
+        }
         let Delete {
             delete_token: _,
             optimizer_hints: _,
@@ -181,6 +190,7 @@ impl Walk {
     pub(super) fn merge(&mut self, merge: &Merge) -> Result {
         let Merge { merge_token: _, optimizer_hints: _, into: _, table, source, on, clauses, output } = merge;
         let (table, alias) = target(table)?;
+        self.changeable(table)?;
         self.does(Action::Select, table, false)?;
         self.columns.open();
         self.changed(table, alias)?;
@@ -221,6 +231,7 @@ impl Walk {
         match output {
             None => {}
             Some(OutputClause::Returning { select_items, .. }) => self.returning(table, Some(select_items), false)?,
+            Some(output) if self.dialect == Dialect::TSql => self.merge_output(table, output)?,
             Some(OutputClause::Output { .. }) => return Err(OTHER_DATABASE),
         }
         self.columns.close();

@@ -6,7 +6,7 @@ use sqlparser::ast::{
 };
 
 use super::walk::{NotUnderstood, Result, Walk};
-use super::{names, session};
+use super::{Dialect, names, session};
 use crate::model::{Action, Object, ObjectKind};
 
 const OTHER_DATABASE: NotUnderstood = NotUnderstood("an expression of another database");
@@ -33,9 +33,9 @@ impl Walk {
 
     fn node<'a>(&mut self, expr: &'a Expr, rest: &mut Vec<&'a Expr>) -> Result {
         match expr {
-            Expr::Value(_) => {}
-            Expr::Identifier(column) => self.columns.column(std::slice::from_ref(column)),
-            Expr::CompoundIdentifier(parts) => self.columns.column(parts),
+            Expr::Value(value) => self.other_value(&value.value),
+            Expr::Identifier(name) => self.named_in_expression(std::slice::from_ref(name))?,
+            Expr::CompoundIdentifier(parts) => self.named_in_expression(parts)?,
             Expr::Wildcard(_) => self.columns.star(),
             Expr::QualifiedWildcard(name, _) => self.columns.star_of(name)?,
             Expr::TypedString(typed) => {
@@ -55,6 +55,7 @@ impl Walk {
             }
             Expr::BinaryOp { left, op, right } => {
                 operator(op)?;
+                self.assigned(op, left);
                 rest.extend([&**left, &**right]);
             }
             Expr::AnyOp { left, compare_op: op, right, .. } | Expr::AllOp { left, compare_op: op, right } => {
@@ -103,13 +104,12 @@ impl Walk {
             Expr::Exists { subquery, .. } | Expr::Subquery(subquery) => self.query(subquery)?,
             Expr::Function(function) => self.function(function)?,
             // Lists every other shape, so that a new one in the parser stops the build and not the judgement.
-            Expr::Cast { format: Some(_), .. } | Expr::JsonAccess { .. } | Expr::RLike { .. } => {
-                return Err(OTHER_DATABASE);
-            }
-            Expr::Convert { .. } | Expr::Prefixed { .. } | Expr::Struct { .. } => return Err(OTHER_DATABASE),
-            Expr::Named { .. } | Expr::Dictionary(_) | Expr::Map(_) => return Err(OTHER_DATABASE),
-            Expr::MatchAgainst { .. } | Expr::OuterJoin(_) | Expr::Prior(_) => return Err(OTHER_DATABASE),
-            Expr::Lambda(_) | Expr::MemberOf(_) => return Err(OTHER_DATABASE),
+            Expr::RLike { .. } | Expr::Convert { .. } | Expr::Prefixed { .. } => self.other_expr(expr, rest)?,
+            Expr::MatchAgainst { .. } | Expr::MemberOf(_) => self.other_expr(expr, rest)?,
+            Expr::Cast { format: Some(_), .. } | Expr::JsonAccess { .. } => return Err(OTHER_DATABASE),
+            Expr::Struct { .. } | Expr::Named { .. } | Expr::Dictionary(_) => return Err(OTHER_DATABASE),
+            Expr::Map(_) | Expr::OuterJoin(_) | Expr::Prior(_) => return Err(OTHER_DATABASE),
+            Expr::Lambda(_) => return Err(OTHER_DATABASE),
         }
         Ok(())
     }
@@ -136,7 +136,10 @@ impl Walk {
 
     /// A call by its name and arguments, wherever it stands.
     pub(super) fn called(&mut self, function: Object, args: &[FunctionArg]) {
-        if is_set_config(&function) {
+        if self.dialect != Dialect::PostgreSql {
+            self.sees_every_column(&function, args);
+            self.call(function);
+        } else if is_set_config(&function) {
             self.name_function(&function);
             self.set_config(args);
         } else {
@@ -232,6 +235,7 @@ impl Walk {
             DataType::Table(_) | DataType::NamedTable { .. } | DataType::Nested(_) | DataType::Object(_) => {
                 Err(OTHER_DATABASE)
             }
+            DataType::Enum(..) if self.dialect == Dialect::MySql => Ok(()),
             DataType::Enum(..) | DataType::Struct(..) | DataType::Tuple(_) | DataType::Union(_) => Err(OTHER_DATABASE),
             _ => Ok(()),
         }
@@ -239,7 +243,12 @@ impl Walk {
 
     /// Notes that a setting is changed.
     pub(super) fn set(&mut self, name: &str, value: Option<&str>) {
-        let action = if session::is_unsafe(name, value) { Action::SetUnsafe } else { Action::Session };
+        let is_unsafe = match self.dialect {
+            Dialect::PostgreSql => session::is_unsafe(name, value),
+            Dialect::MySql => super::mysql::is_unsafe(name, value),
+            Dialect::TSql => super::tsql::is_unsafe(name, value),
+        };
+        let action = if is_unsafe { Action::SetUnsafe } else { Action::Session };
         self.note(action, Object { kind: ObjectKind::Setting, schema: None, name: name.to_owned() }, false);
     }
 }

@@ -10,12 +10,14 @@
 //!                          └─► second (PostgreSQL's own grammar, the whole text) ─► tables, functions, count
 //! ```
 //!
+//! MySQL and Transact-SQL have a guard and one reader, and what they share is in `other`; nothing serves them yet.
+//!
 //! Guard, first and second reader must count the same statements, or the text is not understood; what either reader finds
 //! is an effect. A query that only the second one can read is judged by it alone, with every table in it as read
 //! (`alone`), and the facts say so.
 //!
-//! What the server is handed is the original text; what `sqlparser` is handed is the guard's tokens with single blanks
-//! between them and without comments, so that both cut it alike.
+//! What the server is handed is the original text; what `sqlparser` is handed is the guard's tokens: in PostgreSQL with
+//! single blanks between them and without comments, so that both cut it alike, in the others as they are.
 //!
 //! A text alone does not say which schema a name means, what a view reads or which function stands behind an operator.
 //! [`resolve`] adds that from the database's catalog; where there is none, rules assume the worst of a name. What stays
@@ -33,16 +35,20 @@ mod fingerprint;
 mod guard;
 mod handles;
 mod memory;
+mod mysql;
 mod names;
+mod other;
 mod parse;
 mod pool;
 mod query;
 mod resolve;
+mod scan;
 mod second;
 mod session;
 mod spoken;
 mod statement;
 mod strings;
+mod tsql;
 mod walk;
 
 pub use handles::by_handle;
@@ -62,21 +68,34 @@ pub const MAX_TOKENS: usize = 20_000;
 pub const MAX_STATEMENTS: usize = 1_000;
 
 /// Which SQL it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Dialect {
     /// PostgreSQL, with `standard_conforming_strings` on and UTF-8 as the client's encoding. The gateway holds both.
+    #[default]
     PostgreSql,
+    /// MySQL from 8.0 on and MariaDB from 10.6 on, with UTF-8 as the client's character set and none of the modes that take
+    /// on another database's ways. Nothing serves it yet.
+    MySql,
+    /// SQL Server and Azure SQL, with `QUOTED_IDENTIFIER` on. Nothing serves it yet.
+    TSql,
 }
 
 /// What a text does. Blocks the caller for as long as the reading takes: tens of microseconds as a rule, bounded always.
 pub fn read(text: &SqlText, dialect: Dialect) -> Facts {
-    let Dialect::PostgreSql = dialect;
     if text.bytes().len() > MAX_TEXT_BYTES {
         return Facts::unparsed(format!("longer than {} KiB", MAX_TEXT_BYTES / 1024));
     }
     match text.text() {
-        Some(text) => pool::read(text),
+        Some(text) => pool::read(text, dialect),
         None => Facts::unparsed("not valid UTF-8"),
+    }
+}
+
+/// The facts of a text, on a deep stack.
+fn facts(text: &str, dialect: Dialect) -> Facts {
+    match other::grammar(dialect) {
+        Some(grammar) => other::facts(text, grammar),
+        None => parse::facts(text),
     }
 }
 

@@ -51,7 +51,7 @@ pub(super) fn facts(text: &str) -> Facts {
             }
         }
     }
-    let mut facts = together(first, second);
+    let mut facts = together(first, second.map(Some));
     if by_one && facts.problem.is_none() {
         facts.problem = Some(READ_BY_ONE.to_owned());
     }
@@ -120,8 +120,8 @@ fn cut_alike(tokens: &[Token<'_>], (more, fewer): (usize, usize), cut: &[TokenWi
         && semicolons == count(&|token| token.is_mark(";"))
 }
 
-/// All statements of a text as one: what either reader found in them.
-fn together(statements: Vec<(Result<Read>, Walk)>, second: Result<second::Second<'_>>) -> Facts {
+/// All statements of a text as one: what either reader found in them, where there are two.
+pub(super) fn together(statements: Vec<(Result<Read>, Walk)>, second: Result<Option<second::Second<'_>>>) -> Facts {
     let mut facts = Facts {
         kind: Kind::Empty,
         statement_count: u32::try_from(statements.len()).unwrap_or(u32::MAX),
@@ -155,7 +155,8 @@ fn together(statements: Vec<(Result<Read>, Walk)>, second: Result<second::Second
         }
     }
     match second {
-        Ok(second) => second.add_to(&mut effects, &mut functions),
+        Ok(Some(second)) => second.add_to(&mut effects, &mut functions),
+        Ok(None) => {}
         Err(problem) => problems.push(problem),
     }
     facts.handles = to_be_found(handles);

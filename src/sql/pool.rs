@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::parse;
+use super::Dialect;
 use crate::model::Facts;
 
 /// The stack of a reader. A chain of [`super::MAX_TOKENS`] is some 10,000 levels, which an unoptimised build drops in
@@ -27,17 +27,18 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 struct Job {
     text: String,
+    dialect: Dialect,
     answer: SyncSender<Facts>,
 }
 
 /// Reads a text on a deep stack.
-pub(super) fn read(text: &str) -> Facts {
+pub(super) fn read(text: &str, dialect: Dialect) -> Facts {
     static QUEUE_IN: OnceLock<Option<SyncSender<Job>>> = OnceLock::new();
     let Some(queue) = QUEUE_IN.get_or_init(start) else {
         return Facts::unparsed("the reader could not be started");
     };
     let (answer, facts) = sync_channel(1);
-    if queue.send(Job { text: text.to_owned(), answer }).is_err() {
+    if queue.send(Job { text: text.to_owned(), dialect, answer }).is_err() {
         return Facts::unparsed("the reader has stopped");
     }
     facts.recv_timeout(PATIENCE).unwrap_or_else(|_| Facts::unparsed("could not be read in time"))
@@ -58,8 +59,8 @@ fn start() -> Option<SyncSender<Job>> {
 fn work(jobs: &Mutex<Receiver<Job>>) {
     loop {
         let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(Job { text, answer }) = next else { return };
-        let facts = catch_unwind(AssertUnwindSafe(|| parse::facts(&text)))
+        let Ok(Job { text, dialect, answer }) = next else { return };
+        let facts = catch_unwind(AssertUnwindSafe(|| super::facts(&text, dialect)))
             .unwrap_or_else(|_| Facts::unparsed("the parser failed"));
         if answer.send(facts).is_err() {
             // The caller's patience ended; nobody waits for this answer.

@@ -4,12 +4,12 @@ use sqlparser::ast::{
     Cte, Distinct, Expr, Fetch, GroupByExpr, GroupByWithModifier, Join, JoinConstraint, JoinOperator, LimitClause,
     NamedWindowExpr, ObjectName, OrderBy, OrderByExpr, OrderByKind, Query, Select, SelectFlavor, SelectInto,
     SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Table, TableAlias, TableFactor, TableFunctionArgs,
-    TableSample, TableSampleKind, TableWithJoins, Values, WildcardAdditionalOptions, WindowFrameBound, WindowSpec,
-    With, XmlTableColumnOption,
+    TableSample, TableSampleKind, TableWithJoins, Top, TopQuantity, Values, WildcardAdditionalOptions,
+    WindowFrameBound, WindowSpec, With, XmlTableColumnOption,
 };
 
 use super::walk::{NotUnderstood, Result, Walk};
-use super::{names, statement};
+use super::{Dialect, names, statement};
 use crate::model::{Action, Effect, ObjectKind};
 
 const OTHER_DATABASE: NotUnderstood = NotUnderstood("a clause of another database");
@@ -24,7 +24,7 @@ impl Walk {
             limit_clause,
             fetch,
             locks,
-            for_clause: None,
+            for_clause,
             settings: None,
             format_clause: None,
             pipe_operators,
@@ -32,7 +32,7 @@ impl Walk {
         else {
             return Err(OTHER_DATABASE);
         };
-        if !pipe_operators.is_empty() {
+        if !pipe_operators.is_empty() || for_clause.is_some() && self.dialect != Dialect::TSql {
             return Err(OTHER_DATABASE);
         }
         let (outer_scope, read_before) = (self.scope.len(), self.tables_read.len());
@@ -67,12 +67,19 @@ impl Walk {
     /// Without RECURSIVE an expression sees those before it, never itself; with it, all of them.
     fn with(&mut self, with: &With) -> Result {
         let With { with_token: _, recursive, cte_tables } = with;
-        if *recursive {
+        // Which of the later ones one may name there, MySQL and MariaDB see differently, so none is taken for one.
+        let all_at_once = *recursive && self.dialect == Dialect::PostgreSql;
+        if all_at_once {
             self.scope.extend(cte_tables.iter().map(|cte| names::fold(&cte.alias.name)));
         }
         for Cte { alias, query, from, materialized: _, closing_paren_token: _ } in cte_tables {
             if from.is_some() {
                 return Err(OTHER_DATABASE);
+            }
+            self.alias(&alias.name)?;
+            let itself = *recursive && !all_at_once;
+            if itself {
+                self.scope.push(names::fold(&alias.name));
             }
             self.query(query)?;
             if !*recursive {
@@ -120,8 +127,8 @@ impl Walk {
             select_token: _,
             optimizer_hints: _,
             distinct,
-            select_modifiers: None,
-            top: None,
+            select_modifiers,
+            top,
             top_before_distinct: _,
             projection,
             exclude: None,
@@ -146,8 +153,13 @@ impl Walk {
             return Err(OTHER_DATABASE);
         };
         let other = !lateral_views.is_empty() || !cluster_by.is_empty() || !distribute_by.is_empty();
-        if other || !sort_by.is_empty() || !connect_by.is_empty() {
+        let of_mysql = select_modifiers.is_some() && self.dialect != Dialect::MySql;
+        let of_tsql = top.is_some() && self.dialect != Dialect::TSql;
+        if other || !sort_by.is_empty() || !connect_by.is_empty() || of_mysql || of_tsql {
             return Err(OTHER_DATABASE);
+        }
+        if let Some(Top { quantity: Some(TopQuantity::Expr(quantity)), .. }) = top {
+            self.expr(quantity)?;
         }
         self.selects += 1;
         // First, so that sub-queries of the other clauses see its tables.
@@ -184,6 +196,10 @@ impl Walk {
     /// `SELECT … INTO t` makes a table and fills it.
     fn into(&mut self, into: &SelectInto) -> Result {
         for target in &into.targets {
+            if self.dialect == Dialect::MySql {
+                self.variable_takes(target)?;
+                continue;
+            }
             let object = match target {
                 Expr::Identifier(name) => names::object_of(ObjectKind::Table, &[name])?,
                 Expr::CompoundIdentifier(parts) => {
@@ -201,7 +217,11 @@ impl Walk {
     pub(super) fn items(&mut self, items: &[SelectItem]) -> Result {
         for item in items {
             match item {
-                SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, alias: _ } => self.expr(expr)?,
+                SelectItem::UnnamedExpr(expr) => self.expr(expr)?,
+                SelectItem::ExprWithAlias { expr, alias } => {
+                    self.alias(alias)?;
+                    self.expr(expr)?;
+                }
                 SelectItem::ExprWithAliases { .. } => return Err(OTHER_DATABASE),
                 SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), options) => {
                     plain_star(options)?;
@@ -225,7 +245,13 @@ impl Walk {
         for TableWithJoins { relation, joins } in from {
             self.factor(relation, has_where)?;
             for Join { relation, global: _, join_operator } in joins {
-                self.factor(relation, has_where)?;
+                match (relation, join_operator) {
+                    (
+                        TableFactor::Derived { subquery, alias, sample: None, .. },
+                        JoinOperator::CrossApply | JoinOperator::OuterApply,
+                    ) => self.applied(subquery, alias.as_ref())?,
+                    _ => self.factor(relation, has_where)?,
+                }
                 self.join(join_operator)?;
             }
         }
@@ -242,6 +268,8 @@ impl Walk {
             | JoinOperator::RightOuter(constraint)
             | JoinOperator::FullOuter(constraint)
             | JoinOperator::CrossJoin(constraint) => constraint,
+            JoinOperator::StraightJoin(constraint) if self.dialect == Dialect::MySql => constraint,
+            JoinOperator::CrossApply | JoinOperator::OuterApply if self.dialect == Dialect::TSql => return Ok(()),
             _ => return Err(OTHER_DATABASE),
         };
         match constraint {
@@ -276,11 +304,22 @@ impl Walk {
                 index_directives,
                 alias,
                 ..
-            } if with_hints.is_empty() && partitions.is_empty() && index_directives.is_empty() => {
+            } if self.may_have(with_hints, !partitions.is_empty() || !index_directives.is_empty()) => {
                 self.sample(sample.as_ref())?;
+                self.table_alias(alias.as_ref())?;
                 match args {
-                    None => self.read_table(names::object(ObjectKind::Table, name)?, alias.as_ref(), has_where),
+                    None if self.is_no_table(name)? => self.other(alias.as_ref()),
+                    None => {
+                        let table = names::object(ObjectKind::Table, name)?;
+                        self.locked_by_hint(&table, Self::locks(with_hints), has_where);
+                        self.read_table(table, alias.as_ref(), has_where);
+                    }
                     Some(TableFunctionArgs { args, settings: None }) => {
+                        if let Some(locks) = self.hints_in_brackets(args) {
+                            let table = names::object(ObjectKind::Table, name)?;
+                            self.locked_by_hint(&table, locks, has_where);
+                            self.read_table(table, alias.as_ref(), has_where);
+                        }
                         self.other(alias.as_ref());
                         self.function_in_from(name, args)?;
                     }
@@ -290,6 +329,7 @@ impl Walk {
             }
             TableFactor::Derived { lateral, subquery, alias, sample } => {
                 self.sample(sample.as_ref())?;
+                self.table_alias(alias.as_ref())?;
                 self.derived(*lateral, subquery)?;
                 self.other(alias.as_ref());
                 Ok(())
@@ -306,7 +346,7 @@ impl Walk {
                 self.other(alias.as_ref());
                 self.exprs(array_exprs)
             }
-            TableFactor::JsonTable { json_expr, alias, .. } => {
+            TableFactor::JsonTable { json_expr, alias, .. } | TableFactor::OpenJsonTable { json_expr, alias, .. } => {
                 self.other(alias.as_ref());
                 self.expr(json_expr)
             }
@@ -344,12 +384,17 @@ impl Walk {
         Ok(())
     }
 
-    fn other(&mut self, alias: Option<&TableAlias>) {
+    pub(super) fn other(&mut self, alias: Option<&TableAlias>) {
         self.columns.other(alias.map(|alias| names::fold(&alias.name)));
     }
 
     fn function_in_from(&mut self, name: &ObjectName, args: &[sqlparser::ast::FunctionArg]) -> Result {
-        self.called(names::object(ObjectKind::Function, name)?, args);
+        let function = names::object(ObjectKind::Function, name)?;
+        if self.dialect == Dialect::PostgreSql {
+            self.called(function, args);
+        } else {
+            self.called_in_from(function)?;
+        }
         self.arguments(args)
     }
 
@@ -378,6 +423,7 @@ impl Walk {
         for modifier in modifiers {
             match modifier {
                 GroupByWithModifier::GroupingSets(expr) => self.expr(expr)?,
+                GroupByWithModifier::Rollup | GroupByWithModifier::Cube if self.dialect != Dialect::PostgreSql => {}
                 _ => return Err(OTHER_DATABASE),
             }
         }
@@ -406,6 +452,10 @@ impl Walk {
             Some(LimitClause::LimitOffset { limit, offset, limit_by }) if limit_by.is_empty() => {
                 self.maybe(limit.as_ref())?;
                 self.maybe(offset.as_ref().map(|offset| &offset.value))?;
+            }
+            Some(LimitClause::OffsetCommaLimit { offset, limit }) if self.dialect == Dialect::MySql => {
+                self.expr(offset)?;
+                self.expr(limit)?;
             }
             Some(_) => return Err(OTHER_DATABASE),
         }

@@ -210,6 +210,7 @@ impl Walk {
         let options = match options {
             CreateTableOptions::None => return Ok(()),
             CreateTableOptions::With(options) | CreateTableOptions::Options(options) => options,
+            CreateTableOptions::Plain(options) if self.dialect == super::Dialect::MySql => options,
             CreateTableOptions::Plain(_) | CreateTableOptions::TableProperties(_) => {
                 return Err(NotUnderstood("table options of another database"));
             }

@@ -8,8 +8,8 @@
 use sqlparser::ast::{DataType, Expr, FunctionArg, FunctionArgExpr};
 
 use super::expr::text_of;
-use super::names;
 use super::walk::Walk;
+use super::{Dialect, names};
 use crate::model::{Action, Effect, Object, ObjectKind};
 
 /// Functions that take a table, and which of their arguments it is: from the front.
@@ -79,14 +79,14 @@ fn meant(expr: &Expr) -> Meant<'_> {
 impl Walk {
     /// A value that becomes a table's name.
     pub(super) fn cast(&mut self, expr: &Expr, to: &DataType) {
-        if is_regclass(to) {
+        if self.dialect == Dialect::PostgreSql && is_regclass(to) {
             self.table_meant(&meant(expr), "regclass");
         }
     }
 
     /// The same as `regclass 't'`.
     pub(super) fn typed_string(&mut self, text: Option<&str>, to: &DataType) {
-        if is_regclass(to) {
+        if self.dialect == Dialect::PostgreSql && is_regclass(to) {
             self.table_meant(&text.map_or(Meant::Unknown, Meant::Text), "regclass");
         }
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use sqlparser::ast::{ObjectName, TableAlias};
 
 use super::columns::Columns;
-use super::{builtins, names};
+use super::{Dialect, builtins, names};
 use crate::model::{Action, Effect, Handle, Object, ObjectKind};
 
 /// Why a statement is not understood, in words that hold nothing of it.
@@ -20,6 +20,8 @@ pub(super) type Result<T = ()> = std::result::Result<T, NotUnderstood>;
 /// What was gathered.
 #[derive(Debug, Default)]
 pub(super) struct Walk {
+    /// Whose words they are.
+    pub(super) dialect: Dialect,
     /// Every effect, once.
     pub(super) effects: BTreeSet<Effect>,
     /// Every function named, once.
@@ -34,11 +36,18 @@ pub(super) struct Walk {
     pub(super) has_limit: bool,
     /// What is done with prepared statements and cursors.
     pub(super) handles: Vec<Handle>,
+    /// Texts that the statement hands to the server to be run, and that were read with it.
+    pub(super) handed_over: Vec<String>,
     /// How many `SELECT`s were met; compared with the words `SELECT` in the text.
     pub(super) selects: usize,
 }
 
 impl Walk {
+    /// Nothing, of a dialect.
+    pub(super) fn of(dialect: Dialect) -> Self {
+        Self { dialect, ..Self::default() }
+    }
+
     /// Notes an action on an object; `has_where` means what [`Effect::has_where`] says.
     pub(super) fn note(&mut self, action: Action, object: Object, has_where: bool) {
         self.effects.insert(Effect { action, object: Some(object), has_where });
@@ -77,7 +86,7 @@ impl Walk {
     /// Notes that a function is called. One that only computes is no effect.
     pub(super) fn call(&mut self, function: Object) {
         self.name_function(&function);
-        if !builtins::is_harmless(function.schema.as_deref(), &function.name) {
+        if !builtins::is_harmless_in(self.dialect, function.schema.as_deref(), &function.name) {
             self.note(Action::Call, function, false);
         }
     }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use toml::Spanned;
 
-use super::trial::{self, Claims, Surroundings};
+use super::trial::{self, Claims, Spoken, Surroundings};
 use crate::model::{Decision, RuleId, Timestamp};
 use crate::policy::{Place, Policy, PolicyProblem};
 
@@ -208,7 +208,12 @@ impl Case {
     fn run(&self, policy: &Policy, claims: &Claims) -> Ran {
         let decision =
             claims.principal(&self.claims, self.around.now, self.around.token_age_seconds).map(|who| match &self.sql {
-                Some(sql) => policy.decide(&who, &self.around.place, &self.around.moment(), &trial::facts(sql)),
+                Some(sql) => policy.decide(
+                    &who,
+                    &self.around.place,
+                    &self.around.moment(),
+                    &trial::facts(sql, Spoken::default()),
+                ),
                 None => policy.decide_connect(&who, &self.around.place, &self.around.moment()),
             });
         let (got, passed, rules) = match decision {

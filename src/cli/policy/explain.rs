@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::super::render::{Format, Lines, Table, quiet_if_closed, shown};
 use super::super::system::SystemClock;
 use super::sources::Sources;
-use super::trial::{self, Claims, Surroundings};
+use super::trial::{self, Claims, Spoken, Surroundings};
 use super::{Exit, Globals, Stop};
 use crate::config::{Config, Target};
 use crate::gateway::{denial, no_access};
@@ -61,6 +61,10 @@ pub(in crate::cli) struct ExplainArgs {
     #[arg(long, value_name = "NAME")]
     database_user: Option<String>,
 
+    /// Which SQL it is; only PostgreSQL is served
+    #[arg(long, value_enum, default_value_t, value_name = "DIALECT")]
+    dialect: Spoken,
+
     /// What the client calls itself
     #[arg(long, value_name = "NAME")]
     application: Option<String>,
@@ -86,7 +90,7 @@ pub(super) fn run(args: &ExplainArgs, globals: &Globals) -> Result<Exit, Stop> {
     let who = Claims::of(config.as_ref()).principal(&claims, around.now, around.token_age_seconds);
     let who = who.map_err(|refused| Stop::invalid(vec![format!("{}: {refused}", args.claims.display())]))?;
     let sql = if args.sql == "-" { stdin()? } else { args.sql.clone() };
-    let told = Told::of(&policy, who, around, trial::facts(&sql));
+    let told = Told::of(&policy, who, around, trial::facts(&sql, args.dialect));
     match globals.format() {
         Format::Table => {
             let mut out = io::stdout().lock();
@@ -365,7 +369,7 @@ mod tests {
         };
         let claims = json!({"sub": "u-ana", "roles": [role]});
         let who = Claims::of(None).principal(claims.as_object().unwrap(), around.now, 0).unwrap();
-        let told = Told::of(&policy, who, around, trial::facts(sql));
+        let told = Told::of(&policy, who, around, trial::facts(sql, Spoken::Postgresql));
         (policy, told)
     }
 

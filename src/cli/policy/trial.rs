@@ -93,8 +93,25 @@ impl Surroundings {
 }
 
 /// What a text does.
-pub(super) fn facts(text: &str) -> Facts {
-    sql::read(&SqlText::from(text), sql::Dialect::PostgreSql)
+pub(super) fn facts(text: &str, spoken: Spoken) -> Facts {
+    let dialect = match spoken {
+        Spoken::Postgresql => sql::Dialect::PostgreSql,
+        Spoken::Mysql => sql::Dialect::MySql,
+        Spoken::Tsql => sql::Dialect::TSql,
+    };
+    sql::read(&SqlText::from(text), dialect)
+}
+
+/// Which SQL a text is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(super) enum Spoken {
+    /// PostgreSQL
+    #[default]
+    Postgresql,
+    /// MySQL and MariaDB; not served yet
+    Mysql,
+    /// SQL Server and Azure SQL; not served yet
+    Tsql,
 }
 
 /// A moment as people write it.
@@ -126,6 +143,16 @@ mod tests {
         assert!(refused.contains("lacks the claim") && refused.contains("sub"), "{refused}");
         let refused = Claims::of(None).principal(&claims(json!({"sub": "a", "roles": 7})), now, 0).unwrap_err();
         assert!(refused.contains("roles"), "{refused}");
+    }
+
+    #[test]
+    fn a_text_is_read_in_the_dialect_that_was_asked_for() {
+        let text = "SELECT 1 DELETE FROM `t`";
+        let problem = |spoken| facts(text, spoken).problem;
+        assert!(problem(Spoken::Postgresql).is_some() && problem(Spoken::Mysql).is_some());
+        let read = facts("SELECT 1 DELETE FROM [t]", Spoken::Tsql);
+        assert_eq!((read.problem, read.statement_count), (None, 2));
+        assert_eq!(facts("SELECT `a` FROM `t`", Spoken::Mysql).problem, None);
     }
 
     #[test]
