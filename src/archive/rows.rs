@@ -46,6 +46,7 @@ pub struct StatementRow {
     pub rows_returned: i64,
     pub rows_affected: Option<i64>,
     pub total_us: Option<i64>,
+    pub tag: Option<String>,
 }
 
 /// One of `effects`.

@@ -46,6 +46,10 @@ pub(super) struct ReplayArgs {
     /// The form of the transcript [default: text]
     #[arg(long, value_enum, value_name = "FORM")]
     format: Option<Form>,
+
+    /// Show what the client asks of the database's own catalog, too, which is counted only
+    #[arg(long)]
+    all: bool,
 }
 
 pub(super) fn run(args: &ReplayArgs, globals: &Globals) -> Exit {
@@ -63,7 +67,7 @@ pub(super) fn run(args: &ReplayArgs, globals: &Globals) -> Exit {
         let archive =
             args.place.open(Asked { command: "replay", question: &args.which.to_string(), quiet: globals.quiet })?;
         let mut out = BufWriter::new(io::stdout().lock());
-        let missing = replay(&archive, args.which, form, &mut out).await?;
+        let missing = replay(&archive, args.which, form, args.all, &mut out).await?;
         if missing.is_empty() {
             return Ok(Exit::Done);
         }
@@ -73,10 +77,16 @@ pub(super) fn run(args: &ReplayArgs, globals: &Globals) -> Exit {
 }
 
 /// Writes the transcript and returns which statements are missing.
-async fn replay(archive: &Archive, which: Which, form: Form, out: &mut dyn Write) -> Result<Vec<(i64, i64)>, Stop> {
+async fn replay(
+    archive: &Archive,
+    which: Which,
+    form: Form,
+    all: bool,
+    out: &mut dyn Write,
+) -> Result<Vec<(i64, i64)>, Stop> {
     let mut replay = archive.replay(which).await?;
     match form {
-        Form::Text => text(&mut replay, out).await?,
+        Form::Text => text(&mut replay, all, out).await?,
         Form::Json => whole(&mut replay, out).await?,
         Form::Ndjson => {
             while let Some(rows) = replay.next().await? {
@@ -109,12 +119,13 @@ async fn whole(replay: &mut Replay, out: &mut dyn Write) -> Result<(), Stop> {
     Ok(())
 }
 
-async fn text(replay: &mut Replay, out: &mut dyn Write) -> Result<(), Stop> {
+async fn text(replay: &mut Replay, all: bool, out: &mut dyn Write) -> Result<(), Stop> {
     let mut today: Option<String> = None;
     if let Some(session) = replay.session() {
         writeln!(out, "{}", head_of_session(replay, session))?;
     }
     let mut headed = replay.session().is_some();
+    let mut folded = 0_u64;
     while let Some(rows) = replay.next().await? {
         for row in rows {
             let row = StatementRow::of(replay.columns(), row)?;
@@ -122,19 +133,40 @@ async fn text(replay: &mut Replay, out: &mut dyn Write) -> Result<(), Stop> {
                 writeln!(out, "{}", head_of_statement(replay, &row))?;
                 headed = true;
             }
+            let asked = replay.asked().is_some_and(|asked| u64::try_from(row.statement_seq) == Ok(asked.statement));
+            if !all && !asked && is_chatter(&row) {
+                folded += 1;
+                continue;
+            }
+            chatter(std::mem::take(&mut folded), out)?;
             if today.as_deref() != Some(day(&row.time)) {
                 writeln!(out, "{} UTC", day(&row.time))?;
                 today = Some(day(&row.time).to_owned());
             }
-            let asked = replay.asked().is_some_and(|asked| u64::try_from(row.statement_seq) == Ok(asked.statement));
             statement(&row, asked, out)?;
         }
     }
+    chatter(folded, out)?;
     let missing = replay.missing();
     if !missing.is_empty() {
         writeln!(out, "not in the archive, or not yet: {}", ranges(&missing))?;
     }
     Ok(())
+}
+
+/// Whether it is what clients ask by themselves, and went as it does every day.
+fn is_chatter(row: &StatementRow) -> bool {
+    row.tag.is_some() && row.decision == "allow" && row.status == "ok" && notes(row).is_empty()
+}
+
+fn chatter(folded: u64, out: &mut dyn Write) -> io::Result<()> {
+    match folded {
+        0 => Ok(()),
+        folded => {
+            let statements = counted(folded, "statement");
+            writeln!(out, "{:MARGIN$}… {statements} on the database's own catalog (--all shows them)", "")
+        }
+    }
 }
 
 fn head_of_session(replay: &Replay, row: &SessionRow) -> String {
@@ -246,7 +278,9 @@ fn ranges(missing: &[(i64, i64)]) -> String {
 mod tests {
     use super::*;
     use crate::archive::testing::{DAY, Shelf, closed, denied, record, refused, with_values};
-    use crate::model::{OutcomeStatus, Reference, SessionId};
+    use std::sync::Arc;
+
+    use crate::model::{Action, Effect, Object, ObjectKind, OutcomeStatus, Reference, SessionId};
     use crate::segment::Rows;
 
     async fn shelf() -> Shelf {
@@ -267,7 +301,7 @@ mod tests {
 
     async fn written(which: Which, form: Form) -> (String, Vec<(i64, i64)>) {
         let mut out = Vec::new();
-        let missing = replay(&shelf().await.archive(), which, form, &mut out).await.unwrap();
+        let missing = replay(&shelf().await.archive(), which, form, false, &mut out).await.unwrap();
         (String::from_utf8(out).unwrap(), missing)
     }
 
@@ -330,9 +364,45 @@ not in the archive, or not yet: #3, #5
         let rows = Rows { records: vec![record(9, 1, 0, "begin"), record(9, 2, 1_000, "commit")], ..Rows::default() };
         shelf.seal(rows).await;
         let mut out = Vec::new();
-        let missing = replay(&shelf.archive(), Which::Latest, Form::Text, &mut out).await.unwrap();
+        let missing = replay(&shelf.archive(), Which::Latest, Form::Text, false, &mut out).await.unwrap();
         let text = String::from_utf8(out).unwrap();
         assert!(missing.is_empty());
         assert!(text.contains("2 statements so far   end not known yet\n"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn what_a_client_asks_of_the_catalog_is_counted_and_shown_only_if_asked_for() {
+        let catalog = |number, text: &str| {
+            let mut record = record(9, number, i64::try_from(number).unwrap(), text);
+            let facts = &mut Arc::make_mut(&mut Arc::make_mut(&mut record.intent).facts);
+            let class =
+                Object { kind: ObjectKind::Table, schema: Some("pg_catalog".to_owned()), name: "pg_class".to_owned() };
+            facts.effects = vec![Effect { action: Action::Select, object: Some(class), has_where: true }];
+            record
+        };
+        let records = vec![
+            catalog(1, "first look"),
+            catalog(2, "second look"),
+            record(9, 3, 3, "select 1"),
+            denied(catalog(4, "third look")),
+            catalog(5, "fourth look"),
+        ];
+        let mut shelf = Shelf::new();
+        shelf.seal(Rows { records, ..Rows::default() }).await;
+        let archive = shelf.archive();
+        let mut out = Vec::new();
+        replay(&archive, Which::Latest, Form::Text, false, &mut out).await.unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(!text.contains("first") && !text.contains("fourth"), "{text}");
+        assert!(text.contains("… 2 statements on the database's own catalog (--all shows them)\n"), "{text}");
+        assert!(
+            text.contains("third look")
+                && text.trim_end().ends_with("1 statement on the database's own catalog (--all shows them)"),
+            "{text}"
+        );
+        let mut out = Vec::new();
+        replay(&archive, Which::Latest, Form::Text, true, &mut out).await.unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains("first look") && !text.contains('…'), "{text}");
     }
 }

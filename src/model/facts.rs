@@ -279,6 +279,52 @@ impl Facts {
         }
     }
 
+    /// What the statement is for, as far as its effects tell: `introspection` if all that it reads is what the database says
+    /// of itself. What the server's catalog holds of people's data, secrets or doings is none of that.
+    pub fn tag(&self) -> Option<&'static str> {
+        const TELLING: &[&str] = &[
+            "pg_authid",
+            "pg_file_settings",
+            "pg_hba_file_rules",
+            "pg_largeobject",
+            "pg_shadow",
+            "pg_stat_activity",
+            "pg_statistic",
+            "pg_statistic_ext_data",
+            "pg_stats",
+            "pg_stats_ext",
+            "pg_stats_ext_exprs",
+            "pg_subscription",
+            "pg_user_mapping",
+            "pg_user_mappings",
+        ];
+        const OF_ITSELF: &[&str] = &[
+            "current_catalog",
+            "current_database",
+            "current_role",
+            "current_schema",
+            "current_schemas",
+            "current_user",
+            "session_user",
+            "user",
+            "version",
+        ];
+        let reads_catalog = |effect: &Effect| {
+            let table = effect.object.as_ref().filter(|object| object.kind == ObjectKind::Table);
+            effect.action == Action::Select
+                && table.is_some_and(|table| {
+                    let schema = table.schema.as_deref().unwrap_or_default();
+                    ["pg_catalog", "information_schema"].contains(&schema) && !TELLING.contains(&table.name.as_str())
+                })
+        };
+        let asks_itself = |name: &String| OF_ITSELF.contains(&name.strip_prefix("pg_catalog.").unwrap_or(name));
+        let is_introspection = match self.effects.as_slice() {
+            [] => self.kind == Kind::Select && !self.functions.is_empty() && self.functions.iter().all(asks_itself),
+            effects => effects.iter().all(reads_catalog),
+        };
+        is_introspection.then_some("introspection")
+    }
+
     /// Whether these facts hold so many names that they are not worth remembering: a thousand of the largest would be
     /// hundreds of megabytes, and statements that are sent again and again name some dozens.
     pub fn are_large(&self) -> bool {
@@ -301,5 +347,33 @@ impl Facts {
     pub fn touch(&self, at: usize) -> &Touch {
         const UNKNOWN: &Touch = &Touch::EVERYTHING;
         self.touched.get(at).unwrap_or(UNKNOWN)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_client_asks_of_the_database_itself_is_introspection_and_nothing_else_is() {
+        let read = |action, schema: &str, name: &str| Effect {
+            action,
+            object: Some(Object { kind: ObjectKind::Table, schema: Some(schema.to_owned()), name: name.to_owned() }),
+            has_where: true,
+        };
+        let class = read(Action::Select, "pg_catalog", "pg_class");
+        let tagged = |effects: &[Effect], functions: &[&str]| {
+            let functions = functions.iter().map(|name| (*name).to_owned()).collect();
+            Facts { kind: Kind::Select, effects: effects.to_vec(), functions, ..Facts::unparsed("") }.tag()
+        };
+        let columns = read(Action::Select, "information_schema", "columns");
+        assert_eq!(tagged(&[class.clone(), columns], &["pg_get_expr"]), Some("introspection"));
+        assert_eq!(tagged(&[], &["version", "pg_catalog.current_schema"]), Some("introspection"));
+        assert_eq!(tagged(&[], &[]), None, "SELECT 1");
+        assert_eq!(tagged(&[], &["version", "now"]), None);
+        assert_eq!(tagged(&[class.clone(), read(Action::Select, "clinic", "patients")], &[]), None);
+        assert_eq!(tagged(&[class, read(Action::Select, "pg_catalog", "pg_stats")], &[]), None, "it holds values");
+        assert_eq!(tagged(&[read(Action::Update, "pg_catalog", "pg_class")], &[]), None);
+        assert_eq!(Facts::unparsed("x").tag(), None);
     }
 }

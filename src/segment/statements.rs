@@ -201,7 +201,9 @@ impl Common {
         let (which, facts) = self.facts.of(records);
         to.spread(&which, |to| {
             let facts: Vec<Option<&Facts>> = facts.iter().map(|row| Some(row.intent.facts.as_ref())).collect();
-            tables::facts(to, "kind", &facts)
+            tables::facts(to, "kind", &facts)?;
+            to.text("tag", facts.iter().map(|facts| facts.and_then(Facts::tag)));
+            Ok(())
         })?;
         let (which, decisions) = self.decisions.of(records);
         to.spread(&which, |to| {

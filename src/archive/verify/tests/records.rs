@@ -48,8 +48,12 @@ fn other_record() -> Record {
         kind: Kind::Delete,
         statement_count: 2,
         effects: vec![Effect {
-            action: Action::Delete,
-            object: Some(Object { kind: ObjectKind::Table, schema: None, name: "x".to_owned() }),
+            action: Action::Select,
+            object: Some(Object {
+                kind: ObjectKind::Table,
+                schema: Some("pg_catalog".to_owned()),
+                name: "pg_class".to_owned(),
+            }),
             has_where: false,
         }],
         functions: vec!["x".to_owned()],
