@@ -426,3 +426,10 @@ fn a_pattern_of_schemas_permits_no_name_that_may_be_in_another_one() {
         assert!(!decide(&policy, "analyst", &reads("people", true)).allows(), "{pattern}");
     }
 }
+
+#[test]
+fn problems_of_one_place_are_told_in_the_same_order_each_time() {
+    let text = "permit (principal, action, resource)\nwhen { resource.schema == \"x\" };";
+    let sentences: Vec<String> = load(text).unwrap_err().into_iter().map(|problem| problem.sentence).collect();
+    assert!(sentences.len() > 2 && sentences.is_sorted(), "{sentences:#?}");
+}
