@@ -101,10 +101,13 @@ command=${1:-run}
 shift || true
 [ $# -gt 0 ] || mapfile -t targets < <(all_targets)
 [ $# -eq 0 ] || targets=("$@")
+for target in "${targets[@]}"; do
+    [ -e "tests/fuzz/fuzz_targets/$target.rs" ] || { say "there is no target '$target'; these are: $(all_targets | xargs)" >&2; exit 2; }
+done
 case $command in
     run | keep)
         setup
-        say "building $(echo "${targets[@]}" | wc -w) targets; the first time takes some minutes"
+        say "building; the first time takes a quarter of an hour"
         fuzz build
         mkdir -p target/fuzz-logs
         "$command" "${targets[@]}"
