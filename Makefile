@@ -6,8 +6,10 @@ SHELL := /usr/bin/env bash
 CARGO ?= cargo
 # More arguments for `make demo`, such as ARGS=--exit.
 ARGS ?=
+# Some fuzz targets instead of all, such as TARGETS="guard facts".
+TARGETS ?=
 
-.PHONY: help setup-demo setup-test build demo test soak lint bench bench-backlog clean-parts
+.PHONY: help setup-demo setup-test build demo test soak fuzz fuzz-keep fuzz-lock lint bench bench-backlog clean-parts
 
 help: ## says what can be made
 	@printf 'Hansard: the word-for-word record of who said what to a database.\n\n'
@@ -39,6 +41,16 @@ test: setup-test lint ## sets up, checks formatting and lints, runs every test
 soak: export HANSARD_SOAK_MINUTES ?= 30
 soak: setup-test ## kills the program again and again under load; HANSARD_SOAK_MINUTES=30 says for how long
 	$(CARGO) test --locked --test nothing_lost -- --nocapture hundreds
+
+fuzz: export FUZZ_SECONDS ?= 60
+fuzz: setup-demo ## looks for inputs that break a promise, FUZZ_SECONDS=60 for each target; tests/fuzz/README.md says how
+	@tests/fuzz/fuzz.sh run $(TARGETS)
+
+fuzz-keep: setup-demo ## puts the smallest set of inputs that reaches as much as all that were found into fixtures/fuzz
+	@tests/fuzz/fuzz.sh keep $(TARGETS)
+
+fuzz-lock: ## takes the versions in Cargo.lock over for the fuzzer
+	@tests/fuzz/fuzz.sh lock
 
 bench: ## runs the benchmarks
 	$(CARGO) bench --locked

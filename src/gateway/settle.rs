@@ -298,6 +298,7 @@ pub(super) async fn settle(batch: &mut Batch, lane: &mut Lane<'_>) -> Result<(),
     if items.is_empty() {
         return Ok(());
     }
+    lane.exchange().recording();
     let mut permits = match lane.site.journal.record(entries).await {
         Ok(permits) => permits.into_iter(),
         Err(error) => {
@@ -339,7 +340,8 @@ fn withdraw(items: Vec<Item>, lane: &Lane<'_>) -> Vec<Bytes> {
             }
             Item::Denied(poison, reference) => {
                 exchange.answer_instead(reference, &impossible(reference));
-                failed = true;
+                // A query fails alone; what comes after it is not skipped by the database.
+                failed |= poison.first() != Some(&b'Q');
                 out.push(poison);
             }
             Item::Held { held, reference, simple } => {

@@ -28,6 +28,10 @@ pub(super) const END_LEN: usize = FRAME_HEADER_LEN + FRAME_TRAILER_LEN;
 /// The longest payload: a statement and its values, each up to PostgreSQL's 1 GiB limit of one message, fit into it.
 pub(super) const MAX_PAYLOAD: usize = (2 << 30) + (64 << 20);
 
+/// The highest number that an entry may have. At a million entries a second it is reached after 292,000 years, so a higher
+/// one is none of ours; and after it there is still room for the number of the entry that would come next.
+pub(super) const MAX_SEQ: u64 = 1 << 63;
+
 /// The least frame that a statement takes: field names alone are as long.
 pub(super) const LEAST_STATEMENT: usize = 256;
 
@@ -110,8 +114,9 @@ impl Header {
         let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
         let ends = [m0, m1] == END_MAGIC;
         let magic = if ends { length == 0 } else { [m0, m1] == FRAME_MAGIC };
-        let known = magic && version == FRAME_VERSION && zero == 0 && length <= MAX_PAYLOAD;
         let seq = EntrySeq(u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]));
+        let fits = length <= MAX_PAYLOAD && seq.0 <= MAX_SEQ;
+        let known = magic && version == FRAME_VERSION && zero == 0 && fits;
         known.then_some(Self { seq, length, ends, bytes })
     }
 

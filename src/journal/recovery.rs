@@ -1,6 +1,6 @@
 //! What a start finds: one holder, the files in order, and what is damaged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -62,6 +62,8 @@ pub(super) struct Recovered {
     pub(super) damage: Vec<Damage>,
     /// Missing entries: the first that is missing → the next that is there.
     pub(super) gaps: BTreeMap<EntrySeq, EntrySeq>,
+    /// First entries of files before whose name entries of the file before stopped counting.
+    enders: BTreeSet<EntrySeq>,
 }
 
 const SUFFIX: &str = ".hj";
@@ -79,7 +81,8 @@ pub(super) fn spare_name(number: u64) -> String {
 }
 
 fn first_of(name: &str) -> Option<EntrySeq> {
-    name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.parse().ok().map(EntrySeq)
+    let first = name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.parse().ok().map(EntrySeq);
+    first.filter(|first| first.0 <= frame::MAX_SEQ)
 }
 
 /// Reads all files through. `file_bytes` is how long files are made.
@@ -89,16 +92,18 @@ pub(super) fn recover(disk: &dyn Disk, file_bytes: u64) -> Result<Recovered, Jou
         names.iter().filter_map(|name| Some((first_of(name)?, HeldFile { name: name.clone(), bytes: 0 }))).collect();
     let spares = names.into_iter().filter(|name| name.starts_with(SPARE) && name.ends_with(SUFFIX)).collect();
     let before_all = files.keys().next().map_or(EntrySeq(0), |first| EntrySeq(first.0.saturating_sub(1)));
-    let mut recovered =
-        Recovered { spares, used: 0, last: before_all, damage: Vec::new(), gaps: BTreeMap::new(), files };
+    let (damage, gaps, enders) = (Vec::new(), BTreeMap::new(), BTreeSet::new());
+    let mut recovered = Recovered { spares, used: 0, last: before_all, damage, gaps, enders, files };
     let firsts: Vec<EntrySeq> = recovered.files.keys().copied().collect();
     for (at, first) in firsts.iter().enumerate() {
         recovered.read(disk, file_bytes, (*first, firsts.get(at + 1).copied()))?;
     }
-    // A file without entries is of no use: its name may be wanted, its room is.
+    // A file without entries is of no use: its name may be wanted, its room is. But for one whose name alone says that
+    // entries of the file before it do not count: without it the next start would find them again. The first entry that is
+    // written takes its name, and so its place.
     let empty: Vec<EntrySeq> = recovered.files.keys().copied().filter(|first| *first > recovered.last).collect();
     for first in empty {
-        if let Some(file) = recovered.files.remove(&first) {
+        if let Some(file) = recovered.files.remove(&first).filter(|_| !recovered.enders.contains(&first)) {
             disk.remove(&file.name).map_err(JournalError::disk("remove an empty file"))?;
         }
     }
@@ -132,9 +137,13 @@ impl Recovered {
                     self.last = seq;
                     file_end = end;
                 }
-                Found::Frame { .. } => {}
+                Found::Frame { seq, .. } => self.enders.extend(follower.filter(|_| !counts(seq))),
                 // An end with another number would be that of a write before the last one; the frames tell.
-                Found::End { next, .. } if next.0 == self.last.0 + 1 || !counts(next) => break,
+                Found::End { next, .. } if next.0 == self.last.0 + 1 => break,
+                Found::End { next, .. } if !counts(next) => {
+                    self.enders.extend(follower);
+                    break;
+                }
                 Found::End { at, .. } | Found::Nothing { at } => {
                     damaged_at.get_or_insert(at);
                     if !scan.resume().map_err(trouble())? {

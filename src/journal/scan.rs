@@ -75,12 +75,18 @@ impl Scan {
     fn find_magic(&mut self, from: u64) -> io::Result<Option<u64>> {
         let mut at = from;
         loop {
-            let got = self.load(at, READ_AHEAD)?;
-            let found = self.buffer.windows(FRAME_MAGIC.len()).position(|two| two == FRAME_MAGIC);
-            match found {
+            // What is read ahead is searched before anything is read again: a statement may be full of such bytes.
+            let ahead = at.checked_sub(self.buffered).and_then(|skip| usize::try_from(skip).ok());
+            let skip = match ahead.filter(|skip| skip + FRAME_MAGIC.len() <= self.buffer.len()) {
+                Some(skip) => skip,
+                None if self.load(at, READ_AHEAD)? < FRAME_MAGIC.len() => return Ok(None),
+                None => 0,
+            };
+            let rest = self.buffer.get(skip..).unwrap_or_default();
+            match rest.windows(FRAME_MAGIC.len()).position(|two| two == FRAME_MAGIC) {
                 Some(offset) => return Ok(Some(at + offset as u64)),
-                None if got < READ_AHEAD => return Ok(None),
-                None => at += (got - 1) as u64,
+                // The last byte may be the first of the two.
+                None => at += rest.len().saturating_sub(1) as u64,
             }
         }
     }

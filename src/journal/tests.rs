@@ -1,6 +1,7 @@
 //! The journal's promises on a real disk.
 
 use std::fs;
+use std::sync::atomic::AtomicU64;
 
 use super::*;
 use crate::model::{
@@ -165,6 +166,100 @@ async fn a_file_lost_as_a_whole_is_missed_and_the_rest_is_read() {
     let opened = Journal::open(settings(dir.path())).unwrap();
     assert_eq!(opened.damage.iter().map(|damage| damage.missing).sum::<u64>(), next - lost);
     assert_eq!(everything(&opened.journal).len() as u64, 60 - (next - lost));
+}
+
+#[tokio::test]
+async fn a_file_lost_before_one_that_is_damaged_as_a_whole_stops_no_reader() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(settings(dir.path())).unwrap().journal;
+    for number in 0..60 {
+        journal.record(vec![intent(number, &"x".repeat(400), true)]).await.unwrap();
+    }
+    let files: Vec<u64> = journal.shared.files().keys().map(|first| first.0).collect();
+    journal.close().await;
+    let [lost, damaged, next] = [files[1], files[2], files[3]];
+    fs::remove_file(dir.path().join(recovery::name_of(EntrySeq(lost)))).unwrap();
+    fs::write(dir.path().join(recovery::name_of(EntrySeq(damaged))), vec![7; 4096]).unwrap();
+    let opened = Journal::open(settings(dir.path())).unwrap();
+    assert_eq!(opened.damage.iter().map(|damage| damage.missing).sum::<u64>(), next - lost);
+    assert_eq!(everything(&opened.journal).len() as u64, 60 - (next - lost));
+}
+
+#[tokio::test]
+async fn what_was_answered_with_an_error_is_found_at_no_later_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let large = settings(dir.path());
+    four_entries(&large).await;
+    // The flush of the third entry failed, and so did ending its file; the next one holds nothing yet, but its name says
+    // that the file before it ends there.
+    let next = dir.path().join(recovery::name_of(EntrySeq(3)));
+    fs::write(&next, frame::file_header(EntrySeq(3))).unwrap();
+    for start in 1..=3 {
+        let opened = Journal::open(large.clone()).unwrap();
+        assert_eq!((opened.last.0, everything(&opened.journal).len()), (2, 2), "start {start}");
+        opened.journal.close().await;
+    }
+    let journal = Journal::open(large.clone()).unwrap().journal;
+    journal.record(vec![intent(9, "SELECT 9", true)]).await.unwrap();
+    assert_eq!(everything(&journal).last(), Some(&intent(9, "SELECT 9", true)));
+    journal.close().await;
+    assert_eq!(Journal::open(large).unwrap().last.0, 3);
+}
+
+#[tokio::test]
+async fn a_number_that_no_journal_reaches_is_no_entry_s() {
+    let dir = tempfile::tempdir().unwrap();
+    let payload = frame::encode(&outcome(1)).unwrap();
+    let (first, last) = (EntrySeq(1), EntrySeq(u64::MAX));
+    let mut file = frame::file_header(first).to_vec();
+    frame::put(&mut file, first, first, &payload);
+    frame::put(&mut file, first, last, &payload);
+    fs::write(dir.path().join(recovery::name_of(first)), file).unwrap();
+    fs::write(dir.path().join(recovery::name_of(last)), frame::file_header(last)).unwrap();
+    let opened = Journal::open(settings(dir.path())).unwrap();
+    assert_eq!((opened.last, opened.damage.len()), (first, 1));
+    assert_eq!(opened.journal.append(vec![outcome(2)]).await.unwrap(), EntrySeq(2));
+}
+
+#[test]
+fn a_file_full_of_what_frames_begin_with_is_searched_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("file");
+    fs::write(&path, b"HF".repeat(1 << 20)).unwrap();
+    let read = Arc::new(AtomicU64::new(0));
+    let counted =
+        Counted { file: FolderDisk::new(dir.path().to_owned()).open("file").unwrap(), read: Arc::clone(&read) };
+    let (mut scan, _) = scan::Scan::begin(Box::new(counted), EntrySeq(1)).unwrap();
+    assert!(!scan.resume().unwrap());
+    let (read, length) = (read.load(Ordering::Relaxed), fs::metadata(path).unwrap().len());
+    assert!(read < 2 * length, "{read} bytes were read of {length}");
+}
+
+/// A file that counts what is read of it.
+#[derive(Debug)]
+struct Counted {
+    file: Box<dyn disk::DiskFile>,
+    read: Arc<AtomicU64>,
+}
+
+impl disk::DiskFile for Counted {
+    fn write_at(&mut self, bytes: &[u8], offset: u64) -> std::io::Result<()> {
+        self.file.write_at(bytes, offset)
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
+        let got = self.file.read_at(buffer, offset)?;
+        self.read.fetch_add(got as u64, Ordering::Relaxed);
+        Ok(got)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
+    }
+
+    fn length(&self) -> std::io::Result<u64> {
+        self.file.length()
+    }
 }
 
 #[tokio::test]

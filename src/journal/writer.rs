@@ -65,10 +65,15 @@ impl Shared {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// If this entry was found missing at start: the next that is there.
+    /// If this entry was found missing at start: the next that is there. One gap may begin where another ends: a file that
+    /// was lost, before one of which all was damaged.
     pub(super) fn gap(&self, entry: EntrySeq) -> Option<EntrySeq> {
-        let (_, there) = self.gaps.range(..=entry).next_back()?;
-        (*there > entry).then_some(*there)
+        let behind = |at: EntrySeq| self.gaps.range(..=at).next_back().map(|(_, there)| *there).filter(|to| *to > at);
+        let mut there = behind(entry)?;
+        while let Some(next) = behind(there) {
+            there = next;
+        }
+        Some(there)
     }
 }
 

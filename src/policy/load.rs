@@ -82,7 +82,9 @@ pub(super) fn rules<'f>(
                 }
             }
         }
-        found.sort_by_key(|problem| (problem.line, problem.column));
+        // The engine tells several problems of one place in any order.
+        let order = |problem: &PolicyProblem| (problem.line, problem.column, problem.sentence.clone());
+        found.sort_by_cached_key(order);
         problems.extend(found);
     }
     if problems.is_empty() { Ok(loaded) } else { Err(problems) }

@@ -463,3 +463,10 @@ fn a_rule_on_a_kind_of_data_holds_for_every_table_and_column_that_has_it() {
     let files: Vec<&str> = problems.iter().map(|problem| problem.file.as_str()).collect();
     assert_eq!(files, ["r.classes.toml", "r.cedar"], "all problems at once");
 }
+
+#[test]
+fn problems_of_one_place_are_told_in_the_same_order_each_time() {
+    let text = "permit (principal, action, resource)\nwhen { resource.schema == \"x\" };";
+    let sentences: Vec<String> = load(text).unwrap_err().into_iter().map(|problem| problem.sentence).collect();
+    assert!(sentences.len() > 2 && sentences.is_sorted(), "{sentences:#?}");
+}

@@ -97,6 +97,15 @@ enum Pending {
     Dropped,
 }
 
+impl Pending {
+    fn run(&mut self) -> Option<&mut Running> {
+        match self {
+            Self::Query(_, run) | Self::Execute(run) => Some(run),
+            _ => None,
+        }
+    }
+}
+
 /// How long something has been without an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Since {
@@ -133,6 +142,9 @@ pub struct Exchange {
     done: Vec<Outcome>,
     /// What completed in a batch that is not committed yet: the commit at its `Sync` can still fail.
     settling: Vec<Outcome>,
+    /// What the database will skip and was not sent yet: it has an outcome only if it is recorded. The flag: whether it was
+    /// handed over for that.
+    early: Vec<(bool, Outcome)>,
     /// The last moment that was told.
     now: Timestamp,
 }
@@ -165,6 +177,7 @@ impl Exchange {
             parameters: Parameters::default(),
             done: Vec::new(),
             settling: Vec::new(),
+            early: Vec::new(),
             now: Timestamp(0),
         };
         for (name, value) in parameters {
@@ -393,7 +406,13 @@ impl Exchange {
     pub fn allow_query(&mut self, reference: Reference, bytes_in: usize, changes: Changes) {
         self.suspect |= changes.any();
         self.push(Pending::Query(self.batch, Running::new(reference, bytes_in, changes)));
-        self.batch += 1;
+        self.query_ends_batch();
+    }
+
+    /// A `Query` has a `ReadyForQuery` of its own, so what follows it is another batch; but after an error it is discarded
+    /// like all else, and what was asked before it is never answered.
+    fn query_ends_batch(&mut self) {
+        self.batch += u64::from(!self.skipping);
     }
 
     /// A `Parse` was allowed: its name stands for it from now on.
@@ -427,7 +446,7 @@ impl Exchange {
         }
         self.push(Pending::Poison { batch: self.batch, simple, stands_for: stops, answer });
         if simple {
-            self.batch += 1;
+            self.query_ends_batch();
         } else {
             self.discarding = true;
         }
@@ -453,6 +472,9 @@ impl Exchange {
     /// What was allowed could not be recorded and is not sent. `answer` answers the first of a batch, and a poison takes
     /// its place; those behind it in the same batch are dropped. Gives the bytes to send instead, if any.
     pub fn withdraw(&mut self, asked: Asked, stops: Reference, answer: Option<&Refusal>) -> Option<Bytes> {
+        if let Asked::Execution(reference) = asked {
+            self.early.retain(|(_, outcome)| outcome.reference != reference);
+        }
         let found = self.pending.iter_mut().chain(&mut self.skipped).rev().find(|pending| match (pending, asked) {
             (Pending::Query(_, run) | Pending::Execute(run), Asked::Execution(reference)) => run.is(reference),
             (Pending::Parse(_, number), Asked::Preparation(_, wanted)) => *number == wanted,
@@ -475,16 +497,24 @@ impl Exchange {
         poisoned.then(|| message::poison(simple, &stops.to_string()))
     }
 
+    /// What was queued is about to be recorded. From here on it has an outcome, if [`Self::withdraw`] does not say that it
+    /// could not be recorded.
+    pub fn recording(&mut self) {
+        self.each_new(Running::hand_over);
+        self.early.iter_mut().for_each(|(handed, _)| *handed = true);
+    }
+
     /// The bytes of what was queued are about to leave.
     pub fn sent(&mut self, now: Timestamp) {
         self.now = now;
-        for pending in self.pending.iter_mut().rev() {
-            if let Pending::Query(_, run) | Pending::Execute(run) = pending
-                && !run.start(now)
-            {
-                break;
-            }
-        }
+        self.each_new(|run| run.start(now));
+        self.done.extend(self.early.extract_if(.., |(handed, _)| *handed).map(|(_, outcome)| outcome));
+    }
+
+    /// Does something to the statements that were queued last, back to the one to which it was done before.
+    fn each_new(&mut self, is_new: impl Fn(&mut Running) -> bool) {
+        let mut runs = self.pending.iter_mut().chain(&mut self.skipped).rev().filter_map(Pending::run);
+        while runs.next().is_some_and(&is_new) {}
     }
 
     /// COPY data of the client passed through: `len` bytes of the running statement.
@@ -504,13 +534,17 @@ impl Exchange {
         std::mem::take(&mut self.done)
     }
 
-    /// The session is over: what was still running has an unknown end.
+    /// The session is over: what was still running has an unknown end; what was not even handed over to be recorded has
+    /// none.
     pub fn finish(&mut self, now: Timestamp) -> Vec<Outcome> {
         self.done.append(&mut self.settling);
         let skipped = std::mem::take(&mut self.skipped);
         self.discard_all(skipped);
+        self.done.extend(self.early.drain(..).filter(|(handed, _)| *handed).map(|(_, outcome)| outcome));
         for pending in std::mem::take(&mut self.pending) {
-            if let Pending::Query(_, run) | Pending::Execute(run) = pending {
+            if let Pending::Query(_, run) | Pending::Execute(run) = pending
+                && run.is_handed_over()
+            {
                 let status = if run.failed() { run.failure() } else { OutcomeStatus::Unknown };
                 self.done.push(run.end(status, now));
             }

@@ -13,6 +13,8 @@ use super::names::{Portal, Prepared};
 #[derive(Debug)]
 pub(super) struct Running {
     reference: Reference,
+    /// Whether it is recorded, or was handed over to be.
+    handed: bool,
     started: Option<Timestamp>,
     first_row: Option<Timestamp>,
     rows: u64,
@@ -121,6 +123,7 @@ impl Running {
             reference,
             answered: false,
             changes,
+            handed: false,
             started: None,
             first_row: None,
             rows: 0,
@@ -134,6 +137,21 @@ impl Running {
 
     pub(super) fn is(&self, reference: Reference) -> bool {
         self.reference == reference
+    }
+
+    /// It is about to be recorded; false if it was before.
+    pub(super) fn hand_over(&mut self) -> bool {
+        !std::mem::replace(&mut self.handed, true)
+    }
+
+    /// Whether it is recorded, or may be.
+    pub(super) fn is_handed_over(&self) -> bool {
+        self.handed
+    }
+
+    /// Whether it is recorded, and on its way to the database.
+    pub(super) fn has_started(&self) -> bool {
+        self.started.is_some()
     }
 
     /// Starts the clock; false if it runs already.

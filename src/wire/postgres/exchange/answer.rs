@@ -1,6 +1,5 @@
 //! The database's half: what each of its frames settles.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -21,7 +20,7 @@ impl Exchange {
     pub fn stream(&mut self, kind: Option<u8>, len: usize, now: Timestamp) -> Result<(), Violation> {
         self.now = now;
         match self.front() {
-            Some(Pending::Query(_, run) | Pending::Execute(run)) => {
+            Some(Pending::Query(_, run) | Pending::Execute(run)) if run.has_started() => {
                 run.bytes_out += len as u64;
                 if matches!(kind, Some(b'D' | b'd')) {
                     run.row(kind == Some(b'D'), now);
@@ -45,10 +44,19 @@ impl Exchange {
     /// It answers nothing that was asked: the session must end.
     pub fn answer(&mut self, kind: u8, frame: &[u8], now: Timestamp) -> Result<Reply, Violation> {
         self.now = now;
-        if let Some(Pending::Query(_, run) | Pending::Execute(run)) = self.front() {
+        let front = self.front().and_then(Pending::run);
+        let is_here = front.as_ref().is_some_and(|run| !run.has_started());
+        if let Some(run) = front {
             run.bytes_out += frame.len() as u64;
         }
         match kind {
+            // A statement that was not sent has no answer; but the connection may end at any time.
+            b'C' | b'I' | b's' | b'G' if is_here => return Err(Violation(UNASKED)),
+            b'E' if is_here => {
+                let (_, fatal) = message::error_fields(&Bytes::copy_from_slice(frame));
+                self.fatal |= fatal;
+                return if fatal { Ok(Reply::Pass) } else { Err(Violation(UNASKED)) };
+            }
             b'E' => return Ok(self.error(&Bytes::copy_from_slice(frame), now)),
             b'Z' => self.ready(frame.last().map_or('I', |status| char::from(*status)), now)?,
             b'1' => {
@@ -247,22 +255,29 @@ impl Exchange {
 
     /// From the back, so that each name goes back to what it stood for before.
     pub(super) fn discard_all(&mut self, mut skipped: Vec<Pending>) {
-        let first = self.done.len();
+        let (first, first_early) = (self.done.len(), self.early.len());
         while let Some(pending) = skipped.pop() {
             self.discard(pending);
         }
         if let Some(new) = self.done.get_mut(first..) {
             new.reverse();
         }
+        if let Some(new) = self.early.get_mut(first_early..) {
+            new.reverse();
+        }
     }
 
     pub(super) fn discard(&mut self, pending: Pending) {
         match pending {
-            Pending::Execute(run) | Pending::Query(_, run) => self.done.push(run.end(OutcomeStatus::Skipped, self.now)),
+            Pending::Execute(run) | Pending::Query(_, run) => {
+                let (sent, handed) = (run.has_started(), run.is_handed_over());
+                let outcome = run.end(OutcomeStatus::Skipped, self.now);
+                if sent { self.done.push(outcome) } else { self.early.push((handed, outcome)) }
+            }
             Pending::Parse(change, _) => self.undo_parse(change),
             Pending::Bind(change) => {
                 if let Some(stale) = self.portals.undo(change) {
-                    rebase(&mut self.pending, stale, |pending| match pending {
+                    rebase(self.pending.iter_mut().chain(&mut self.skipped), stale, |pending| match pending {
                         Pending::Bind(later) => Some(later),
                         _ => None,
                     });
@@ -274,7 +289,7 @@ impl Exchange {
 
     pub(super) fn undo_parse(&mut self, change: Change<Prepared>) {
         if let Some(stale) = self.statements.undo(change) {
-            rebase(&mut self.pending, stale, |pending| match pending {
+            rebase(self.pending.iter_mut().chain(&mut self.skipped), stale, |pending| match pending {
                 Pending::Parse(later, _) => Some(later),
                 _ => None,
             });
@@ -283,12 +298,12 @@ impl Exchange {
 }
 
 /// A change was taken back that a later one was built upon: the later one's `before` becomes the earlier one's.
-fn rebase<T>(
-    pending: &mut VecDeque<Pending>,
+fn rebase<'a, T: 'a>(
+    queued: impl Iterator<Item = &'a mut Pending>,
     stale: Change<T>,
     change_of: impl Fn(&mut Pending) -> Option<&mut Change<T>>,
 ) {
-    let later = pending.iter_mut().filter_map(change_of).find(|later| {
+    let later = queued.filter_map(change_of).find(|later| {
         later.name == stale.name && later.before.as_ref().is_some_and(|before| Arc::ptr_eq(&before.value, &stale.value))
     });
     if let Some(later) = later {

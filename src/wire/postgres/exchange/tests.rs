@@ -24,16 +24,23 @@ fn nothing() -> Changes {
 struct Session {
     exchange: Exchange,
     number: u64,
+    /// Whether what is asked is recorded and sent at once.
+    recorded: bool,
 }
 
 impl Session {
     fn new() -> Self {
-        Self { exchange: Exchange::new(&[]), number: 0 }
+        Self { exchange: Exchange::new(&[]), number: 0, recorded: true }
     }
 
     fn client(&mut self, kind: u8, body: &[u8]) -> Option<Bytes> {
         let request = self.exchange.take(kind, frame(kind, body)).unwrap();
-        self.judge(request)
+        let sent = self.judge(request);
+        if self.recorded {
+            self.exchange.recording();
+            self.exchange.sent(Timestamp(900));
+        }
+        sent
     }
 
     /// What is sent upstream.
@@ -181,6 +188,23 @@ fn what_is_sent_into_a_failed_batch_is_skipped() {
     assert_eq!(session.ends(), [(1, OutcomeStatus::Skipped)]);
     session.server(b'Z', b"I");
     assert!(session.exchange.idle());
+}
+
+#[test]
+fn what_is_asked_after_a_query_that_the_database_skips_is_not_waited_for() {
+    for text in ["SELECT 1\0", "DENY\0"] {
+        let mut session = Session::new();
+        session.parse("", "SELECT 1/0");
+        session.client(b'H', b"");
+        session.fails("42601");
+        session.parse("a", "SELECT 2");
+        session.client(b'Q', text.as_bytes());
+        assert!(session.bind("", "a").is_some(), "it waits for an answer that never comes");
+        session.execute("");
+        session.sync();
+        session.server(b'Z', b"I");
+        assert!(session.exchange.idle());
+    }
 }
 
 #[test]
@@ -371,6 +395,79 @@ fn what_could_not_be_recorded_is_replaced_and_answered() {
 }
 
 #[test]
+fn what_was_never_handed_over_to_be_recorded_has_no_outcome() {
+    let mut session = Session::new();
+    session.recorded = false;
+    session.client(b'Q', b"SELECT 1\0");
+    session.exchange.recording();
+    session.client(b'Q', b"SELECT 2\0");
+    let ends: Vec<_> = session.exchange.finish(NOW).iter().map(|outcome| outcome.reference.statement).collect();
+    assert_eq!(ends, [1], "of the first it is not known");
+}
+
+#[test]
+fn names_of_what_could_not_be_recorded_after_an_error_leave_no_stale_text() {
+    let refusal = Refusal::error("58030", "not sent");
+    let mut session = Session::new();
+    session.parse("", "SELECT 1/0");
+    session.client(b'H', b"");
+    session.fails("42601");
+    let again = |number| Asked::Preparation(SessionId::from_bits(5), number);
+    for (number, text) in [(2, "first"), (3, "second")] {
+        let parse = message::Parse { name: "a".into(), text: text.into(), types: Vec::new() };
+        session.exchange.allow_parse(parse, Arc::new(Facts::unparsed("")), number);
+    }
+    session.exchange.withdraw(again(2), reference(1), Some(&refusal));
+    session.exchange.withdraw(again(3), reference(1), None);
+    session.sync();
+    session.server(b'Z', b"I");
+    assert!(session.bind("", "a").is_some(), "it waits for an answer that never comes");
+    assert_eq!(session.text_of_execute(""), None);
+}
+
+#[test]
+fn a_statement_that_was_not_sent_has_no_answer() {
+    for kind in *b"CIsGEZ" {
+        let mut session = Session::new();
+        session.recorded = false;
+        session.client(b'Q', b"SELECT 1\0");
+        let body: &[u8] = if kind == b'C' { b"SELECT 1\0" } else { b"I" };
+        assert!(session.exchange.answer(kind, &frame(kind, body), NOW).is_err(), "{kind}");
+        assert!(session.exchange.stream(Some(b'D'), 10, NOW).is_err());
+        assert!(session.exchange.stream(Some(b'N'), 10, NOW).is_ok());
+    }
+    let mut session = Session::new();
+    session.recorded = false;
+    session.client(b'Q', b"SELECT 1\0");
+    assert_eq!(session.server(b'E', b"SFATAL\0VFATAL\0C57P01\0Mbye\0\0"), Reply::Pass);
+    assert!(session.exchange.said_goodbye());
+    assert!(session.exchange.finish(NOW).is_empty());
+}
+
+#[test]
+fn what_is_skipped_and_could_not_be_recorded_has_no_outcome() {
+    let refusal = Refusal::error("58030", "not sent");
+    for recorded in [true, false] {
+        let mut session = Session::new();
+        session.parse("", "SELECT 1/0");
+        session.client(b'H', b"");
+        session.fails("42601");
+        session.recorded = false;
+        session.client(b'Q', b"SELECT 1\0");
+        session.sync();
+        assert_eq!(session.ends(), [], "it is not recorded yet");
+        session.exchange.recording();
+        if recorded {
+            session.exchange.sent(NOW);
+            assert_eq!(session.ends(), [(1, OutcomeStatus::Skipped)]);
+        } else {
+            assert!(session.exchange.withdraw(Asked::Execution(reference(1)), reference(1), Some(&refusal)).is_none());
+        }
+        assert!(session.exchange.finish(NOW).is_empty());
+    }
+}
+
+#[test]
 fn a_cancelled_statement_is_told_from_a_failed_one() {
     let mut session = Session::new();
     session.client(b'Q', b"SELECT pg_sleep(9)\0");
@@ -421,6 +518,7 @@ fn what_follows_a_change_of_reading_waits_or_is_unreadable() {
     let changes = Changes::of(&facts, &facts, &SqlText::from(""));
     let mut session = Session::new();
     session.exchange.allow_query(reference(1), 10, changes.clone());
+    session.exchange.sent(NOW);
     let next = frame(b'Q', b"SELECT 1\0");
     assert!(matches!(session.exchange.take(b'Q', next.clone()).unwrap(), Request::Wait(_)));
     session.server(b'C', b"SET\0");
