@@ -292,6 +292,9 @@ impl Walk {
 
     /// One member of a FROM.
     pub(super) fn factor(&mut self, factor: &TableFactor, has_where: bool) -> Result {
+        if !self.has_in_from(factor) {
+            return Err(OTHER_DATABASE);
+        }
         match factor {
             TableFactor::Table {
                 name,
