@@ -139,6 +139,7 @@ impl Walk {
     pub(super) fn called(&mut self, function: Object, args: &[FunctionArg]) {
         if self.dialect != Dialect::PostgreSql {
             self.sees_every_column(&function, args);
+            self.names_sequence(&function, args);
             self.call(function);
         } else if is_set_config(&function) {
             self.name_function(&function);

@@ -163,6 +163,7 @@ fn what_reaches_files_the_server_or_other_sessions_is_told() {
         ("SELECT LOAD_FILE('x'), SLEEP(1), BENCHMARK(1, 1)", "call benchmark(), call load_file(), call sleep()"),
         ("DO RELEASE_LOCK('x'), (SELECT 1 FROM t)", "call release_lock(), select t"),
         ("SELECT app.lower('x')", "call app.lower()"),
+        ("SELECT NEXTVAL(lab.s)", "call nextval(), select lab.s where"),
         ("CALL app.p(1)", "call app.p()"),
         ("HANDLER t READ FIRST", "select t"),
         ("LOCK TABLES t READ, lab.u AS x WRITE", "admin lab.u, admin t"),

@@ -4,6 +4,7 @@ use sqlparser::ast::{BinaryOperator, DataType, Expr, FunctionArg, FunctionArgExp
 
 use crate::model::{Action, Effect, Object, ObjectKind};
 use crate::sql::Dialect;
+use crate::sql::names;
 use crate::sql::walk::{NotUnderstood, Result, Walk};
 
 const NOT_READ: NotUnderstood = NotUnderstood("an expression of another database");
@@ -68,7 +69,7 @@ impl Walk {
             }
             Expr::MatchAgainst { columns, .. } => {
                 for column in columns {
-                    let parts: Vec<Ident> = crate::sql::names::idents(column)?.into_iter().cloned().collect();
+                    let parts: Vec<Ident> = names::idents(column)?.into_iter().cloned().collect();
                     self.columns.column(&parts);
                 }
             }
@@ -127,6 +128,23 @@ impl Walk {
         let counts = matches!(function.name.as_str(), "count" | "count_big");
         if !counts && args.iter().any(is_star) {
             self.columns.star();
+        }
+    }
+
+    /// `NEXTVAL(s)` of MariaDB names a sequence, which is a table.
+    pub(in crate::sql) fn names_sequence(&mut self, function: &Object, args: &[FunctionArg]) {
+        let takes_one = matches!(function.name.as_str(), "nextval" | "lastval" | "setval");
+        let parts = match args.first() {
+            Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Identifier(name)))) => vec![name],
+            Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::CompoundIdentifier(parts)))) => {
+                parts.iter().collect()
+            }
+            _ => return,
+        };
+        if let (Dialect::MySql, true, Ok(sequence)) =
+            (self.dialect, takes_one, names::object_of(ObjectKind::Table, &parts))
+        {
+            self.named(sequence);
         }
     }
 
