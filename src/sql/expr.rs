@@ -39,6 +39,7 @@ impl Walk {
             Expr::Wildcard(_) => self.columns.star(),
             Expr::QualifiedWildcard(name, _) => self.columns.star_of(name)?,
             Expr::TypedString(typed) => {
+                self.may_be_typed(&typed.data_type)?;
                 self.data_type(&typed.data_type)?;
                 self.typed_string(text_of(&typed.value.value), &typed.data_type);
             }
@@ -47,7 +48,7 @@ impl Walk {
             Expr::Nested(expr) | Expr::IsJson { expr, .. } | Expr::IsNormalized { expr, .. } => rest.push(expr),
             Expr::Extract { expr, .. } | Expr::Ceil { expr, .. } | Expr::Floor { expr, .. } => rest.push(expr),
             Expr::Collate { expr, .. } | Expr::UnaryOp { expr, .. } => rest.push(expr),
-            Expr::Interval(interval) => rest.push(&interval.value),
+            Expr::Interval(interval) if self.dialect != Dialect::TSql => rest.push(&interval.value),
             Expr::Cast { expr, data_type, kind: _, format: None } => {
                 self.data_type(data_type)?;
                 self.cast(expr, data_type);
@@ -109,7 +110,7 @@ impl Walk {
             Expr::Cast { format: Some(_), .. } | Expr::JsonAccess { .. } => return Err(OTHER_DATABASE),
             Expr::Struct { .. } | Expr::Named { .. } | Expr::Dictionary(_) => return Err(OTHER_DATABASE),
             Expr::Map(_) | Expr::OuterJoin(_) | Expr::Prior(_) => return Err(OTHER_DATABASE),
-            Expr::Lambda(_) => return Err(OTHER_DATABASE),
+            Expr::Lambda(_) | Expr::Interval(_) => return Err(OTHER_DATABASE),
         }
         Ok(())
     }
@@ -138,6 +139,7 @@ impl Walk {
     pub(super) fn called(&mut self, function: Object, args: &[FunctionArg]) {
         if self.dialect != Dialect::PostgreSql {
             self.sees_every_column(&function, args);
+            self.names_sequence(&function, args);
             self.call(function);
         } else if is_set_config(&function) {
             self.name_function(&function);

@@ -292,6 +292,9 @@ impl Walk {
 
     /// One member of a FROM.
     pub(super) fn factor(&mut self, factor: &TableFactor, has_where: bool) -> Result {
+        if !self.has_in_from(factor) {
+            return Err(OTHER_DATABASE);
+        }
         match factor {
             TableFactor::Table {
                 name,
@@ -307,25 +310,7 @@ impl Walk {
             } if self.may_have(with_hints, !partitions.is_empty() || !index_directives.is_empty()) => {
                 self.sample(sample.as_ref())?;
                 self.table_alias(alias.as_ref())?;
-                match args {
-                    None if self.is_no_table(name)? => self.other(alias.as_ref()),
-                    None => {
-                        let table = names::object(ObjectKind::Table, name)?;
-                        self.locked_by_hint(&table, Self::locks(with_hints), has_where);
-                        self.read_table(table, alias.as_ref(), has_where);
-                    }
-                    Some(TableFunctionArgs { args, settings: None }) => {
-                        if let Some(locks) = self.hints_in_brackets(args) {
-                            let table = names::object(ObjectKind::Table, name)?;
-                            self.locked_by_hint(&table, locks, has_where);
-                            self.read_table(table, alias.as_ref(), has_where);
-                        }
-                        self.other(alias.as_ref());
-                        self.function_in_from(name, args)?;
-                    }
-                    Some(_) => return Err(OTHER_DATABASE),
-                }
-                Ok(())
+                self.table_or_call(name, args.as_ref(), alias.as_ref(), (Self::locks(with_hints), has_where))
             }
             TableFactor::Derived { lateral, subquery, alias, sample } => {
                 self.sample(sample.as_ref())?;
@@ -371,6 +356,35 @@ impl Walk {
             }
             _ => Err(OTHER_DATABASE),
         }
+    }
+
+    /// A name in a FROM, and its arguments if it is a function's; whether hints lock it, and whether a WHERE is there.
+    fn table_or_call(
+        &mut self,
+        name: &ObjectName,
+        args: Option<&TableFunctionArgs>,
+        alias: Option<&TableAlias>,
+        (locks, has_where): (bool, bool),
+    ) -> Result {
+        match args {
+            None if self.is_no_table(name)? => self.other(alias),
+            None => {
+                let table = names::object(ObjectKind::Table, name)?;
+                self.locked_by_hint(&table, locks, has_where);
+                self.read_table(table, alias, has_where);
+            }
+            Some(TableFunctionArgs { args, settings: None }) => {
+                if let Some(locks) = self.hints_in_brackets(args) {
+                    let table = names::object(ObjectKind::Table, name)?;
+                    self.locked_by_hint(&table, locks, has_where);
+                    self.read_table(table, alias, has_where);
+                }
+                self.other(alias);
+                self.function_in_from(name, args)?;
+            }
+            Some(_) => return Err(OTHER_DATABASE),
+        }
+        Ok(())
     }
 
     /// A sub-query in a FROM: unless it is LATERAL it does not see its neighbours.

@@ -144,6 +144,7 @@ fn queries_and_changes_name_what_they_touch() {
         ("ALTER TABLE a RENAME TO b", "ddl a, ddl b"),
         ("DROP INDEX i ON t", "ddl other:i, ddl t"),
     ]);
+    assert_unparsed("SELECT * FROM openjson('x')");
     assert_unparsed("CREATE TABLE t (a INT) DATA DIRECTORY='/tmp'");
     assert_unparsed("CREATE TABLE t (a INT) ENGINE=CONNECT");
 }
@@ -162,6 +163,7 @@ fn what_reaches_files_the_server_or_other_sessions_is_told() {
         ("SELECT LOAD_FILE('x'), SLEEP(1), BENCHMARK(1, 1)", "call benchmark(), call load_file(), call sleep()"),
         ("DO RELEASE_LOCK('x'), (SELECT 1 FROM t)", "call release_lock(), select t"),
         ("SELECT app.lower('x')", "call app.lower()"),
+        ("SELECT NEXTVAL(lab.s)", "call nextval(), select lab.s where"),
         ("CALL app.p(1)", "call app.p()"),
         ("HANDLER t READ FIRST", "select t"),
         ("LOCK TABLES t READ, lab.u AS x WRITE", "admin lab.u, admin t"),
@@ -217,6 +219,8 @@ fn a_table_is_named_in_each_spelling_and_a_column_in_lower_case() {
     let read = facts("SELECT P.`SSN`, \"Mail\" FROM people P WHERE ID = 1");
     assert_eq!(read.touch(0).columns, ["id", "mail", "ssn"]);
     assert_eq!(read.touch(0).where_columns, ["id"]);
+    assert_eq!(facts("SELECT _ssn 'x', DATE '2026-11-26' FROM people").touch(0).columns, ["_ssn"]);
+    assert_unparsed("SELECT json 'x' FROM people");
     assert_unparsed("SELECT * FROM aBC, AbC, ABc, abC, Abc");
     let [one, other] = ["select A from T -- x", "SELECT  a /* y */ FROM t"].map(|text| facts(text).fingerprint);
     assert!(one.is_some() && one == other);

@@ -1,9 +1,10 @@
 //! Expressions that PostgreSQL has not.
 
-use sqlparser::ast::{BinaryOperator, Expr, FunctionArg, FunctionArgExpr, Ident, MemberOf, Value};
+use sqlparser::ast::{BinaryOperator, DataType, Expr, FunctionArg, FunctionArgExpr, Ident, MemberOf, Value};
 
 use crate::model::{Action, Effect, Object, ObjectKind};
 use crate::sql::Dialect;
+use crate::sql::names;
 use crate::sql::walk::{NotUnderstood, Result, Walk};
 
 const NOT_READ: NotUnderstood = NotUnderstood("an expression of another database");
@@ -54,7 +55,11 @@ impl Walk {
         match expr {
             Expr::RLike { expr, pattern, .. } => rest.extend([&**expr, &**pattern]),
             Expr::MemberOf(MemberOf { value, array }) => rest.extend([&**value, &**array]),
-            Expr::Prefixed { prefix: _, value } => rest.push(value),
+            Expr::Prefixed { prefix, value } if self.dialect == Dialect::MySql => {
+                // `_utf8mb4 'x'`; with any other word, a column and its alias.
+                self.columns.column(std::slice::from_ref(prefix));
+                rest.push(value);
+            }
             Expr::Convert { expr, data_type, styles, .. } => {
                 if let Some(data_type) = data_type {
                     self.data_type(data_type)?;
@@ -64,7 +69,7 @@ impl Walk {
             }
             Expr::MatchAgainst { columns, .. } => {
                 for column in columns {
-                    let parts: Vec<Ident> = crate::sql::names::idents(column)?.into_iter().cloned().collect();
+                    let parts: Vec<Ident> = names::idents(column)?.into_iter().cloned().collect();
                     self.columns.column(&parts);
                 }
             }
@@ -107,6 +112,16 @@ impl Walk {
         true
     }
 
+    /// `DATE '2026-11-26'`: of most types' names, MySQL makes a column and its alias, Transact-SQL of all.
+    pub(in crate::sql) fn may_be_typed(&self, data_type: &DataType) -> Result {
+        let is_typed = matches!(data_type, DataType::Date | DataType::Time(..) | DataType::Timestamp(..));
+        match self.dialect {
+            Dialect::PostgreSql => Ok(()),
+            Dialect::MySql if is_typed => Ok(()),
+            Dialect::MySql | Dialect::TSql => Err(NotUnderstood("a type's name before a string")),
+        }
+    }
+
     /// `CHECKSUM(*)` computes from every column; `COUNT(*)` from none.
     pub(in crate::sql) fn sees_every_column(&mut self, function: &Object, args: &[FunctionArg]) {
         let is_star = |arg: &FunctionArg| matches!(arg, FunctionArg::Unnamed(FunctionArgExpr::Wildcard));
@@ -116,9 +131,26 @@ impl Walk {
         }
     }
 
+    /// `NEXTVAL(s)` of MariaDB names a sequence, which is a table.
+    pub(in crate::sql) fn names_sequence(&mut self, function: &Object, args: &[FunctionArg]) {
+        let takes_one = matches!(function.name.as_str(), "nextval" | "lastval" | "setval");
+        let parts = match args.first() {
+            Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Identifier(name)))) => vec![name],
+            Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::CompoundIdentifier(parts)))) => {
+                parts.iter().collect()
+            }
+            _ => return,
+        };
+        if let (Dialect::MySql, true, Ok(sequence)) =
+            (self.dialect, takes_one, names::object_of(ObjectKind::Table, &parts))
+        {
+            self.named(sequence);
+        }
+    }
+
     /// `@a := 1` changes a variable of the session.
     pub(in crate::sql) fn assigned(&mut self, operator: &BinaryOperator, target: &Expr) {
-        if *operator != BinaryOperator::Assignment {
+        if *operator != BinaryOperator::Assignment || self.dialect != Dialect::MySql {
             return;
         }
         let name = match target {

@@ -1,6 +1,6 @@
 //! What stands in a FROM and is not PostgreSQL's: hints, sub-queries that are applied, variables that take a row.
 
-use sqlparser::ast::{Expr, FunctionArg, FunctionArgExpr, ObjectName, Query, TableAlias};
+use sqlparser::ast::{Expr, FunctionArg, FunctionArgExpr, ObjectName, Query, TableAlias, TableFactor};
 
 use crate::model::{Action, Effect, Object};
 use crate::sql::Dialect;
@@ -48,6 +48,17 @@ impl Walk {
             [only] if self.dialect == Dialect::MySql && only.quote_style.is_none() && only.value == "dual" => Ok(true),
             [first, ..] => self.alias(first).map(|()| false),
             [] => Ok(false),
+        }
+    }
+
+    /// Whether the dialect has such a member of a FROM; a word that makes one elsewhere is a function's name here.
+    pub(in crate::sql) fn has_in_from(&self, factor: &TableFactor) -> bool {
+        use TableFactor as Factor;
+        let plain = matches!(factor, Factor::Table { .. } | Factor::Derived { .. } | Factor::NestedJoin { .. });
+        match self.dialect {
+            Dialect::PostgreSql => !matches!(factor, Factor::OpenJsonTable { .. }),
+            Dialect::MySql => plain || matches!(factor, Factor::JsonTable { .. }),
+            Dialect::TSql => plain || matches!(factor, Factor::OpenJsonTable { .. }),
         }
     }
 

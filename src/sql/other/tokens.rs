@@ -103,7 +103,8 @@ fn mark(text: &str) -> Result<ParserToken> {
         "->" => ParserToken::Arrow,
         "->>" => ParserToken::LongArrow,
         ":=" => ParserToken::Assignment,
-        "::" => ParserToken::DoubleColon,
+        // `::` calls a method of a type, which the parser takes for a conversion.
+        "::" => return Err(NotUnderstood("a method of a type")),
         ":" => ParserToken::Colon,
         "&" => ParserToken::Ampersand,
         "|" => ParserToken::Pipe,

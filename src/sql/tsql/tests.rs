@@ -150,6 +150,10 @@ fn changes_name_their_table_under_its_alias_too() {
         "DELETE a FROM t a JOIN t a ON 1 = 1",
         "SELECT * FROM CONTAINSTABLE(t, *, 'x') c",
         "SELECT IDENTITYCOL FROM t",
+        "SELECT dbo.type::method(1)",
+        "SELECT date 'x' FROM t",
+        "SELECT interval 'x' FROM t",
+        "SELECT * FROM json_table(1, '$' COLUMNS (a int PATH '$')) x",
         "SELECT * FROM OPENROWSET(BULK 'x', SINGLE_CLOB) a",
     ] {
         assert_unparsed(text);
