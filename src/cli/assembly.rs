@@ -219,6 +219,10 @@ fn target(described: &config::Target, problems: &mut Problems) -> Option<gateway
             config::OnTokenExpiry::Close => gateway::OnTokenExpiry::Close,
             config::OnTokenExpiry::Keep => gateway::OnTokenExpiry::Keep,
         },
+        read_only: match described.read_only {
+            config::ReadOnly::ByRules => gateway::ReadOnly::ByRules,
+            config::ReadOnly::Never => gateway::ReadOnly::Never,
+        },
         max_message: usize::try_from(described.max_message).unwrap_or(usize::MAX),
     })
 }

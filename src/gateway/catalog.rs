@@ -142,7 +142,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::gateway::{Credentials, OnTokenExpiry, UpstreamTls};
+    use crate::gateway::{Credentials, OnTokenExpiry, ReadOnly, UpstreamTls};
 
     #[test]
     fn a_look_is_due_at_first_when_it_is_old_and_often_after_a_definition() {
@@ -167,6 +167,7 @@ mod tests {
             credentials: Credentials { user: "app".to_owned(), password: String::new() },
             databases: BTreeMap::new(),
             on_token_expiry: OnTokenExpiry::Close,
+            read_only: ReadOnly::Never,
             max_message: 0,
         };
         let catalogs = Catalogs::default();

@@ -4,7 +4,8 @@
 //! gave a permit for it; whatever a peer does, the session ends, its end is recorded, and no other session notices.
 //!
 //! [`session`] is the story. [`client`] and [`upstream`] are its two ends, [`admission`] decides who comes in, [`settle`]
-//! judges and records, [`relay`] moves the bytes; [`catalog`] knows what the names of a database mean.
+//! judges and records, [`relay`] moves the bytes; [`catalog`] knows what the names of a database mean; [`wall`] opens sessions read-only
+//! where nobody may write.
 
 mod admission;
 mod cancel;
@@ -19,6 +20,7 @@ mod settle;
 mod site;
 pub mod tls;
 mod upstream;
+mod wall;
 mod words;
 
 use std::sync::Arc;
@@ -30,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use counters::Counters;
-pub use site::{Credentials, Memory, OnTokenExpiry, Site, Target, UpstreamTls};
+pub use site::{Credentials, Memory, OnTokenExpiry, ReadOnly, Site, Target, UpstreamTls};
 pub use words::{denial, no_access};
 
 /// Connections held at a time. Each costs two sockets and some 200 KiB; the usual limit of open files is 1,024 to 65,536.

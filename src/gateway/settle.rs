@@ -9,6 +9,7 @@ use super::Site;
 use super::admission::moment;
 use super::names::{MAX_NAMES, Names};
 use super::relay::{Lane, RelayError};
+use super::wall;
 use super::words::{NOTHING_SENT, denial};
 use crate::journal::Permit;
 use crate::model::{
@@ -164,7 +165,7 @@ impl<'a> Judge<'a> {
         };
         let transaction = exchange.transaction();
         let facts = self.names.resolved(&read, transaction);
-        let decision = self.ask(&facts, transaction);
+        let decision = wall::judge(self.ask(&facts, transaction), exchange.wall(), &facts);
         if decision.allows() {
             self.names.learn(&facts, transaction);
         }

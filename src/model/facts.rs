@@ -216,6 +216,9 @@ pub struct Facts {
     /// Names of types that values may be converted to, as those.
     #[serde(skip)]
     pub conversions: Vec<String>,
+    /// Whether it may end that a session is read-only: it sets one of the settings that make it so, and not to more of it.
+    #[serde(skip)]
+    pub lifts_read_only: bool,
 }
 
 impl Facts {
@@ -233,6 +236,7 @@ impl Facts {
             has_limit: false,
             operators: Vec::new(),
             conversions: Vec::new(),
+            lifts_read_only: false,
         }
     }
 

@@ -22,6 +22,7 @@ mod entities;
 mod explain;
 mod in_force;
 mod load;
+mod possible;
 mod problem;
 mod report;
 mod review;
@@ -39,6 +40,7 @@ use sha2::{Digest as _, Sha256};
 pub use explain::{Explanation, Told};
 pub use in_force::{Current, InForce};
 pub use load::WrittenRule;
+pub use possible::Reach;
 pub use problem::PolicyProblem;
 
 use crate::model::{Action, Decision, Effect, Facts, Object, ObjectKind, Principal, RuleId, Timestamp, Verdict};
@@ -85,6 +87,7 @@ pub struct Policy {
     schema: Schema,
     authorizer: Authorizer,
     spoken_of: schemas::SpokenOf,
+    possible: possible::Possible,
     steady: bool,
     version: String,
 }
@@ -106,6 +109,7 @@ impl Policy {
         let all = || rules.policies().chain(reported.policies());
         let spoken_of = schemas::SpokenOf::by(all());
         let steady = !all().any(asks_for_the_moment);
+        let possible = possible::Possible::by(rules.policies(), &schema);
         let mut hash = Sha256::new();
         for (_, text) in files {
             // With the length before it, so that moving a rule to the next file is another version.
@@ -113,7 +117,8 @@ impl Policy {
             hash.update(text);
         }
         let version = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { rules, reported, written, schema, authorizer: Authorizer::new(), spoken_of, steady, version })
+        let authorizer = Authorizer::new();
+        Ok(Self { rules, reported, written, schema, authorizer, spoken_of, possible, steady, version })
     }
 
     /// SHA-256 of the texts in the order of the files, in hexadecimal.

@@ -232,7 +232,7 @@ fn entities(tree: &Value, kind: &str, into: &mut BTreeSet<String>) {
 }
 
 /// Whether a tree reads a variable; with `attributes`, one of these of it.
-fn reads(tree: &Value, variable: &str, attributes: Option<&[&str]>) -> bool {
+pub(super) fn reads(tree: &Value, variable: &str, attributes: Option<&[&str]>) -> bool {
     match tree {
         Value::Object(fields) => {
             let is =

@@ -239,6 +239,7 @@ impl Walk {
 
     /// Notes that a setting is changed.
     pub(super) fn set(&mut self, name: &str, value: Option<&str>) {
+        self.lifts_read_only |= session::lifts_read_only(name, value);
         let action = if session::is_unsafe(name, value) { Action::SetUnsafe } else { Action::Session };
         self.note(action, Object { kind: ObjectKind::Setting, schema: None, name: name.to_owned() }, false);
     }

@@ -131,6 +131,7 @@ fn together(statements: Vec<(Result<Read>, Walk)>, second: Result<second::Second
         has_limit: false,
         operators: Vec::new(),
         conversions: Vec::new(),
+        lifts_read_only: false,
     };
     let (mut effects, mut functions) = (BTreeSet::new(), BTreeSet::new());
     let (mut reads, mut problems) = (Vec::new(), Vec::new());
@@ -143,6 +144,7 @@ fn together(statements: Vec<(Result<Read>, Walk)>, second: Result<second::Second
                 functions.extend(walk.functions);
                 columns.push(walk.columns);
                 limits.push(walk.has_limit);
+                facts.lifts_read_only |= walk.lifts_read_only;
             }
             Err(problem) => problems.push(problem),
         }

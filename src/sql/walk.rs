@@ -32,6 +32,8 @@ pub(super) struct Walk {
     pub(super) columns: Columns,
     /// Whether the outermost query says how many rows it gives at most.
     pub(super) has_limit: bool,
+    /// Whether it may end that the session is read-only.
+    pub(super) lifts_read_only: bool,
     /// How many `SELECT`s were met; compared with the words `SELECT` in the text.
     pub(super) selects: usize,
 }
