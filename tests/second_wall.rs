@@ -48,8 +48,10 @@ fn seen(application: &str) -> u32 {
 }
 
 async fn refusal(db: &Client, text: &str) -> DbError {
-    let refused = db.simple_query(text).await.map(|_| ());
-    refused.expect_err(text).as_db_error().unwrap_or_else(|| panic!("{text}")).clone()
+    match db.simple_query(text).await {
+        Ok(_) => panic!("{text} was not refused"),
+        Err(error) => error.as_db_error().unwrap_or_else(|| panic!("{text}: {error}")).clone(),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -200,6 +200,16 @@ fn given_tls(key: &str, tls: &config::ListenerTls, problems: &mut Problems) -> O
     problems.take(&format!("{key}.tls"), acceptor).map(DoorTls::Given)
 }
 
+/// A described target, as sessions use it.
+///
+/// # Errors
+///
+/// Everything that is wrong, a sentence each.
+pub(super) fn target_of(described: &config::Target) -> Result<gateway::Target, Vec<String>> {
+    let mut problems = Problems { file: "configuration".to_owned(), found: Vec::new() };
+    target(described, &mut problems).ok_or(problems.found)
+}
+
 fn target(described: &config::Target, problems: &mut Problems) -> Option<gateway::Target> {
     let key = format!("target.{}", described.name);
     let password = problems.take(&format!("{key}.login.password"), described.password.reveal());

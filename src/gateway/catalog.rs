@@ -10,6 +10,7 @@
 //! Rejected: a look at a fixed interval whether anybody is there or not (a database that sleeps would be woken up), and
 //! waiting for a look after each definition (it is not visible before its transaction ends, and a migration has hundreds).
 
+pub(super) mod asking;
 mod look;
 mod questions;
 

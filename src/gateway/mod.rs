@@ -5,7 +5,7 @@
 //!
 //! [`session`] is the story. [`client`] and [`upstream`] are its two ends, [`admission`] decides who comes in, [`settle`]
 //! judges and records, [`relay`] moves the bytes; [`catalog`] knows what the names of a database mean; [`wall`] opens sessions read-only
-//! where nobody may write.
+//! where nobody may write; [`inspection`] says what our own login may do that the rules forbid.
 
 mod admission;
 mod cancel;
@@ -13,6 +13,7 @@ mod catalog;
 mod client;
 mod counters;
 mod facts;
+pub mod inspection;
 mod names;
 mod relay;
 mod session;

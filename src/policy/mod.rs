@@ -158,6 +158,12 @@ impl Policy {
         SCHEMA.replace("} tags String;", &format!("  // Of the tags, {said}.\n}} tags String;"))
     }
 
+    /// The databases of a target that rules name.
+    pub fn databases_of(&self, target: &str) -> BTreeSet<String> {
+        let all = self.rules.policies().chain(self.reported.policies());
+        all.flat_map(|rule| review::databases(rule, target)).collect()
+    }
+
     /// Every rule that asks for a claim that is not kept, and so is never there.
     pub fn undeclared(&self, claims: &[String]) -> Vec<PolicyProblem> {
         review::undeclared([&self.rules, &self.reported], &self.written, claims)

@@ -56,6 +56,25 @@ impl Policy {
         WRITES.iter().any(|action| may(action).unwrap_or(true))
     }
 
+    /// Whether these rules could permit anybody this action, on anything here.
+    pub fn could_permit_anywhere(&self, place: &Place, action: Action) -> bool {
+        let known = Known::of(&self.schema, place, action, None, Vec::new());
+        known.is_ok_and(|known| self.possible.could_permit(&known))
+    }
+
+    /// Whether these rules could permit anybody to write anything here.
+    pub fn could_permit_writes(&self, place: &Place) -> bool {
+        WRITES.iter().any(|action| self.could_permit_anywhere(place, *action))
+    }
+
+    /// Whether these rules could permit anybody to remove all rows of a table at once.
+    pub fn could_permit_truncate(&self, place: &Place, table: &Object) -> bool {
+        let schema = table.schema.as_deref().unwrap_or_default();
+        let known = entities::object(place, table, schema)
+            .and_then(|resource| Known::of(&self.schema, place, Action::Delete, None, resource));
+        known.is_ok_and(|known| self.possible.could_permit(&Known { columns: Columns::AllWithoutCondition, ..known }))
+    }
+
     /// Whether these rules could permit anybody this action on this object.
     pub fn could_permit(&self, place: &Place, action: Action, object: &Object) -> bool {
         self.reach(place, action, object, &[]) != Reach::Nothing
@@ -87,6 +106,8 @@ enum Columns {
     Nothing,
     /// All of them.
     All,
+    /// All of them, and there is no condition.
+    AllWithoutCondition,
     /// This one, and perhaps others.
     One(String),
 }
@@ -369,10 +390,16 @@ impl Leaf {
         self.by_column(known)
     }
 
-    /// `context.all_columns`, `context.columns.contains("x")` and `.containsAny([…])`, `[…].containsAll(context.columns)`.
+    /// `context.has_where`, `context.all_columns`, `context.columns.contains("x")` and `.containsAny([…])`, `[…].containsAll(context.columns)`.
     fn by_column(&self, known: &Known<'_>) -> Option<bool> {
-        if attribute_of(&self.tree, "context") == Some("all_columns") {
-            return matches!(known.columns, Columns::All).then_some(true);
+        match attribute_of(&self.tree, "context") {
+            Some("all_columns") => {
+                return matches!(known.columns, Columns::All | Columns::AllWithoutCondition).then_some(true);
+            }
+            Some("has_where" | "where_binds") => {
+                return matches!(known.columns, Columns::AllWithoutCondition).then_some(false);
+            }
+            _ => {}
         }
         let Columns::One(column) = &known.columns else { return None };
         let is_columns = |side: &Value| attribute_of(side, "context") == Some("columns");

@@ -215,6 +215,20 @@ impl<'r> Read<'r> {
     }
 }
 
+/// The databases of a target that a rule names, by themselves or before the name of something in them.
+pub(super) fn databases(rule: &Rule, target: &str) -> BTreeSet<String> {
+    let mut named = BTreeSet::new();
+    let tree = rule.to_json().unwrap_or_default();
+    for kind in ["Database", "Schema", "Table", "Function", "Object", "Setting", "DatabaseRole"] {
+        entities(&tree, kind, &mut named);
+    }
+    let database = |id: &String| {
+        let mut parts = id.split('/').map(super::entities::unescape);
+        parts.next().filter(|first| first == target).and_then(|_| parts.next())
+    };
+    named.iter().filter_map(database).collect()
+}
+
 /// Gathers the names of the entities of a type that a tree holds.
 fn entities(tree: &Value, kind: &str, into: &mut BTreeSet<String>) {
     match tree {

@@ -5,6 +5,7 @@ mod check;
 mod diagnostics;
 mod explain;
 mod junit;
+pub(super) mod live;
 pub(super) mod run;
 mod schema;
 pub(super) mod sources;
@@ -24,6 +25,7 @@ Examples:
   hansard policy check rules/                          every mistake at once, with its place
   hansard policy explain -c hansard.toml --as ana.json --target clinic \"SELECT 1\"
   hansard policy test rules/                           the tests beside the rules
+  hansard policy check -c hansard.toml --target clinic what the target's login may do that the rules forbid
 
 FILES are *.cedar files and folders of them.";
 

@@ -133,6 +133,13 @@ fn what_of_a_table_could_be_permitted_is_told_to_the_column() {
         when { resource.name == \"people\" && !context.all_columns && [\"id\", \"name\"].containsAll(context.columns) };";
     assert_eq!(reach(listed, Action::Select), some(&["id", "name"]));
     assert_eq!(rules(listed).reach(&place(), Action::Select, &table("other"), &columns), Reach::Nothing);
+    let write = "permit(principal, action in Action::\"write\", resource);";
+    let ties =
+        format!("{write} forbid(principal, action == Action::\"delete\", resource) when {{ !context.where_binds }};");
+    let truncates = |text: &str| rules(text).could_permit_truncate(&place(), &table("people"));
+    assert!(truncates(write) && !truncates(&ties) && !truncates(read));
+    assert_eq!(reach(&ties, Action::Delete), Reach::All);
+    assert!(rules(write).could_permit_writes(&place()) && !rules(read).could_permit_writes(&place()));
     let function = |name: &str| Object { kind: ObjectKind::Function, ..table(name) };
     let call = rules("permit(principal, action == Action::\"call\", resource == Function::\"t/d/s.f\");");
     assert!(call.could_permit(&place(), Action::Call, &function("f")));
