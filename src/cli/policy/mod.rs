@@ -4,6 +4,7 @@ mod cases;
 mod check;
 mod diagnostics;
 mod explain;
+mod grants;
 mod junit;
 pub(super) mod live;
 pub(super) mod run;
@@ -35,6 +36,7 @@ FILES are *.cedar files and folders of them.";
 pub(super) enum PolicyCommand {
     Check(check::CheckArgs),
     Explain(explain::ExplainArgs),
+    Grants(grants::GrantsArgs),
     Schema(schema::SchemaArgs),
     Test(test::TestArgs),
 }
@@ -43,6 +45,7 @@ pub(super) fn run(command: &PolicyCommand, globals: &Globals) -> Exit {
     let done = match command {
         PolicyCommand::Check(args) => check::run(args, globals),
         PolicyCommand::Explain(args) => explain::run(args, globals),
+        PolicyCommand::Grants(args) => grants::run(args, globals),
         PolicyCommand::Schema(args) => schema::run(args),
         PolicyCommand::Test(args) => test::run(args, globals),
     };
