@@ -12,6 +12,8 @@
 //! one of `pg_catalog` or `information_schema`, because what those hold is known. A pattern (`resource.schema like "clin*"`)
 //! stands for the shortest name that it matches. With facts from the catalog this becomes exact.
 //!
+//! [`Policy::may_write`] and its like say what the rules could permit at all, with some of a question left open.
+//!
 //! A statement without effects (`SELECT 1`, a comment) asks nothing of the rules and is allowed to whoever may connect.
 //!
 //! A `forbid` with `@mode("report")` decides nothing: it is asked beside the others, and the decision names it, marked as

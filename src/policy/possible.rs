@@ -10,6 +10,7 @@
 //! with made-up names, which says nothing of names that nobody made up.
 
 use std::collections::BTreeSet;
+use std::sync::OnceLock;
 
 use cedar_policy::{
     ActionConstraint, Authorizer, Context, Decision, Effect, Entities, Entity, EntityUid, Policy as Rule, PolicySet,
@@ -315,7 +316,7 @@ impl Part {
         } else if let Some(arg) = tree.pointer("/!/arg") {
             Self::Not(Box::new(Self::of(arg)))
         } else {
-            Leaf::of(tree).map_or(Self::Open, |leaf| Self::Leaf(Box::new(leaf)))
+            Self::Leaf(Box::new(Leaf::of(tree)))
         }
     }
 
@@ -336,23 +337,30 @@ impl Part {
 #[derive(Debug)]
 struct Leaf {
     tree: Value,
-    /// It alone as a rule that permits, for the engine.
-    rule: PolicySet,
+    /// It alone as a rule that permits, for the engine; made when it is first asked for.
+    rule: OnceLock<Option<PolicySet>>,
     principal: bool,
     resource: bool,
     context: bool,
 }
 
 impl Leaf {
-    fn of(tree: &Value) -> Option<Self> {
+    fn of(tree: &Value) -> Self {
+        let speaks = |variable: &str| super::review::reads(tree, variable, None);
+        let (principal, resource, context) = (speaks("principal"), speaks("resource"), speaks("context"));
+        Self { tree: tree.clone(), rule: OnceLock::new(), principal, resource, context }
+    }
+
+    fn rule(&self) -> Option<&PolicySet> {
+        self.rule.get_or_init(|| Self::alone(&self.tree)).as_ref()
+    }
+
+    fn alone(tree: &Value) -> Option<PolicySet> {
         let all = json!({ "op": "All" });
         let conditions = json!([{ "kind": "when", "body": tree }]);
         let rule =
             json!({ "effect": "permit", "principal": all, "action": all, "resource": all, "conditions": conditions });
-        let rule = PolicySet::from_policies([Rule::from_json(None, rule).ok()?]).ok()?;
-        let speaks = |variable: &str| super::review::reads(tree, variable, None);
-        let (principal, resource, context) = (speaks("principal"), speaks("resource"), speaks("context"));
-        Some(Self { tree: tree.clone(), rule, principal, resource, context })
+        PolicySet::from_policies([Rule::from_json(None, rule).ok()?]).ok()
     }
 
     fn truth(&self, known: &Known<'_>) -> Option<bool> {
@@ -367,7 +375,7 @@ impl Leaf {
         let principal = known.principal.clone().unwrap_or_else(anything);
         let resource = known.resource.clone().unwrap_or_else(anything);
         let request = Request::new(principal, known.asked.clone(), resource, Context::empty(), None).ok()?;
-        let response = Authorizer::new().is_authorized(&request, &self.rule, &known.entities);
+        let response = Authorizer::new().is_authorized(&request, self.rule()?, &known.entities);
         let failed = response.diagnostics().errors().next().is_some();
         (!failed).then(|| response.decision() == Decision::Allow)
     }
