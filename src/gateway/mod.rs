@@ -34,6 +34,7 @@ use tokio_util::task::TaskTracker;
 
 pub use counters::Counters;
 pub use site::{Credentials, Memory, OnTokenExpiry, ReadOnly, Site, Target, UpstreamTls};
+pub use wall::walled;
 pub use words::{denial, no_access};
 
 /// Connections held at a time. Each costs two sockets and some 200 KiB; the usual limit of open files is 1,024 to 65,536.

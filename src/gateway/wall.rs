@@ -42,6 +42,11 @@ pub(super) fn is_lifted_by(facts: &Facts) -> bool {
     facts.lifts_read_only || any
 }
 
+/// What becomes of a decision in a session that is walled, for those who try rules out: it is the same.
+pub fn walled(decision: Decision, facts: &Facts) -> Decision {
+    Arc::unwrap_or_clone(judge(Arc::new(decision), Wall::Standing, facts))
+}
+
 /// What becomes of a decision of the rules before this wall.
 pub(super) fn judge(decision: Arc<Decision>, wall: Wall, facts: &Facts) -> Arc<Decision> {
     let message = match wall {

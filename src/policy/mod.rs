@@ -109,9 +109,11 @@ impl Policy {
         let schema = load::schema().map_err(|problem| vec![problem])?;
         let load::Loaded { rules, reported, written } = load::rules(files, &schema)?;
         let all = || rules.policies().chain(reported.policies());
-        let spoken_of = schemas::SpokenOf::by(all());
-        let steady = !all().any(asks_for_the_moment);
-        let possible = possible::Possible::by(rules.policies(), &schema);
+        let trees: Vec<Option<serde_json::Value>> = all().map(|rule| rule.to_json().ok()).collect();
+        let spoken_of = schemas::SpokenOf::by(trees.iter().map(Option::as_ref));
+        let steady = !trees.iter().any(|tree| asks_for_the_moment(tree.as_ref()));
+        // The trees of the rules that decide come first.
+        let possible = possible::Possible::by(rules.policies().zip(trees.iter().map(Option::as_ref)), &schema);
         let mut hash = Sha256::new();
         for (_, text) in files {
             // With the length before it, so that moving a rule to the next file is another version.
@@ -411,7 +413,7 @@ fn full_name(object: &Object) -> String {
 }
 
 /// Whether a rule asks for something that changes by itself. One whose tree cannot be had may.
-fn asks_for_the_moment(rule: &cedar_policy::Policy) -> bool {
+fn asks_for_the_moment(tree: Option<&serde_json::Value>) -> bool {
     /// The attributes of `context` that change by themselves; `schemas/policy.cedarschema` has them all.
     const CHANGING: &[&str] = &["now", "hour", "weekday", "token_age_seconds"];
     fn asks(tree: &serde_json::Value) -> bool {
@@ -424,7 +426,7 @@ fn asks_for_the_moment(rule: &cedar_policy::Policy) -> bool {
             _ => false,
         }
     }
-    rule.to_json().map_or(true, |tree| asks(&tree))
+    tree.is_none_or(asks)
 }
 
 #[cfg(test)]

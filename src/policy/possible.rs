@@ -195,9 +195,10 @@ pub(super) struct Possible {
 }
 
 impl Possible {
-    pub(super) fn by<'r>(rules: impl Iterator<Item = &'r Rule>, schema: &Schema) -> Self {
+    /// Each with its tree, if it has one.
+    pub(super) fn by<'r>(rules: impl Iterator<Item = (&'r Rule, Option<&'r Value>)>, schema: &Schema) -> Self {
         let groups = schema.action_entities().unwrap_or_else(|_| Entities::empty());
-        Self { rules: rules.map(|rule| Head::of(rule, &groups)).collect() }
+        Self { rules: rules.map(|(rule, tree)| Head::of(rule, tree, &groups)).collect() }
     }
 
     fn could_permit(&self, known: &Known<'_>) -> bool {
@@ -218,7 +219,7 @@ struct Head {
 }
 
 impl Head {
-    fn of(rule: &Rule, groups: &Entities) -> Self {
+    fn of(rule: &Rule, tree: Option<&Value>, groups: &Entities) -> Self {
         let is = |action: Action, named: &EntityUid| {
             entities::action(action).map_or(true, |uid| uid == *named || groups.is_ancestor_of(named, &uid))
         };
@@ -228,8 +229,7 @@ impl Head {
             ActionConstraint::Eq(named) => is(*action, named),
             ActionConstraint::In(named) => named.iter().any(|named| is(*action, named)),
         };
-        let tree = rule.to_json().unwrap_or_default();
-        let conditions = tree.get("conditions").and_then(Value::as_array);
+        let conditions = tree.and_then(|tree| tree.get("conditions")?.as_array());
         Self {
             forbids: rule.effect() == Effect::Forbid,
             actions: Action::ALL.iter().copied().filter(about).collect(),
