@@ -75,6 +75,12 @@ fn explain_prints_what_was_decided_and_ends_with_0() {
     let (code, stdout, _) = explain(&["-o", "ndjson"], "SELECT id FROM app.orders");
     let told: Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!((code, &told["decision"], &told["rules"]), (0, &json!("allow"), &json!(["analysts-select"])));
+    let (_, stdout, _) = explain(&["-o", "table"], "BEGIN READ WRITE");
+    for words in
+        ["session    read-only at the database", "DENY: No rule lets you write here", "stays read-only. Nothing"]
+    {
+        assert!(stdout.contains(words), "{words}\n{stdout}");
+    }
     fs::write(dir.path().join("ana.json"), "eyJhbGciOi").unwrap();
     let (code, _, stderr) = explain(&[], "SELECT 1");
     assert_eq!(code, 3);

@@ -293,6 +293,7 @@ fn shape(draw: &mut Draw) -> Shape {
         problem: None,
         touched: Vec::new(),
         has_limit: false,
+        lifts_read_only: false,
         operators: Vec::new(),
         conversions: Vec::new(),
         handles: Vec::new(),

@@ -161,6 +161,7 @@ pub(crate) fn record(number: u64, statement: u64, at: i64, text: &str) -> Record
                 problem: None,
                 touched: Vec::new(),
                 has_limit: false,
+                lifts_read_only: false,
                 operators: Vec::new(),
                 conversions: Vec::new(),
                 handles: Vec::new(),

@@ -200,6 +200,16 @@ fn given_tls(key: &str, tls: &config::ListenerTls, problems: &mut Problems) -> O
     problems.take(&format!("{key}.tls"), acceptor).map(DoorTls::Given)
 }
 
+/// A described target, as sessions use it.
+///
+/// # Errors
+///
+/// Everything that is wrong, a sentence each.
+pub(super) fn target_of(described: &config::Target) -> Result<gateway::Target, Vec<String>> {
+    let mut problems = Problems { file: "configuration".to_owned(), found: Vec::new() };
+    target(described, &mut problems).ok_or(problems.found)
+}
+
 fn target(described: &config::Target, problems: &mut Problems) -> Option<gateway::Target> {
     let key = format!("target.{}", described.name);
     let password = problems.take(&format!("{key}.login.password"), described.password.reveal());
@@ -218,6 +228,10 @@ fn target(described: &config::Target, problems: &mut Problems) -> Option<gateway
             config::OnTokenExpiry::FinishTransactionThenClose => gateway::OnTokenExpiry::FinishTransactionThenClose,
             config::OnTokenExpiry::Close => gateway::OnTokenExpiry::Close,
             config::OnTokenExpiry::Keep => gateway::OnTokenExpiry::Keep,
+        },
+        read_only: match described.read_only {
+            config::ReadOnly::ByRules => gateway::ReadOnly::ByRules,
+            config::ReadOnly::Never => gateway::ReadOnly::Never,
         },
         max_message: usize::try_from(described.max_message).unwrap_or(usize::MAX),
     })

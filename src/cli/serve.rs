@@ -1,5 +1,6 @@
 //! `hansard serve`: the recorder.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use super::exit::Exit;
 use super::health::{HealthServer, Sources};
 use super::keyring::{KeyFolder, KeyFolderError};
 use super::keys::exposed;
+use super::policy::live::tell;
 use super::recorder::{Recorder, StartError};
 use super::reload::Reload;
 use super::render::say;
@@ -208,7 +210,11 @@ async fn attend(
     let reload = Reload::new(config, &parts.policy, parts.rules, recorder.journal.clone(), &parts.clock);
     let serving = TaskTracker::new();
     serving.spawn(reload.run(hangups, stop.clone()));
+    let mut told = BTreeSet::new();
     for (listener, site) in doors {
+        if told.insert(site.target.name.clone()) {
+            serving.spawn(tell(site.target.clone(), parts.policy.current().policy, stop.clone()));
+        }
         if let Ok(address) = listener.local_addr() {
             tracing::info!(%address, target = site.target.name, "listening");
         }

@@ -215,6 +215,10 @@ section! {
         /// What happens when the token ends before the session does.
         #[schemars(extend("default" = "finish-transaction-then-close"))]
         on_token_expiry: Option<Located<OnTokenExpiry>>,
+        /// Which sessions are opened read-only at the database, as a second wall behind the rules. Not for a pooler between
+        /// that takes no startup parameter `default_transaction_read_only`.
+        #[schemars(extend("default" = "by-rules"))]
+        read_only: Option<Located<ReadOnly>>,
     }
 }
 
@@ -227,6 +231,16 @@ choice! {
         Close = "close",
         /// The session lives on.
         Keep = "keep",
+    }
+}
+
+choice! {
+    /// Which sessions are opened read-only at the database.
+    pub ReadOnly {
+        /// Those of people whom the rules could never permit a write, a call or a definition there.
+        ByRules = "by-rules",
+        /// None.
+        Never = "never",
     }
 }
 

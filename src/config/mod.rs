@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use crate::model::NodeName;
 
-pub use file::{Algorithm, Engine, LogFormat, LogLevel, OnTokenExpiry, Plain};
+pub use file::{Algorithm, Engine, LogFormat, LogLevel, OnTokenExpiry, Plain, ReadOnly};
 pub use problems::{Position, Problem, Problems};
 pub use schema::schema;
 pub use secret::{Revealed, Secret, SecretError};
@@ -146,6 +146,8 @@ pub struct Target {
     pub databases: BTreeMap<String, String>,
     /// What happens when a token ends before its session.
     pub on_token_expiry: OnTokenExpiry,
+    /// Which sessions are opened read-only.
+    pub read_only: ReadOnly,
     /// The longest message from a client, in bytes.
     pub max_message: u64,
 }

@@ -49,6 +49,7 @@ fn the_least_file_gets_every_default() {
     assert_eq!(target.tls, UpstreamTls::VerifyFull { ca_file: None });
     assert_eq!(target.password, Secret::in_file("target.app.login.password", "/run/secrets/pg"));
     assert_eq!(target.on_token_expiry, OnTokenExpiry::FinishTransactionThenClose);
+    assert_eq!(target.read_only, ReadOnly::ByRules);
     assert_eq!(target.max_message, 256 << 20);
     assert_eq!(config.journal.max, 10 << 30);
     assert_eq!(config.storage.place, Place::Folder("/var/lib/hansard/store".into()));
@@ -435,5 +436,5 @@ fn a_default_that_the_schema_states_is_the_one_that_is_used() {
             assert!(parse(&text).is_ok(), "{name}.{key}");
         }
     }
-    assert_eq!(stated, 20);
+    assert_eq!(stated, 21);
 }

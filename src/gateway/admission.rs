@@ -11,7 +11,7 @@ use crate::wire::postgres::parameters;
 use crate::wire::{Violation, postgres};
 
 use super::words::no_access;
-use super::{Site, counters};
+use super::{Site, counters, wall};
 
 /// What a client may do once it is in.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub(super) struct Admitted {
     pub(super) session: Session,
     /// The startup parameters that go upstream.
     pub(super) parameters: Vec<(String, String)>,
+    /// Whether it is read-only there.
+    pub(super) is_walled: bool,
 }
 
 /// A client that is turned away, while it is found out why.
@@ -55,7 +57,7 @@ impl Door<'_> {
             Ok(principal) => principal,
             Err(refusal) => return Err(self.turn_away(self.bad_token(&refusal)).await),
         };
-        let parameters = match parameters::for_upstream(&self.startup.parameters) {
+        let mut parameters = match parameters::for_upstream(&self.startup.parameters) {
             Ok(parameters) => parameters,
             Err(error) => {
                 let refusal = Refusal::fatal("0A000", format!("{error} (ref {})", self.id));
@@ -79,7 +81,8 @@ impl Door<'_> {
             };
             return Err(self.turn_away(why).await);
         }
-        if let Some(why) = self.judge_settings(&parameters, &principal, &database, &moment) {
+        let is_walled = wall::is_due(self.site, &principal, &database);
+        if let Some(why) = self.judge_settings(&parameters, (&principal, is_walled), &database, &moment) {
             return Err(self.turn_away(Why { principal: Some(principal), ..why }).await);
         }
         let session = Session {
@@ -95,14 +98,17 @@ impl Door<'_> {
             rules: decision.rules.into_iter().map(|rule| rule.0).collect(),
             policy_version: decision.policy_version,
         };
-        self.record(session, parameters).await
+        if is_walled {
+            wall::build(&mut parameters);
+        }
+        self.record(session, parameters, is_walled).await
     }
 
     /// What a client sets in its startup packet it sets before its first statement, and the rules are asked the same.
     fn judge_settings(
         &self,
         parameters: &[(String, String)],
-        principal: &Principal,
+        (principal, is_walled): (&Principal, bool),
         database: &str,
         moment: &Moment,
     ) -> Option<Why> {
@@ -114,22 +120,28 @@ impl Door<'_> {
         };
         let facts = sql::settings(settings.iter().map(|(name, value)| (name.as_str(), *value)));
         let decision = self.site.policy.current().policy.decide(principal, &self.site.place(database), moment, &facts);
-        if decision.allows() {
+        let is_locked = is_walled && wall::is_lifted_by(&facts);
+        if decision.allows() && !is_locked {
             return None;
         }
         let names: Vec<&str> = settings.iter().map(|(name, _)| name.as_str()).collect();
         let text = format!("{} may not set {} at startup (ref {})", principal.name(), names.join(", "), self.id);
         let mut refusal = Refusal::fatal("28000", text).hint(decision.hint);
-        refusal.detail = decision.message;
+        refusal.detail = decision.message.or_else(|| is_locked.then(|| wall::LOCKED.to_owned()));
         let (rules, policy_version) = (decision.rules, Some(decision.policy_version));
         Some(Why { rules, policy_version, ..Why::bare(refusal, counters::STARTUP_PARAMETER) })
     }
 
     /// No session begins that could not be recorded.
-    async fn record(&self, session: Session, parameters: Vec<(String, String)>) -> Result<Admitted, Refusal> {
+    async fn record(
+        &self,
+        session: Session,
+        parameters: Vec<(String, String)>,
+        is_walled: bool,
+    ) -> Result<Admitted, Refusal> {
         let recorded = self.site.journal.append(vec![Entry::SessionOpened(Box::new(session.clone()))]).await;
         match recorded {
-            Ok(_) => Ok(Admitted { session, parameters }),
+            Ok(_) => Ok(Admitted { session, parameters, is_walled }),
             Err(error) => {
                 tracing::error!(%error, session = %self.id, "a session was refused: it could not be recorded");
                 self.site.counters.session_unrecorded();

@@ -10,6 +10,7 @@
 //! Rejected: a look at a fixed interval whether anybody is there or not (a database that sleeps would be woken up), and
 //! waiting for a look after each definition (it is not visible before its transaction ends, and a migration has hundreds).
 
+pub(super) mod asking;
 mod look;
 mod questions;
 
@@ -142,7 +143,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::gateway::{Credentials, OnTokenExpiry, UpstreamTls};
+    use crate::gateway::{Credentials, OnTokenExpiry, ReadOnly, UpstreamTls};
 
     #[test]
     fn a_look_is_due_at_first_when_it_is_old_and_often_after_a_definition() {
@@ -167,6 +168,7 @@ mod tests {
             credentials: Credentials { user: "app".to_owned(), password: String::new() },
             databases: BTreeMap::new(),
             on_token_expiry: OnTokenExpiry::Close,
+            read_only: ReadOnly::Never,
             max_message: 0,
         };
         let catalogs = Catalogs::default();

@@ -4,7 +4,8 @@
 //! gave a permit for it; whatever a peer does, the session ends, its end is recorded, and no other session notices.
 //!
 //! [`session`] is the story. [`client`] and [`upstream`] are its two ends, [`admission`] decides who comes in, [`settle`]
-//! judges and records, [`relay`] moves the bytes; [`catalog`] knows what the names of a database mean.
+//! judges and records, [`relay`] moves the bytes; [`catalog`] knows what the names of a database mean; [`wall`] opens sessions read-only
+//! where nobody may write; [`inspection`] says what our own login may do that the rules forbid.
 
 mod admission;
 mod cancel;
@@ -12,6 +13,7 @@ mod catalog;
 mod client;
 mod counters;
 mod handles;
+pub mod inspection;
 mod names;
 mod relay;
 mod session;
@@ -19,6 +21,7 @@ mod settle;
 mod site;
 pub mod tls;
 mod upstream;
+mod wall;
 mod words;
 
 use std::sync::Arc;
@@ -30,7 +33,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use counters::Counters;
-pub use site::{Credentials, Memory, OnTokenExpiry, Site, Target, UpstreamTls};
+pub use site::{Credentials, Memory, OnTokenExpiry, ReadOnly, Site, Target, UpstreamTls};
+pub use wall::walled;
 pub use words::{denial, no_access};
 
 /// Connections held at a time. Each costs two sockets and some 200 KiB; the usual limit of open files is 1,024 to 65,536.

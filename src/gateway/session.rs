@@ -16,7 +16,7 @@ use super::client::{Client, ClientError, Greeted, greet};
 use super::names::Names;
 use super::relay::{End, Ends};
 use super::upstream::{Upstream, UpstreamError};
-use super::{Site, cancel, relay, upstream};
+use super::{Site, cancel, relay, upstream, wall};
 use crate::model::{CloseReason, Entry, Session, SessionClosed};
 use crate::wire::postgres::exchange::Exchange;
 use crate::wire::postgres::message::{self, Refusal};
@@ -73,19 +73,20 @@ async fn converse(mut client: Client, site: &Site, stop: &CancellationToken) {
         None => return client.refuse(&Refusal::fatal("57P03", "the recorder is being stopped")).await,
     };
     let admitted = door(&client, site).admit(credential).await;
-    let Admitted { session, parameters } = match admitted {
+    let Admitted { session, parameters, is_walled } = match admitted {
         Ok(admitted) => admitted,
         Err(refusal) => return client.refuse(&refusal).await,
     };
     let _open = site.counters.session_opened();
-    tracing::info!(session = %session.id, target = session.target, client = %session.peer.address, "session opened");
+    let (id, target, address) = (&session.id, &session.target, &session.peer.address);
+    tracing::info!(session = %id, target, client = %address, read_only = is_walled, "session opened");
     let end = match upstream::connect(&site.target, &session.database, &parameters).await {
         Ok(upstream) => {
             let names = Names::new(site, &session, &parameters);
-            attend(client, upstream, (&session, names), site, stop).await
+            attend(client, upstream, (&session, names, is_walled), site, stop).await
         }
         Err(error) => {
-            client.refuse(&unreachable_database(&error, &session)).await;
+            client.refuse(&unreachable_database(&error, (&session, is_walled))).await;
             never_began(&error)
         }
     };
@@ -96,7 +97,7 @@ async fn converse(mut client: Client, site: &Site, stop: &CancellationToken) {
 async fn attend(
     mut client: Client,
     upstream: Upstream,
-    (session, names): (&Session, Names<'_>),
+    (session, names, is_walled): (&Session, Names<'_>, bool),
     site: &Site,
     stop: &CancellationToken,
 ) -> End {
@@ -117,14 +118,19 @@ async fn attend(
         return End { reason: CloseReason::ClientGone, detail: Some(error.to_string()), ..nothing_happened() };
     }
     site.memory.catalogs.prepare(&site.target, &session.database).await;
-    let exchange = Exchange::new(&greeting.parameters);
+    let mut exchange = Exchange::new(&greeting.parameters);
+    match (is_walled, wall::stands(&greeting.parameters)) {
+        (true, true) => exchange.wall_off(),
+        (true, false) => tracing::warn!(session = %session.id, "the database did not open the session read-only"),
+        (false, _) => {}
+    }
     let ends = Ends { client: client.socket, client_buffer: client.buffer, upstream: socket, upstream_buffer: buffer };
     relay::run(ends, exchange, (session, names), site, stop).await
 }
 
 /// What the client reads when the database is not there: never its address, never our login.
-fn unreachable_database(error: &UpstreamError, session: &Session) -> Refusal {
-    tracing::error!(session = %session.id, target = session.target, %error, "the database did not take a session");
+fn unreachable_database(error: &UpstreamError, (session, read_only): (&Session, bool)) -> Refusal {
+    tracing::error!(session = %session.id, target = session.target, read_only, %error, "the database did not take a session");
     let what = match error {
         UpstreamError::Login(_) => "did not take the session",
         _ => "cannot be reached from hansard",

@@ -9,6 +9,7 @@ use super::admission::moment;
 use super::handles::Handles;
 use super::names::Names;
 use super::relay::{Lane, RelayError};
+use super::wall;
 use super::words::{NOTHING_SENT, denial};
 use crate::journal::Permit;
 use crate::model::{
@@ -167,7 +168,7 @@ impl<'a> Judge<'a> {
         let transaction = exchange.transaction();
         let followed = self.handles.followed(&read, exchange);
         let facts = self.names.resolved(&followed, transaction);
-        let decision = self.ask(&facts, transaction);
+        let decision = wall::judge(self.ask(&facts, transaction), exchange.wall(), &facts);
         if decision.allows() {
             self.names.learn(&facts, transaction);
         }

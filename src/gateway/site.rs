@@ -50,6 +50,15 @@ pub enum OnTokenExpiry {
     Keep,
 }
 
+/// Which sessions are opened read-only at the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadOnly {
+    /// Those of people whom the rules could never permit a write there.
+    ByRules,
+    /// None.
+    Never,
+}
+
 /// A named database server behind us.
 #[derive(Debug, Clone)]
 pub struct Target {
@@ -67,6 +76,8 @@ pub struct Target {
     pub databases: BTreeMap<String, String>,
     /// What happens to a session whose token ends.
     pub on_token_expiry: OnTokenExpiry,
+    /// Which sessions are opened read-only.
+    pub read_only: ReadOnly,
     /// The longest message of a client, in bytes.
     pub max_message: usize,
 }

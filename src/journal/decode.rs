@@ -319,6 +319,7 @@ mod tests {
             problem: None,
             touched: Vec::new(),
             has_limit: false,
+            lifts_read_only: false,
             operators: Vec::new(),
             conversions: Vec::new(),
             handles: Vec::new(),

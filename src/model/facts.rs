@@ -257,6 +257,9 @@ pub struct Facts {
     /// known. Until then it is `unparsed`.
     #[serde(skip)]
     pub executes: Option<Kind>,
+    /// Whether it may end that a session is read-only: it sets one of the settings that make it so, and not to more of it.
+    #[serde(skip)]
+    pub lifts_read_only: bool,
 }
 
 impl Facts {
@@ -276,6 +279,7 @@ impl Facts {
             conversions: Vec::new(),
             handles: Vec::new(),
             executes: None,
+            lifts_read_only: false,
         }
     }
 

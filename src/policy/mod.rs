@@ -12,6 +12,8 @@
 //! one of `pg_catalog` or `information_schema`, because what those hold is known. A pattern (`resource.schema like "clin*"`)
 //! stands for the shortest name that it matches. With facts from the catalog this becomes exact.
 //!
+//! [`Policy::may_write`] and its like say what the rules could permit at all, with some of a question left open.
+//!
 //! A statement without effects (`SELECT 1`, a comment) asks nothing of the rules and is allowed to whoever may connect.
 //!
 //! A `forbid` with `@mode("report")` decides nothing: it is asked beside the others, and the decision names it, marked as
@@ -23,6 +25,7 @@ mod entities;
 mod explain;
 mod in_force;
 mod load;
+mod possible;
 mod problem;
 mod remembered;
 mod report;
@@ -45,6 +48,7 @@ pub use classes::ENDING as CLASSES;
 pub use explain::{Explanation, Told};
 pub use in_force::{Current, InForce};
 pub use load::WrittenRule;
+pub use possible::Reach;
 pub use problem::PolicyProblem;
 pub use remembered::Remembered;
 
@@ -95,6 +99,7 @@ pub struct Policy {
     authorizer: Authorizer,
     spoken_of: schemas::SpokenOf,
     classes: Classes,
+    possible: possible::Possible,
     steady: bool,
     version: String,
 }
@@ -121,8 +126,11 @@ impl Policy {
             (classes, loaded) => return Err([classes.err(), loaded.err()].into_iter().flatten().flatten().collect()),
         };
         let all = || rules.policies().chain(reported.policies());
-        let spoken_of = schemas::SpokenOf::by(all(), classes.schemas());
-        let steady = !all().any(asks_for_the_moment);
+        let trees: Vec<Option<serde_json::Value>> = all().map(|rule| rule.to_json().ok()).collect();
+        let spoken_of = schemas::SpokenOf::by(trees.iter().map(Option::as_ref), classes.schemas());
+        let steady = !trees.iter().any(|tree| asks_for_the_moment(tree.as_ref()));
+        // The trees of the rules that decide come first.
+        let possible = possible::Possible::by(rules.policies().zip(trees.iter().map(Option::as_ref)), &schema);
         let mut hash = Sha256::new();
         for (_, text) in files {
             // With the length before it, so that moving a rule to the next file is another version.
@@ -142,6 +150,7 @@ impl Policy {
             authorizer,
             spoken_of,
             classes,
+            possible,
             steady,
             version,
         })
@@ -182,6 +191,12 @@ impl Policy {
             claims => format!("the claims that are kept: {}", claims.join(", ")),
         };
         SCHEMA.replace("} tags String;", &format!("  // Of the tags, {said}.\n}} tags String;"))
+    }
+
+    /// The databases of a target that rules name.
+    pub fn databases_of(&self, target: &str) -> BTreeSet<String> {
+        let all = self.rules.policies().chain(self.reported.policies());
+        all.flat_map(|rule| review::databases(rule, target)).collect()
     }
 
     /// Every rule that asks for a claim that is not kept, and so is never there.
@@ -438,7 +453,7 @@ fn full_name(object: &Object) -> String {
 }
 
 /// Whether a rule asks for something that changes by itself. One whose tree cannot be had may.
-fn asks_for_the_moment(rule: &cedar_policy::Policy) -> bool {
+fn asks_for_the_moment(tree: Option<&serde_json::Value>) -> bool {
     /// The attributes of `context` that change by themselves; `schemas/policy.cedarschema` has them all.
     const CHANGING: &[&str] = &["now", "hour", "weekday", "token_age_seconds"];
     fn asks(tree: &serde_json::Value) -> bool {
@@ -451,7 +466,7 @@ fn asks_for_the_moment(rule: &cedar_policy::Policy) -> bool {
             _ => false,
         }
     }
-    rule.to_json().map_or(true, |tree| asks(&tree))
+    tree.is_none_or(asks)
 }
 
 #[cfg(test)]

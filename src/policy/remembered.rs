@@ -87,6 +87,7 @@ impl Meaning {
             conversions: _,
             handles: _,
             executes: _,
+            lifts_read_only: _,
         } = &*self.0;
         ((kind, statement_count, effects, functions), (has_where, problem, touched, has_limit), self.1)
     }

@@ -6,7 +6,8 @@
 //! **A deny without an allow-list under it.** A `forbid` on a table holds where a statement names the table, or a view that
 //! the catalog knows. A function, what somebody defines for it, or a text that is not understood reaches the same rows. So whoever a
 //! `forbid` on tables is for should not be permitted `call`, `ddl` or `unparsed` at large, unless the same `forbid` holds
-//! for those too.
+//! for those too. The same goes for a `forbid` on functions; and one on definitions, rights, maintenance or the session is
+//! gone around by `call` and `unparsed`.
 
 use cedar_policy::{ActionConstraint, Effect, EntityUid, Policy as Rule, PolicyId, PolicySet, ResourceConstraint};
 use serde_json::Value;
@@ -16,8 +17,12 @@ use super::load::WrittenRule;
 use super::problem::PolicyProblem;
 use crate::model::Action;
 
-/// What reaches a table without naming it.
-const WAYS_AROUND: &[Action] = &[Action::Call, Action::Ddl, Action::Unparsed];
+/// What reaches a table, or runs a function, without naming it.
+const TO_OBJECTS: &[Action] = &[Action::Call, Action::Ddl, Action::Unparsed];
+/// What does something without being seen to.
+const TO_DEEDS: &[Action] = &[Action::Call, Action::Unparsed];
+/// What is done to no table and is no call.
+const DEEDS: &[Action] = &[Action::Ddl, Action::Dcl, Action::Admin, Action::Session, Action::SetUnsafe];
 /// What is done to tables, by its words in rules.
 const ON_TABLES: &[&str] = &["read", "write", "select", "insert", "update", "delete", "copy_in", "copy_out"];
 /// Permits that one doubt names; the rest is counted.
@@ -30,7 +35,7 @@ const ALIKE: f64 = 0.8;
 pub(super) fn doubts(rules: [&PolicySet; 2], written: &[WrittenRule]) -> Vec<PolicyProblem> {
     let read: Vec<Read<'_>> = written.iter().filter_map(|written| Read::of(rules, written)).collect();
     let mut doubts: Vec<PolicyProblem> =
-        read.iter().filter(|rule| rule.forbids_tables()).filter_map(|forbid| without_list(forbid, &read)).collect();
+        read.iter().filter_map(|forbid| without_list(forbid, forbid.ways_around()?, &read)).collect();
     doubts.extend(without_catalog(&read));
     doubts
 }
@@ -75,11 +80,12 @@ fn tags(tree: &Value, into: &mut BTreeSet<String>) {
     }
 }
 
-fn without_list(forbid: &Read<'_>, all: &[Read<'_>]) -> Option<PolicyProblem> {
+/// `around`: what goes around the rule, and why it does.
+fn without_list(forbid: &Read<'_>, (around, why): (&[Action], &str), all: &[Read<'_>]) -> Option<PolicyProblem> {
     let mut ways = BTreeSet::new();
     let mut permits = Vec::new();
     for permit in all.iter().filter(|permit| permit.rule.effect() == Effect::Permit && permit.meets(forbid)) {
-        let open = WAYS_AROUND.iter().filter(|way| permit.opens(**way) && !forbid.closes(**way));
+        let open = around.iter().filter(|way| permit.opens(**way) && !forbid.closes(**way));
         let before = permits.len();
         for way in open {
             ways.insert(way.as_str());
@@ -95,9 +101,8 @@ fn without_list(forbid: &Read<'_>, all: &[Read<'_>]) -> Option<PolicyProblem> {
         "rule \"{}\" forbids less than it seems: {names} at large permits to the same people what goes around it ({ways})",
         forbid.written.id
     );
-    let why = "a function, something that is defined for it or a text that is not understood reaches a table without naming it; \
-               permit by name what these people need instead, or forbid those to them as well";
-    (!permits.is_empty()).then(|| doubt(forbid.written, sentence, why))
+    let why = format!("{why}; permit by name what these people need instead, or forbid those to them as well");
+    (!permits.is_empty()).then(|| doubt(forbid.written, sentence, &why))
 }
 
 fn without_catalog(all: &[Read<'_>]) -> Option<PolicyProblem> {
@@ -139,6 +144,32 @@ impl<'r> Read<'r> {
         self.when.iter().chain(&self.unless)
     }
 
+    /// If it forbids something that can be done without being named: how, and why that is so.
+    fn ways_around(&self) -> Option<(&'static [Action], &'static str)> {
+        const TABLES: &str = "a function, something that is defined for it or a text that is not understood reaches a table without naming it";
+        const CALLS: &str = "another function, something that is defined for it or a text that is not understood calls one without naming it";
+        const DOES: &str = "a function or a text that is not understood does the same without being seen to";
+        if self.rule.effect() != Effect::Forbid {
+            return None;
+        }
+        let of = |kinds: &[&str]| match self.rule.resource_constraint() {
+            ResourceConstraint::Any => true,
+            ResourceConstraint::Eq(one) | ResourceConstraint::In(one) => {
+                kinds.contains(&one.type_name().to_string().as_str())
+            }
+            ResourceConstraint::Is(kind) | ResourceConstraint::IsIn(kind, _) => {
+                kinds.contains(&kind.to_string().as_str())
+            }
+        };
+        if self.forbids_tables() {
+            Some((TO_OBJECTS, TABLES))
+        } else if self.is_about(Action::Call) && of(&["Function", "Schema", "Database", "Target"]) {
+            Some((TO_OBJECTS, CALLS))
+        } else {
+            DEEDS.iter().any(|action| self.is_about(*action)).then_some((TO_DEEDS, DOES))
+        }
+    }
+
     fn forbids_tables(&self) -> bool {
         let action = match self.rule.action_constraint() {
             ActionConstraint::Any => true,
@@ -153,7 +184,7 @@ impl<'r> Read<'r> {
             ResourceConstraint::Eq(resource) | ResourceConstraint::In(resource) => holds(&resource),
             ResourceConstraint::Is(kind) | ResourceConstraint::IsIn(kind, _) => kind.to_string() == "Table",
         };
-        self.rule.effect() == Effect::Forbid && action && resource
+        action && resource
     }
 
     /// Whether its head is about this action.
@@ -215,6 +246,20 @@ impl<'r> Read<'r> {
     }
 }
 
+/// The databases of a target that a rule names, by themselves or before the name of something in them.
+pub(super) fn databases(rule: &Rule, target: &str) -> BTreeSet<String> {
+    let mut named = BTreeSet::new();
+    let tree = rule.to_json().unwrap_or_default();
+    for kind in ["Database", "Schema", "Table", "Function", "Object", "Setting", "DatabaseRole"] {
+        entities(&tree, kind, &mut named);
+    }
+    let database = |id: &String| {
+        let mut parts = id.split('/').map(super::entities::unescape);
+        parts.next().filter(|first| first == target).and_then(|_| parts.next())
+    };
+    named.iter().filter_map(database).collect()
+}
+
 /// Gathers the names of the entities of a type that a tree holds.
 fn entities(tree: &Value, kind: &str, into: &mut BTreeSet<String>) {
     match tree {
@@ -232,7 +277,7 @@ fn entities(tree: &Value, kind: &str, into: &mut BTreeSet<String>) {
 }
 
 /// Whether a tree reads a variable; with `attributes`, one of these of it.
-fn reads(tree: &Value, variable: &str, attributes: Option<&[&str]>) -> bool {
+pub(super) fn reads(tree: &Value, variable: &str, attributes: Option<&[&str]>) -> bool {
     match tree {
         Value::Object(fields) => {
             let is =
@@ -305,20 +350,48 @@ mod tests {
     }
 
     #[test]
-    fn a_forbid_that_closes_the_ways_around_too_or_is_on_no_table_is_not_doubted() {
+    fn a_forbid_that_closes_the_ways_around_too_is_not_doubted() {
         let at_large = "permit(principal, action, resource);";
         for (forbid, doubted) in [
             ("forbid(principal, action, resource) when { context.hour > 20 };", false),
             ("forbid(principal, action, resource) when { context.hour > 20 && resource.target == \"t\" };", true),
-            ("forbid(principal, action == Action::\"set_unsafe\", resource);", false),
+            ("forbid(principal, action == Action::\"set_unsafe\", resource);", true),
+            ("forbid(principal, action, resource == Setting::\"t/d/role\");", true),
             ("forbid(principal, action, resource in Schema::\"t/d/s\");", true),
-            ("forbid(principal, action == Action::\"ddl\", resource);", false),
+            ("forbid(principal, action == Action::\"ddl\", resource);", true),
+            (
+                "forbid(principal, action in [Action::\"ddl\", Action::\"call\", Action::\"unparsed\"], resource);",
+                false,
+            ),
+            ("forbid(principal, action == Action::\"call\", resource == Function::\"t/d/s.f\");", true),
+            ("forbid(principal, action == Action::\"call\", resource) when { resource.name == \"f\" };", true),
+            ("forbid(principal, action == Action::\"unparsed\", resource);", false),
+            ("forbid(principal, action == Action::\"connect\", resource);", false),
         ] {
             assert_eq!(!doubts(&format!("{at_large}\n{forbid}")).is_empty(), doubted, "{forbid}");
         }
         let exempt = "permit(principal in Role::\"b\", action, resource);
             forbid(principal, action in Action::\"read\", resource in Schema::\"t/d/s\") unless { principal in Role::\"b\" };";
         assert_eq!(doubts(exempt), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_reason_fits_what_is_forbidden_and_an_allow_list_under_it_is_enough() {
+        let catalog =
+            "permit(principal, action == Action::\"select\", resource) when { resource.schema == \"pg_catalog\" };";
+        let why = |rules: &str| {
+            let policy = Policy::load(&[("t.cedar".to_owned(), format!("{catalog}\n{rules}"))]).unwrap();
+            policy.doubts().iter().filter_map(|doubt| doubt.suggestion.clone()).collect::<Vec<_>>().join("; ")
+        };
+        let at_large = "permit(principal, action, resource);";
+        let on = |action: &str| format!("forbid(principal, action == Action::\"{action}\", resource);");
+        assert!(
+            why(&(at_large.to_owned() + &on("admin"))).starts_with("a function or a text that is not understood does")
+        );
+        let call = "forbid(principal, action == Action::\"call\", resource == Function::\"t/d/s.f\");";
+        assert!(why(&(at_large.to_owned() + call)).starts_with("another function"));
+        let listed = "permit(principal, action in [Action::\"read\", Action::\"write\", Action::\"admin\"], resource);";
+        assert_eq!(why(&(listed.to_owned() + &on("admin") + FORBID)), "");
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::LazyLock;
 
-use cedar_policy::Policy;
 use serde_json::Value;
 
 use super::Place;
@@ -32,20 +31,23 @@ pub(super) struct SpokenOf {
 }
 
 impl SpokenOf {
-    /// Gathers them from the rules, beside those that classifications tell apart.
-    pub(super) fn by<'r>(rules: impl Iterator<Item = &'r Policy>, classified: impl Iterator<Item = String>) -> Self {
+    /// Gathers them from the trees of the rules, beside those that classifications tell apart.
+    pub(super) fn by<'t>(
+        trees: impl Iterator<Item = Option<&'t Value>>,
+        classified: impl Iterator<Item = String>,
+    ) -> Self {
         let mut named: BTreeSet<String> = ["public".to_owned(), ANY_OTHER.to_owned()].into();
         // Of `*` alone nothing is left; it fits what stands for every other schema, too.
         named.extend(classified.filter(|schema| !schema.is_empty()));
         let mut by_request = false;
-        for rule in rules {
+        for tree in trees {
             // A rule that has no tree was checked and so is simple; nothing of it is known, so everything is asked.
-            let Ok(tree) = rule.to_json() else {
+            let Some(tree) = tree else {
                 by_request = true;
                 continue;
             };
-            gather(&tree, speaks_of_schema(&tree), &mut named);
-            by_request |= compares_with_request(&tree);
+            gather(tree, speaks_of_schema(tree), &mut named);
+            by_request |= compares_with_request(tree);
         }
         Self { named, by_request }
     }

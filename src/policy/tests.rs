@@ -72,6 +72,7 @@ fn facts(effects: &[(Action, Option<Object>, bool)]) -> Facts {
         problem: None,
         touched: Vec::new(),
         has_limit: false,
+        lifts_read_only: false,
         operators: Vec::new(),
         conversions: Vec::new(),
         handles: Vec::new(),

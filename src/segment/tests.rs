@@ -82,6 +82,7 @@ fn facts() -> Facts {
         problem: None,
         touched: Vec::new(),
         has_limit: false,
+        lifts_read_only: false,
         operators: Vec::new(),
         conversions: Vec::new(),
         handles: Vec::new(),

@@ -250,6 +250,7 @@ impl Walk {
             Dialect::MySql => super::mysql::is_unsafe(name, value),
             Dialect::TSql => super::tsql::is_unsafe(name, value),
         };
+        self.lifts_read_only |= session::lifts_read_only(name, value);
         let action = if is_unsafe { Action::SetUnsafe } else { Action::Session };
         self.note(action, Object { kind: ObjectKind::Setting, schema: None, name: name.to_owned() }, false);
     }

@@ -42,6 +42,7 @@ pub fn by_handle(facts: &Facts, behind: &[&Facts]) -> Facts {
         conversions: all(|facts| &facts.conversions),
         handles: std::iter::once(facts).chain(behind.iter().copied()).flat_map(|facts| facts.handles.clone()).collect(),
         executes: None,
+        lifts_read_only: std::iter::once(facts).chain(behind.iter().copied()).any(|facts| facts.lifts_read_only),
     }
 }
 

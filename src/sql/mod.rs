@@ -103,7 +103,8 @@ fn facts(text: &str, dialect: Dialect) -> Facts {
 pub fn settings<'a>(settings: impl IntoIterator<Item = (&'a str, &'a str)>) -> Facts {
     let mut walk = walk::Walk::default();
     settings.into_iter().for_each(|(name, value)| walk.set(name, Some(value)));
-    Facts { kind: Kind::Session, effects: walk.effects.into_iter().collect(), problem: None, ..Facts::unparsed("") }
+    let (effects, lifts_read_only) = (walk.effects.into_iter().collect(), walk.lifts_read_only);
+    Facts { kind: Kind::Session, effects, lifts_read_only, problem: None, ..Facts::unparsed("") }
 }
 
 #[cfg(test)]

@@ -136,6 +136,7 @@ pub(super) fn together(statements: Vec<(Result<Read>, Walk)>, second: Result<Opt
         conversions: Vec::new(),
         handles: Vec::new(),
         executes: None,
+        lifts_read_only: false,
     };
     let (mut effects, mut functions) = (BTreeSet::new(), BTreeSet::new());
     let (mut reads, mut problems) = (Vec::new(), Vec::new());
@@ -150,6 +151,7 @@ pub(super) fn together(statements: Vec<(Result<Read>, Walk)>, second: Result<Opt
                 columns.push(walk.columns);
                 limits.push(walk.has_limit);
                 handles.extend(walk.handles);
+                facts.lifts_read_only |= walk.lifts_read_only;
             }
             Err(problem) => problems.push(problem),
         }

@@ -2,7 +2,7 @@
 
 use sqlparser::ast::{
     AlterRoleOperation, DiscardObject, Expr, GrantObjects, ObjectName, Reset, ResetConfig, Set, SetConfigValue,
-    Statement, TransactionMode,
+    Statement, TransactionAccessMode, TransactionMode,
 };
 
 use super::expr::text_of;
@@ -10,13 +10,23 @@ use super::names;
 use super::walk::{NotUnderstood, Result, Walk};
 use crate::model::{Action, Kind, Object, ObjectKind};
 
+/// Whether setting this may end that the session is read-only.
+pub(super) fn lifts_read_only(name: &str, value: Option<&str>) -> bool {
+    matches!(name, "transaction_read_only" | "default_transaction_read_only") && !value.is_some_and(is_on)
+}
+
+/// What the server takes for `on`.
+fn is_on(value: &str) -> bool {
+    ["on", "true", "yes", "1", "t", "y", "tr", "tru", "ye"].iter().any(|on| value.eq_ignore_ascii_case(on))
+}
+
 /// Whether a setting changes how text is read or who the session is. Values that leave both as they must be are safe.
 pub(super) fn is_unsafe(name: &str, value: Option<&str>) -> bool {
     let value = value.map(str::to_ascii_lowercase);
     let is = |words: &[&str]| value.as_deref().is_some_and(|value| words.contains(&value));
     match name {
         "role" | "session_authorization" | "backslash_quote" => true,
-        "standard_conforming_strings" => !is(&["on", "true", "yes", "1", "t", "y", "tr", "tru", "ye"]),
+        "standard_conforming_strings" => !value.as_deref().is_some_and(is_on),
         "client_encoding" | "names" => !is(&["utf8", "utf-8", "unicode"]),
         _ => false,
     }
@@ -117,19 +127,21 @@ impl Walk {
 
     /// A mode is a setting: of this transaction, or of all that follow.
     fn transaction_mode(&mut self, mode: &TransactionMode, is_for_session: bool) {
-        let name = match mode {
-            TransactionMode::AccessMode(_) => "transaction_read_only",
-            TransactionMode::IsolationLevel(_) => "transaction_isolation",
+        let (name, value) = match mode {
+            TransactionMode::AccessMode(TransactionAccessMode::ReadOnly) => ("transaction_read_only", Some("on")),
+            TransactionMode::AccessMode(TransactionAccessMode::ReadWrite) => ("transaction_read_only", None),
+            TransactionMode::IsolationLevel(_) => ("transaction_isolation", None),
         };
         let prefix = if is_for_session { "default_" } else { "" };
-        self.set(&format!("{prefix}{name}"), None);
+        self.set(&format!("{prefix}{name}"), value);
     }
 
     /// Back to the value the session began with, which the recorder saw; the role it began with is not known to it.
     fn reset(&mut self, name: &ObjectName) -> Result {
         let name = names::setting(name)?;
         match name.as_str() {
-            "role" | "session_authorization" => self.set(&name, None),
+            // A transaction has no value that it began with: servers before 16 reset it to reading and writing.
+            "role" | "session_authorization" | "transaction_read_only" => self.set(&name, None),
             _ => self.note(Action::Session, Object { kind: ObjectKind::Setting, schema: None, name }, false),
         }
         Ok(())

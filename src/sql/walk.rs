@@ -38,6 +38,8 @@ pub(super) struct Walk {
     pub(super) handles: Vec<Handle>,
     /// Texts that the statement hands to the server to be run, and that were read with it.
     pub(super) handed_over: Vec<String>,
+    /// Whether it may end that the session is read-only.
+    pub(super) lifts_read_only: bool,
     /// How many `SELECT`s were met; compared with the words `SELECT` in the text.
     pub(super) selects: usize,
 }

@@ -51,11 +51,14 @@ fn a_database_that_is_not_there_or_not_the_one_is_not_spoken_to() {
     let plain = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = plain.local_addr().unwrap();
     let server = std::thread::spawn(move || {
-        let (mut socket, _) = plain.accept().unwrap();
-        socket.read_exact(&mut [0; 8]).unwrap();
-        socket.write_all(b"N").unwrap();
         let mut more = Vec::new();
-        socket.read_to_end(&mut more).ok();
+        // The recorder itself asks what its login may do, and then the session comes.
+        for _ in 0..2 {
+            let (mut socket, _) = plain.accept().unwrap();
+            socket.read_exact(&mut [0; 8]).unwrap();
+            socket.write_all(b"N").unwrap();
+            socket.read_to_end(&mut more).ok();
+        }
         more
     });
     let (sqlstate, _) = refused("no-tls", &|config| config.replace(&upstream(), &format!("upstream = \"{address}\"")));
@@ -76,11 +79,14 @@ fn a_database_that_is_not_there_or_not_the_one_is_not_spoken_to() {
     let door = TcpListener::bind("127.0.0.2:0").unwrap();
     let address = door.local_addr().unwrap();
     std::thread::spawn(move || {
-        let (mut client, _) = door.accept().unwrap();
-        let mut server = std::net::TcpStream::connect(("127.0.0.1", Postgres::shared().port())).unwrap();
-        let (mut back, mut from) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-        std::thread::spawn(move || std::io::copy(&mut from, &mut back).ok());
-        std::io::copy(&mut client, &mut server).ok();
+        // The recorder itself asks first what its login may do.
+        for client in door.incoming() {
+            let mut client = client.unwrap();
+            let mut server = std::net::TcpStream::connect(("127.0.0.1", Postgres::shared().port())).unwrap();
+            let (mut back, mut from) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            std::thread::spawn(move || std::io::copy(&mut from, &mut back).ok());
+            std::thread::spawn(move || std::io::copy(&mut client, &mut server).ok());
+        }
     });
     let (sqlstate, detail) =
         refused("wrong-name", &|config| config.replace(&upstream(), &format!("upstream = \"{address}\"")));

@@ -104,7 +104,13 @@ impl Hansard {
         Self::start_on(store, &rules, Issuer::shared(), edit)
     }
 
-    fn start_on(store: Store, rules: &str, issuer: &'static Issuer, edit: &dyn Fn(String) -> String) -> Self {
+    /// Starts one before the shared PostgreSQL with the configuration as `edit` leaves it.
+    pub(crate) fn start_on(
+        store: Store,
+        rules: &str,
+        issuer: &'static Issuer,
+        edit: &dyn Fn(String) -> String,
+    ) -> Self {
         let folder = Folder::new("node");
         let port = free_port();
         fs::create_dir(folder.join("rules")).unwrap();

@@ -1,9 +1,11 @@
-//! `hansard policy check`: every mistake in rules at once, and what is no mistake but less than it seems.
+//! `hansard policy check`: every mistake in rules at once, what is no mistake but less than it seems, and what a target's
+//! own login undermines of what they promise.
 
 use serde_json::{Value, json};
 
 use super::super::render::{Format, Table, say};
 use super::diagnostics::{Severity, described};
+use super::live::{Found as Undermined, Live};
 use super::{Exit, Globals, Stop, Which};
 use crate::policy::{Policy, PolicyProblem};
 
@@ -11,31 +13,54 @@ const EXAMPLES: &str = "\
 Examples:
   hansard policy check rules/ local.cedar
   hansard policy check -c hansard.toml                 the rules that the configuration names
+  hansard policy check -c hansard.toml --target clinic also what the target's login may do that no rule permits
   hansard policy check rules/ -o json                  for programs: every problem with its place";
 
 /// Find every mistake in rules: exit 0 without any, else 3
 ///
 /// Names are held against the schema. A deny rule that those it is for can walk around, and rules under which no client
-/// can read the catalog, are warnings: they are told and do not count.
+/// can read the catalog, are warnings: they are told and do not count. With --target, the database is asked what the
+/// target's own login may do, and what that undermines is told: exit 8 if there is anything, 7 if the target is away.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(in crate::cli) struct CheckArgs {
     #[command(flatten)]
     which: Which,
+
+    /// Hold the rules against this target's login as well
+    #[arg(long, value_name = "NAME", requires = "config")]
+    target: Option<String>,
+
+    /// At this database; may be repeated [default: those that the target lists, else those that rules name]
+    #[arg(long, value_name = "NAME", requires = "target")]
+    database: Vec<String>,
 }
 
 pub(super) fn run(args: &CheckArgs, globals: &Globals) -> Result<Exit, Stop> {
     let config = args.which.config()?;
     let files = args.which.sources(config.as_ref())?.rules;
     let claims = config.as_ref().map(|config| config.identity.keep.as_slice());
-    let (found, rules) = match Policy::load(&files) {
+    let (found, policy) = match Policy::load(&files) {
         Ok(policy) => {
             let undeclared = claims.map(|claims| policy.undeclared(claims)).unwrap_or_default();
-            let rules = undeclared.is_empty().then(|| policy.rules());
+            let is_valid = undeclared.is_empty();
             let errors = with(Severity::Error, undeclared);
-            (errors.into_iter().chain(with(Severity::Warning, policy.doubts())).collect(), rules)
+            let found = errors.into_iter().chain(with(Severity::Warning, policy.doubts())).collect();
+            (found, is_valid.then_some(policy))
         }
         Err(problems) => (with(Severity::Error, problems), None),
+    };
+    // Rules that do not hold together promise nothing that a login could undermine.
+    let live = match (&policy, &config, &args.target) {
+        (Some(policy), Some(config), Some(target)) => {
+            Some(Live::look(config, target, &args.database, policy).map(|live| live.findings(policy)))
+        }
+        _ => None,
+    };
+    let (undermined, away) = match live {
+        None => (Vec::new(), None),
+        Some(Ok(undermined)) => (undermined, None),
+        Some(Err(stop)) => (Vec::new(), Some(stop)),
     };
     // People read problems beside the program that they come from; programs ask for a form.
     match globals.output {
@@ -43,13 +68,28 @@ pub(super) fn run(args: &CheckArgs, globals: &Globals) -> Result<Exit, Stop> {
             for (severity, problem) in &found {
                 say(described(*severity, problem, &files));
             }
+            undermined.iter().for_each(|found| say(found.described()));
         }
-        Some(format) => table(&found).print(format)?,
+        Some(format) => table(&found, &undermined).print(format)?,
     }
     if !globals.quiet {
-        say(summary(&found, rules, files.len()));
+        say(summary(&found, policy.as_ref().map(Policy::rules), files.len()));
+        if args.target.is_some() && policy.is_some() && away.is_none() {
+            say(counted(&undermined));
+        }
     }
-    Ok(if rules.is_some() { Exit::Done } else { Exit::Invalid })
+    match (away, policy) {
+        (Some(stop), _) => Err(stop),
+        (None, None) => Ok(Exit::Invalid),
+        (None, Some(_)) => Ok(if undermined.is_empty() { Exit::Done } else { Exit::Found }),
+    }
+}
+
+fn counted(undermined: &[Undermined]) -> String {
+    match undermined.len() {
+        0 => "the login may do nothing beyond the rules that was looked for".to_owned(),
+        found => super::super::reading::counted(found as u64, "finding"),
+    }
 }
 
 type Found = Vec<(Severity, PolicyProblem)>;
@@ -58,7 +98,7 @@ fn with(severity: Severity, problems: Vec<PolicyProblem>) -> Found {
     problems.into_iter().map(|problem| (severity, problem)).collect()
 }
 
-fn table(found: &Found) -> Table {
+fn table(found: &Found, undermined: &[Undermined]) -> Table {
     let columns = ["severity", "file", "line", "column", "length", "message", "help"];
     let row = |(severity, problem): &(Severity, PolicyProblem)| -> Vec<Value> {
         vec![
@@ -71,7 +111,8 @@ fn table(found: &Found) -> Table {
             json!(problem.suggestion),
         ]
     };
-    Table { columns: columns.map(str::to_owned).to_vec(), rows: found.iter().map(row).collect() }
+    let rows = found.iter().map(row).chain(undermined.iter().map(Undermined::row)).collect();
+    Table { columns: columns.map(str::to_owned).to_vec(), rows }
 }
 
 fn summary(found: &Found, rules: Option<usize>, files: usize) -> String {

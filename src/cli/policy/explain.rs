@@ -13,8 +13,8 @@ use super::super::system::SystemClock;
 use super::sources::Sources;
 use super::trial::{self, Claims, Spoken, Surroundings};
 use super::{Exit, Globals, Stop};
-use crate::config::{Config, Target};
-use crate::gateway::{denial, no_access};
+use crate::config::{Config, ReadOnly, Target};
+use crate::gateway::{denial, no_access, walled};
 use crate::model::{Clock, Decision, Effect, Facts, Principal, RuleId, Timestamp};
 use crate::policy::{Explanation, Place, Policy, PolicyProblem, Told as Answer};
 
@@ -90,7 +90,9 @@ pub(super) fn run(args: &ExplainArgs, globals: &Globals) -> Result<Exit, Stop> {
     let who = Claims::of(config.as_ref()).principal(&claims, around.now, around.token_age_seconds);
     let who = who.map_err(|refused| Stop::invalid(vec![format!("{}: {refused}", args.claims.display())]))?;
     let sql = if args.sql == "-" { stdin()? } else { args.sql.clone() };
-    let told = Told::of(&policy, who, around, trial::facts(&sql, args.dialect));
+    let target = config.as_ref().map(|config| described(config, &args.target)).transpose()?;
+    let has_wall = target.is_none_or(|target| target.read_only == ReadOnly::ByRules);
+    let told = Told::of(&policy, (who, has_wall), around, trial::facts(&sql, args.dialect));
     match globals.format() {
         Format::Table => {
             let mut out = io::stdout().lock();
@@ -165,15 +167,22 @@ struct Told {
     around: Surroundings,
     facts: Facts,
     connect: Decision,
+    /// Whether the session would be read-only at the database.
+    read_only: bool,
     statement: Explanation,
 }
 
 impl Told {
-    fn of(policy: &Policy, who: Principal, around: Surroundings, facts: Facts) -> Self {
+    /// `has_wall`: whether the target has read-only sessions at all.
+    fn of(policy: &Policy, (who, has_wall): (Principal, bool), around: Surroundings, facts: Facts) -> Self {
         let (place, moment) = (&around.place, around.moment());
         let connect = policy.decide_connect(&who, place, &moment);
-        let statement = policy.explain(&who, place, &moment, &facts);
-        Self { who, around, facts, connect, statement }
+        let mut statement = policy.explain(&who, place, &moment, &facts);
+        let read_only = has_wall && !policy.may_write(&who, place);
+        if read_only {
+            statement.decision = walled(statement.decision, &facts);
+        }
+        Self { who, around, facts, connect, read_only, statement }
     }
 
     /// What the client would read, each part of the error by the name that `psql` gives it.
@@ -204,6 +213,9 @@ impl Told {
         let place = &self.around.place;
         line("place", &format!("{}/{} as {}", place.target, place.database, place.database_user));
         line("connect", &decided(policy, &self.connect));
+        if self.read_only {
+            line("session", "read-only at the database: no rule could permit this person a write here");
+        }
         let mut last = None;
         for (at, answer) in self.statement.answers.iter().enumerate() {
             let name = if at == 0 { "effects" } else { "" };
@@ -259,6 +271,7 @@ impl Told {
             ("hint", json!(self.statement.decision.hint)),
             ("policy_version", json!(self.statement.decision.policy_version)),
             ("connect", decision(&self.connect)),
+            ("read_only", json!(self.read_only)),
             ("client", if client.is_empty() { Value::Null } else { Value::Object(client) }),
             ("effects", self.statement.answers.iter().map(effect).collect()),
             ("kind", json!(self.facts.kind.as_str())),
@@ -369,7 +382,7 @@ mod tests {
         };
         let claims = json!({"sub": "u-ana", "roles": [role]});
         let who = Claims::of(None).principal(claims.as_object().unwrap(), around.now, 0).unwrap();
-        let told = Told::of(&policy, who, around, trial::facts(sql, Spoken::Postgresql));
+        let told = Told::of(&policy, (who, true), around, trial::facts(sql, Spoken::Postgresql));
         (policy, told)
     }
 

@@ -4,7 +4,9 @@ mod cases;
 mod check;
 mod diagnostics;
 mod explain;
+mod grants;
 mod junit;
+pub(super) mod live;
 pub(super) mod run;
 mod schema;
 pub(super) mod sources;
@@ -24,6 +26,7 @@ Examples:
   hansard policy check rules/                          every mistake at once, with its place
   hansard policy explain -c hansard.toml --as ana.json --target clinic \"SELECT 1\"
   hansard policy test rules/                           the tests beside the rules
+  hansard policy check -c hansard.toml --target clinic what the target's login may do that the rules forbid
 
 FILES are *.cedar files and folders of them.";
 
@@ -33,6 +36,7 @@ FILES are *.cedar files and folders of them.";
 pub(super) enum PolicyCommand {
     Check(check::CheckArgs),
     Explain(explain::ExplainArgs),
+    Grants(grants::GrantsArgs),
     Schema(schema::SchemaArgs),
     Test(test::TestArgs),
 }
@@ -41,6 +45,7 @@ pub(super) fn run(command: &PolicyCommand, globals: &Globals) -> Exit {
     let done = match command {
         PolicyCommand::Check(args) => check::run(args, globals),
         PolicyCommand::Explain(args) => explain::run(args, globals),
+        PolicyCommand::Grants(args) => grants::run(args, globals),
         PolicyCommand::Schema(args) => schema::run(args),
         PolicyCommand::Test(args) => test::run(args, globals),
     };

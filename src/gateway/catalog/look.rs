@@ -1,36 +1,13 @@
 //! One look at a database's catalog, through the target's own login.
 
 use std::collections::{HashMap, HashSet};
-use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
+use super::asking::{Blind, LIMIT, ask, begin, close, open, rows};
 use super::questions;
 use crate::gateway::Target;
-use crate::gateway::upstream::{self, Upstream, UpstreamError};
 use crate::model::{Action, Catalog, Effect, Facts, Object, ObjectKind, Relation, SqlText, Touch};
 use crate::sql::{self, Dialect};
-use crate::wire::postgres::answers::{Answer, NoAnswer, Row, question};
-
-/// How long a look may take, login included. The first session of a database waits for it.
-const LIMIT: Duration = Duration::from_secs(20);
-/// The longest answer to one question: some hundred thousand tables. Above it there is no catalog.
-const MAX_ANSWER: usize = 64 << 20;
-
-/// Why there is no catalog.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Blind {
-    #[error(transparent)]
-    Upstream(#[from] UpstreamError),
-    #[error("the connection failed: {0}")]
-    Connection(#[from] std::io::Error),
-    #[error(transparent)]
-    Answer(#[from] NoAnswer),
-    #[error("it took longer than {} s", LIMIT.as_secs())]
-    TooSlow,
-    #[error("a definition could not be read: the program is stopping")]
-    Stopping,
-}
+use crate::wire::postgres::answers::Row;
 
 /// Looks at a database.
 pub(super) async fn look(target: &Target, database: &str) -> Result<Catalog, Blind> {
@@ -38,13 +15,8 @@ pub(super) async fn look(target: &Target, database: &str) -> Result<Catalog, Bli
 }
 
 async fn ask_all(target: &Target, database: &str) -> Result<Catalog, Blind> {
-    let parameters = [
-        ("application_name".to_owned(), "hansard catalog".to_owned()),
-        ("client_encoding".to_owned(), "UTF8".to_owned()),
-    ];
-    let mut upstream = upstream::connect(target, database, &parameters).await?;
-    let path = ask(&mut upstream, questions::PATH).await?;
-    ask(&mut upstream, questions::BEGIN).await?;
+    let mut upstream = open(target, database, "hansard catalog").await?;
+    let path = begin(&mut upstream).await?;
     let mut seen = Seen { path, ..Seen::default() };
     for (question, rows) in [
         (questions::RELATIONS, &mut seen.relations),
@@ -59,29 +31,14 @@ async fn ask_all(target: &Target, database: &str) -> Result<Catalog, Blind> {
     ] {
         *rows = ask(&mut upstream, question).await?;
     }
-    // `Terminate`. A server that does not take it ends the session all the same when the socket closes.
-    upstream.socket.write_all(b"X\0\0\0\x04").await.ok();
+    close(upstream).await;
     tokio::task::spawn_blocking(move || seen.understood()).await.map_err(|_| Blind::Stopping)
-}
-
-async fn ask(upstream: &mut Upstream, text: &str) -> Result<Vec<Row>, Blind> {
-    upstream.socket.write_all(&question(text)).await?;
-    upstream.socket.flush().await?;
-    let mut answer = Answer::new(MAX_ANSWER);
-    loop {
-        if let Some(rows) = answer.take(&mut upstream.buffer)? {
-            return Ok(rows);
-        }
-        if upstream.socket.read_buf(&mut upstream.buffer).await? == 0 {
-            return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
-        }
-    }
 }
 
 /// Answers, as they came.
 #[derive(Debug, Default)]
 struct Seen {
-    path: Vec<Row>,
+    path: Vec<String>,
     relations: Vec<Row>,
     views: Vec<Row>,
     parents: Vec<Row>,
@@ -96,8 +53,7 @@ struct Seen {
 impl Seen {
     /// Reads the definitions, so it may take a while.
     fn understood(self) -> Catalog {
-        let path = rows::<1>(self.path).map(|[schema]| schema).collect();
-        let mut catalog = Catalog { path, ..Catalog::default() };
+        let mut catalog = Catalog { path: self.path, ..Catalog::default() };
         for [schema, name, columns] in rows(self.relations) {
             let columns = serde_json::from_str(&columns).unwrap_or_default();
             let relation = Relation { columns, ..Relation::default() };
@@ -137,14 +93,6 @@ impl Seen {
         }
         catalog
     }
-}
-
-/// Rows of as many values as are expected; a null is an empty text, which no name is.
-fn rows<const N: usize>(rows: Vec<Row>) -> impl Iterator<Item = [String; N]> {
-    rows.into_iter().filter_map(|row| {
-        let values: Vec<String> = row.into_iter().map(Option::unwrap_or_default).collect();
-        values.try_into().ok()
-    })
 }
 
 fn at<'a>(catalog: &'a mut Catalog, schema: &str, name: &str) -> &'a mut Relation {

@@ -139,6 +139,8 @@ pub struct Exchange {
     /// The denied statement that failed the transaction.
     stopped_by: Option<Reference>,
     parameters: Parameters,
+    /// Whether it was opened read-only and is to stay so.
+    is_walled: bool,
     done: Vec<Outcome>,
     /// What completed in a batch that is not committed yet: the commit at its `Sync` can still fail.
     settling: Vec<Outcome>,
@@ -155,6 +157,18 @@ struct Parameters {
     client_encoding: Option<String>,
     standard_conforming_strings: Option<String>,
     server_version: Option<String>,
+    default_transaction_read_only: Option<String>,
+}
+
+/// Whether a session was opened read-only, and whether it still is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wall {
+    /// It was not.
+    Absent,
+    /// It is, as far as the database has said.
+    Standing,
+    /// The database has said that it is so no more.
+    Fallen,
 }
 
 impl Exchange {
@@ -175,6 +189,7 @@ impl Exchange {
             transaction: 'I',
             stopped_by: None,
             parameters: Parameters::default(),
+            is_walled: false,
             done: Vec::new(),
             settling: Vec::new(),
             early: Vec::new(),
@@ -219,6 +234,20 @@ impl Exchange {
         }
         let encoding = self.parameters.client_encoding.as_deref()?;
         TWO_FACED.contains(&encoding).then_some("the session's client_encoding can hide quotes")
+    }
+
+    /// The session was opened read-only and is to stay so.
+    pub fn wall_off(&mut self) {
+        self.is_walled = true;
+    }
+
+    /// Whether it was, and whether it still is.
+    pub fn wall(&self) -> Wall {
+        match self.parameters.default_transaction_read_only.as_deref() {
+            _ if !self.is_walled => Wall::Absent,
+            Some("off") => Wall::Fallen,
+            _ => Wall::Standing,
+        }
     }
 
     /// Whether the database has said that it ends the connection, and why.
@@ -557,6 +586,7 @@ impl Exchange {
             "client_encoding" => &mut self.parameters.client_encoding,
             "standard_conforming_strings" => &mut self.parameters.standard_conforming_strings,
             "server_version" => &mut self.parameters.server_version,
+            "default_transaction_read_only" => &mut self.parameters.default_transaction_read_only,
             _ => return,
         };
         *slot = Some(value.to_owned());

@@ -62,6 +62,7 @@ fn other_record() -> Record {
         problem: Some("x".to_owned()),
         touched: Vec::new(),
         has_limit: false,
+        lifts_read_only: false,
         operators: Vec::new(),
         conversions: Vec::new(),
         handles: Vec::new(),
