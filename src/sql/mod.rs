@@ -10,9 +10,10 @@
 //!                          └─► second (PostgreSQL's own grammar, the whole text) ─► tables, functions, count
 //! ```
 //!
-//! Guard, first and second reader must count the same statements, or the text is not understood; what either reader finds
-//! is an effect. A query that only the second one can read is judged by it alone, with every table in it as read
-//! (`alone`), and the facts say so.
+//! Guard, first and second reader must count the same statements and cut them at the same places, or the text is not
+//! understood; what either reader finds is an effect. A statement that only the second one can read is judged by it alone:
+//! each node of its tree must be known, every relation in a query counts as read (`alone`), and each sort of command has
+//! its meaning (`utility`); the facts say so.
 //!
 //! What the server is handed is the original text; what `sqlparser` is handed is the guard's tokens with single blanks
 //! between them and without comments, so that both cut it alike.
@@ -32,6 +33,7 @@ mod expr;
 mod fingerprint;
 mod guard;
 mod names;
+mod objects;
 mod parse;
 mod pool;
 mod query;
@@ -41,6 +43,7 @@ mod session;
 mod spoken;
 mod statement;
 mod strings;
+mod utility;
 mod walk;
 
 pub use resolve::resolve;
@@ -91,3 +94,5 @@ mod resolve_tests;
 mod second_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod utility_tests;
