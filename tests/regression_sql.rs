@@ -30,7 +30,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hansard::model::{Facts, Kind, SqlText};
+use hansard::model::{Action, Effect, Facts, Kind, ObjectKind, SqlText};
 use hansard::sql::{Dialect, read};
 use named::Named;
 
@@ -86,6 +86,9 @@ fn no_relation_of_postgresqls_own_regression_sql_is_missing_from_what_is_judged(
         if REFUSED_UNREAD.contains(&problem) {
             unnamed += usize::from(!missing(statement, &outcome.facts).is_empty());
             continue;
+        }
+        for effect in outcome.facts.effects.iter().filter(|effect| !can_be_asked(effect)) {
+            problems.push(format!("no rule can be asked about {effect:?}: {}", statement.text));
         }
         for relation in missing(statement, &outcome.facts) {
             problems.push(format!("{relation} is missing ({}): {}", outcome.facts.kind.as_str(), statement.text));
@@ -161,6 +164,25 @@ fn outcomes(statements: &[Statement]) -> Vec<Outcome> {
     });
     done.sort_by_key(|(at, _)| *at);
     done.into_iter().map(|(_, outcome)| outcome).collect()
+}
+
+/// Whether the rules' schema (`schemas/policy.cedarschema`) has such an action on such an object. A statement with another
+/// one would be denied to everybody.
+fn can_be_asked(effect: &Effect) -> bool {
+    use ObjectKind as On;
+    let kind = effect.object.as_ref().map(|object| object.kind);
+    match effect.action {
+        Action::Select | Action::CopyOut | Action::Insert | Action::Update | Action::Delete | Action::CopyIn => {
+            kind == Some(On::Table)
+        }
+        Action::Ddl => !matches!(kind, Some(On::Role | On::Setting)),
+        Action::Dcl => kind != Some(On::Setting),
+        Action::Call => kind == Some(On::Function),
+        Action::Session | Action::SetUnsafe => matches!(kind, None | Some(On::Setting | On::Database)),
+        Action::Admin => matches!(kind, None | Some(On::Database | On::Table)),
+        Action::Unparsed => kind.is_none(),
+        Action::Connect => false,
+    }
 }
 
 /// What the grammar names and the facts do not: relations with what is done to them, and functions.

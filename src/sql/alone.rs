@@ -191,13 +191,6 @@ impl Gathered<'_> {
                     self.call(object(ObjectKind::Function, name)?);
                 }
             }
-            "PublicationObjSpec" => {
-                let name = parts(fields.get("name").ok_or(NOT_ALONE)?)?;
-                if let [schema] = name.as_slice() {
-                    let schema = second::object(ObjectKind::Schema, "", schema);
-                    [Action::Ddl, Action::Select].into_iter().for_each(|action| self.note(action, schema.clone()));
-                }
-            }
             _ => {}
         }
         Ok(())

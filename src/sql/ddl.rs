@@ -431,7 +431,11 @@ impl Walk {
             CommentObject::Schema => ObjectKind::Schema,
             CommentObject::Database => ObjectKind::Database,
             CommentObject::Function | CommentObject::Procedure => ObjectKind::Function,
-            CommentObject::Role | CommentObject::User => ObjectKind::Role,
+            CommentObject::Role | CommentObject::User => {
+                // Roles are managed, not defined.
+                self.note(Action::Dcl, names::object(ObjectKind::Role, name)?, false);
+                return Ok(());
+            }
             CommentObject::Column => return self.column_of_table(name),
             CommentObject::Collation | CommentObject::Domain | CommentObject::Extension => ObjectKind::Other,
             CommentObject::Index | CommentObject::Type => ObjectKind::Other,

@@ -220,6 +220,7 @@ impl Gathered<'_> {
             }
             "AlterObjectSchemaStmt" | "AlterObjectDependsStmt" | "AlterOwnerStmt" => self.altered(fields),
             "CreatedbStmt" => self.template(fields),
+            "CreatePublicationStmt" | "AlterPublicationStmt" => self.publish(fields),
             _ if self.of_roles(tag, fields)? => Ok(()),
             _ => self.of_session(tag, fields),
         }
@@ -297,6 +298,8 @@ impl Gathered<'_> {
     }
 
     fn addressed(&mut self, action: Action, sort: ObjectType, named: &Value) -> Result {
+        // Roles are managed, not defined.
+        let action = if sort == ObjectType::ObjectRole { Action::Dcl } else { action };
         addressed(sort, named)?.into_iter().for_each(|object| self.note(action, object));
         Ok(())
     }
@@ -463,6 +466,30 @@ impl Gathered<'_> {
             self.note(Action::Ddl, second::object(ObjectKind::Table, schema, name));
         }
         Ok(())
+    }
+
+    /// Every table of a schema, or of the database, under a name that none has; single ones were met as relations.
+    fn publish(&mut self, fields: &Value) -> Result {
+        if field(fields, "for_all_tables") == &Value::Bool(true) {
+            self.publish_all_of("");
+        }
+        for published in list(fields, "pubobjects") {
+            let published = published.pointer("/node/PublicationObjSpec").ok_or(NOT_ALONE)?;
+            if field(published, "pubtable").is_null() {
+                let schema = field(published, "name").as_str().ok_or(NOT_ALONE)?;
+                self.publish_all_of(schema);
+                if !schema.is_empty() {
+                    self.note(Action::Ddl, second::object(ObjectKind::Schema, "", schema));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn publish_all_of(&mut self, schema: &str) {
+        for action in [Action::Select, Action::CopyOut] {
+            self.note(action, second::object(ObjectKind::Table, schema, "*"));
+        }
     }
 
     /// A database is made as the copy of another.

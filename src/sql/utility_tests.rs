@@ -293,9 +293,9 @@ const BY_THE_GRAMMAR: &[(Kind, &str, &str)] = &[
     (
         Kind::Ddl,
         "CREATE PUBLICATION p FOR TABLE secrets WHERE (f(a)), TABLES IN SCHEMA hr",
-        "select secrets, select schema:hr, ddl secrets, ddl schema:hr, ddl other:p, call f(), copy_out secrets, admin",
+        "select secrets, select hr.*, ddl secrets, ddl schema:hr, ddl other:p, call f(), copy_out secrets, copy_out hr.*, admin",
     ),
-    (Kind::Ddl, "CREATE PUBLICATION p FOR ALL TABLES", "ddl other:p, admin"),
+    (Kind::Ddl, "CREATE PUBLICATION p FOR ALL TABLES", "select *, ddl other:p, copy_out *, admin"),
     (
         Kind::Ddl,
         "ALTER PUBLICATION p ADD TABLE ONLY s.secrets (a)",
