@@ -3,8 +3,12 @@
 //! `make setup-test` fetches the scripts of `src/test/regress` and `contrib` from Debian's source package. Each statement
 //! that the grammar accepts is read once; what it refuses is a deliberate error of those scripts and does not count.
 //!
+//! Every relation that the grammar's tree or its summary names must be among the effects, with what is done to it where
+//! the tree shows that (rows read, added, changed, removed, copied), and every function that is called among the functions
+//! of a text that is understood.
+//!
 //! The share of statements understood is a ratchet: [`UNDERSTOOD`] says what the engine reaches, [`GOAL`] what it is to
-//! reach. Raise the first with each construct that is learnt.
+//! reach at least. Raise the first with each construct that is learnt.
 
 #![expect(
     clippy::unwrap_used,
@@ -16,6 +20,8 @@
 
 #[path = "regression_sql/cut.rs"]
 mod cut;
+#[path = "regression_sql/named.rs"]
+mod named;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -24,22 +30,22 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hansard::model::{Facts, Kind, SqlText};
+use hansard::model::{Action, Effect, Facts, Kind, ObjectKind, SqlText};
 use hansard::sql::{Dialect, read};
+use named::Named;
 
 /// Percent of the statements that must be understood: what the engine reached when this was last raised.
-const UNDERSTOOD: f64 = 91.6;
+const UNDERSTOOD: f64 = 99.5;
 
 /// Percent that promise 5 asks for.
 const GOAL: f64 = 99.5;
 
 /// What the guard says of texts of these scripts that could be read in two ways. It refuses them before either reader, so
 /// their one effect is `unparsed`, and no relation of theirs is named. Known, counted, and not to grow in silence.
-const REFUSED_UNREAD: &[&str] =
-    &["a Unicode-escaped string or name (U&)", "an empty name, or one of more than 63 bytes"];
+const REFUSED_UNREAD: &[&str] = &["a Unicode-escaped name (U&)", "an empty name, or one of more than 63 bytes"];
 
 /// How many such statements there may be.
-const UNNAMED: usize = 7;
+const UNNAMED: usize = 1;
 
 /// As many as the product has threads that read.
 const READERS: usize = 4;
@@ -51,8 +57,10 @@ struct Statement {
     text: String,
     /// The grammar's name for its kind, such as `CreateStmt`.
     kind: String,
-    /// Relations that the grammar names: a schema, if written, and a name.
-    relations: BTreeSet<(String, String)>,
+    /// Relations in the grammar's summary: a schema, if written, and a name.
+    summary: BTreeSet<(String, String)>,
+    /// What its tree names; nothing of a text whose tree is too deep to be decoded.
+    named: Named,
 }
 
 struct Outcome {
@@ -79,8 +87,11 @@ fn no_relation_of_postgresqls_own_regression_sql_is_missing_from_what_is_judged(
             unnamed += usize::from(!missing(statement, &outcome.facts).is_empty());
             continue;
         }
+        for effect in outcome.facts.effects.iter().filter(|effect| !can_be_asked(effect)) {
+            problems.push(format!("no rule can be asked about {effect:?}: {}", statement.text));
+        }
         for relation in missing(statement, &outcome.facts) {
-            problems.push(format!("{relation:?} is missing ({}): {}", outcome.facts.kind.as_str(), statement.text));
+            problems.push(format!("{relation} is missing ({}): {}", outcome.facts.kind.as_str(), statement.text));
         }
     }
     let understood = report(&statements, &outcomes);
@@ -124,22 +135,13 @@ fn accepted(texts: &BTreeSet<String>) -> Vec<Statement> {
 
 fn by_grammar(text: &str) -> Option<Statement> {
     let summary = pg_query::summary(text, 0, -1).ok()?;
-    let mut relations: BTreeSet<(String, String)> =
-        summary.tables.iter().map(|table| (table.schema_name.clone(), table.table_name.clone())).collect();
-    // Decoding refuses long chains, which the summary does not.
-    if let Ok(tree) = pg_query::parse(text, 0) {
-        let split = |name: String| match name.rsplit_once('.') {
-            Some((schema, name)) => (schema.to_owned(), name.to_owned()),
-            None => (String::new(), name),
-        };
-        // The same relations may be written with a dot in a quoted name: the summary has those, cut rightly.
-        let known: BTreeSet<String> = summary.tables.iter().map(|table| table.name.clone()).collect();
-        // A common table expression that an UPDATE reads is listed as a table; the summary knows better.
-        let is_new = |name: &String| !known.contains(name) && !tree.cte_names.contains(name);
-        relations.extend(tree.tables().into_iter().filter(is_new).map(split));
-    }
-    let kind = summary.statement_types.first().cloned().unwrap_or_default();
-    Some(Statement { text: text.to_owned(), kind, relations })
+    let tree = pg_query::parse(text, 0).map(|tree| serde_json::to_value(tree.protobuf.stmts).unwrap());
+    Some(Statement {
+        text: text.to_owned(),
+        kind: summary.statement_types.first().cloned().unwrap_or_default(),
+        summary: summary.tables.into_iter().map(|table| (table.schema_name, table.table_name)).collect(),
+        named: tree.map(|tree| named::named(&tree)).unwrap_or_default(),
+    })
 }
 
 /// What the product reads.
@@ -164,15 +166,46 @@ fn outcomes(statements: &[Statement]) -> Vec<Outcome> {
     done.into_iter().map(|(_, outcome)| outcome).collect()
 }
 
-/// Relations of the grammar that no effect names.
-fn missing<'a>(statement: &'a Statement, facts: &Facts) -> Vec<&'a (String, String)> {
-    let is_named = |(schema, name): &(String, String)| {
-        facts.effects.iter().filter_map(|effect| effect.object.as_ref()).any(|object| {
-            object.name == *name
-                && (schema.is_empty() || object.schema.as_ref().is_none_or(|known| schema.ends_with(known.as_str())))
+/// Whether the rules' schema (`schemas/policy.cedarschema`) has such an action on such an object. A statement with another
+/// one would be denied to everybody.
+fn can_be_asked(effect: &Effect) -> bool {
+    use ObjectKind as On;
+    let kind = effect.object.as_ref().map(|object| object.kind);
+    match effect.action {
+        Action::Select | Action::CopyOut | Action::Insert | Action::Update | Action::Delete | Action::CopyIn => {
+            kind == Some(On::Table)
+        }
+        Action::Ddl => !matches!(kind, Some(On::Role | On::Setting)),
+        Action::Dcl => kind != Some(On::Setting),
+        Action::Call => kind == Some(On::Function),
+        Action::Session | Action::SetUnsafe => matches!(kind, None | Some(On::Setting | On::Database)),
+        Action::Admin => matches!(kind, None | Some(On::Database | On::Table)),
+        Action::Unparsed => kind.is_none(),
+        Action::Connect => false,
+    }
+}
+
+/// What the grammar names and the facts do not: relations with what is done to them, and functions.
+fn missing(statement: &Statement, facts: &Facts) -> Vec<String> {
+    let is_named = |schema: &str, name: &str, actions: &[&str]| {
+        facts.effects.iter().any(|effect| {
+            effect.object.as_ref().is_some_and(|object| {
+                object.name == name
+                    && object.schema.as_deref().unwrap_or_default() == schema
+                    && (actions.is_empty() || actions.contains(&effect.action.as_str()))
+            })
         })
     };
-    statement.relations.iter().filter(|relation| !is_named(relation)).collect()
+    let summary = statement.summary.iter().filter(|(schema, name)| !is_named(schema, name, &[]));
+    let mut missing: Vec<String> = summary.map(|relation| format!("{relation:?} of the summary")).collect();
+    let Named { relations, functions } = &statement.named;
+    let relations = relations.iter().filter(|relation| !is_named(&relation.schema, &relation.name, relation.actions));
+    missing.extend(relations.map(|relation| format!("{relation:?}")));
+    // A text that is not understood is refused for that; which functions it would call is told as far as it was read.
+    if facts.kind != Kind::Unparsed {
+        missing.extend(functions.iter().filter(|name| !facts.functions.contains(name)).map(|name| format!("{name}()")));
+    }
+    missing
 }
 
 /// Prints what was understood, the worst kinds first, and returns the share in percent.
@@ -187,6 +220,7 @@ fn report(statements: &[Statement], outcomes: &[Outcome]) -> f64 {
             *unread += 1;
             *why.entry(problem).or_default() += 1;
             *reasons.entry(problem).or_default() += 1;
+            println!("@@ {} | {problem} | {}", statement.kind, statement.text.replace('\n', " "));
         }
     }
     let unread: usize = reasons.values().sum();

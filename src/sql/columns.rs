@@ -225,6 +225,11 @@ impl Columns {
         self.declare(effect).columns.extend(columns.iter().map(|column| names::fold(column)));
     }
 
+    /// The same for names as they are, whatever they name.
+    pub(super) fn fields_of(&mut self, effect: &Effect, fields: &BTreeSet<String>) {
+        self.declare(effect).columns.extend(fields.iter().cloned());
+    }
+
     /// Says that the statement has an effect, which touches every column.
     pub(super) fn all_of(&mut self, effect: &Effect) {
         self.declare(effect).all = true;

@@ -12,7 +12,7 @@ use crate::model::{Action, Handle, Kind, Object, ObjectKind};
 pub(super) fn read(tokens: &[Token<'_>], walk: &mut Walk) -> Option<Kind> {
     let [first, rest @ ..] = tokens else { return None };
     let named = |words: &[&str]| words.iter().any(|word| first.is_word(word));
-    let (kind, action) = if named(&["checkpoint", "reindex", "cluster", "listen"]) {
+    let (kind, action) = if named(&["checkpoint", "listen"]) {
         (Kind::Admin, Action::Admin)
     } else if named(&["unlisten"]) {
         // Ends what LISTEN began: no more than the session's own state.

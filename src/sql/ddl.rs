@@ -4,17 +4,19 @@
 //! defined too. Bodies of functions are strings: what they do is judged by nobody but the database.
 
 use sqlparser::ast::{
-    AlterColumnOperation, AlterTable, AlterTableOperation, AlterViewOperation, ColumnDef, ColumnOption, CommentObject,
-    CreateFunction, CreateFunctionBody, CreateIndex, CreateTable, CreateTableLikeKind, CreateTrigger, CreateView, Expr,
-    ForValues, FunctionDesc, IndexColumn, ObjectName, ObjectType, OperateFunctionArg, PartitionBoundValue,
-    RenameTableNameKind, SchemaName, SequenceOptions, SqlOption, Statement, TableConstraint, Value,
+    AlterColumnOperation, AlterFunction, AlterFunctionAction, AlterFunctionOperation, AlterIndexOperation, AlterSchema,
+    AlterSchemaOperation, AlterTable, AlterTableOperation, AlterView, AlterViewOperation, ColumnDef, ColumnOption,
+    CommentObject, CreateFunction, CreateFunctionBody, CreateIndex, CreateTable, CreateTableLikeKind, CreateTrigger,
+    CreateView, Expr, ForValues, FunctionDesc, IndexColumn, ObjectName, ObjectType, OperateFunctionArg,
+    PartitionBoundValue, RenameTableNameKind, ResetConfig, SchemaName, SequenceOptions, SqlOption, Statement,
+    TableConstraint, UserDefinedTypeRepresentation, Value,
 };
 
 use super::walk::{NotUnderstood, Result, Walk};
 use super::{Dialect, names};
-use crate::model::{Action, Kind, ObjectKind};
+use crate::model::{Action, Kind, Object, ObjectKind};
 
-const NOT_READ: NotUnderstood = NotUnderstood("a definition of this sort");
+pub(super) const NOT_READ: NotUnderstood = NotUnderstood("a definition of this sort");
 
 impl Walk {
     /// A definition. One that is not listed is not understood.
@@ -46,7 +48,13 @@ impl Walk {
                     self.note(Action::Ddl, names::plain(ObjectKind::Other, name), false);
                 }
             }
-            Statement::CreateType { name, .. } => self.ddl(ObjectKind::Other, name)?,
+            // Types of other forms are made of functions, which the second reader names.
+            Statement::CreateType {
+                name,
+                representation:
+                    None
+                    | Some(UserDefinedTypeRepresentation::Composite { .. } | UserDefinedTypeRepresentation::Enum { .. }),
+            } => self.ddl(ObjectKind::Other, name)?,
             Statement::CreateDomain(create) => {
                 self.ddl(ObjectKind::Other, &create.name)?;
                 self.maybe(create.default.as_ref())?;
@@ -54,19 +62,15 @@ impl Walk {
             }
             Statement::DropDomain(drop) => self.ddl(ObjectKind::Other, &drop.name)?,
             Statement::AlterType(alter) => self.ddl(ObjectKind::Other, &alter.name)?,
-            Statement::AlterIndex { name, .. } => self.ddl(ObjectKind::Other, name)?,
-            Statement::AlterSchema(alter) => self.ddl(ObjectKind::Schema, &alter.name)?,
-            Statement::AlterTable(alter) => self.alter_table(alter)?,
-            Statement::AlterView(alter) => {
-                self.ddl(ObjectKind::Table, &alter.name)?;
-                match &alter.operation {
-                    AlterViewOperation::As { query, .. } => self.query(query)?,
-                    AlterViewOperation::AlterColumn { op, .. } => self.alter_column(op)?,
-                    AlterViewOperation::SetOptions { options } => self.sql_options(options)?,
-                    _ => {}
-                }
+            Statement::AlterIndex { name, operation: AlterIndexOperation::RenameIndex { index_name } } => {
+                // The server renames a table by this, too.
+                self.ddl(ObjectKind::Other, name)?;
+                self.renamed(name, index_name)?;
             }
-            Statement::AlterFunction(alter) => self.functions(std::slice::from_ref(&alter.function))?,
+            Statement::AlterSchema(alter) => self.alter_schema(alter)?,
+            Statement::AlterTable(alter) => self.alter_table(alter)?,
+            Statement::AlterView(alter) => self.alter_view(alter)?,
+            Statement::AlterFunction(alter) => self.alter_function(alter)?,
             Statement::CreatePolicy(create) => {
                 self.ddl(ObjectKind::Table, &create.table_name)?;
                 self.maybe(create.using.as_ref())?;
@@ -86,6 +90,26 @@ impl Walk {
             _ => return Err(NOT_READ),
         }
         Ok(Kind::Ddl)
+    }
+
+    fn alter_schema(&mut self, alter: &AlterSchema) -> Result {
+        self.ddl(ObjectKind::Schema, &alter.name)?;
+        alter.operations.iter().try_for_each(|operation| match operation {
+            AlterSchemaOperation::Rename { name } => self.ddl(ObjectKind::Schema, name),
+            _ => Ok(()),
+        })
+    }
+
+    fn alter_view(&mut self, alter: &AlterView) -> Result {
+        self.ddl(ObjectKind::Table, &alter.name)?;
+        match &alter.operation {
+            AlterViewOperation::As { query, .. } => self.query(query),
+            AlterViewOperation::AlterColumn { op, .. } => self.alter_column(op),
+            AlterViewOperation::SetOptions { options } => self.sql_options(options),
+            AlterViewOperation::RenameTo { new_name } => self.renamed(&alter.name, new_name),
+            AlterViewOperation::SetSchema { schema_name } => self.ddl(ObjectKind::Schema, schema_name),
+            _ => Ok(()),
+        }
     }
 
     fn create_table(&mut self, create: &CreateTable) -> Result {
@@ -126,7 +150,11 @@ impl Walk {
     }
 
     fn columns(&mut self, columns: &[ColumnDef]) -> Result {
-        for ColumnDef { name: _, data_type, options } in columns {
+        for ColumnDef { name, data_type, options } in columns {
+            if name.quote_style.is_none() && name.value.eq_ignore_ascii_case("like") {
+                // A table that this one is made like: the parser takes it for a column with that name.
+                return Err(NOT_READ);
+            }
             self.data_type(data_type)?;
             options.iter().try_for_each(|option| self.column_option(&option.option))?;
         }
@@ -192,7 +220,8 @@ impl Walk {
             SequenceOptions::IncrementBy(expr, _) | SequenceOptions::StartWith(expr, _) => self.expr(expr),
             SequenceOptions::MinValue(expr) | SequenceOptions::MaxValue(expr) => self.maybe(expr.as_ref()),
             SequenceOptions::Cache(expr) => self.expr(expr),
-            SequenceOptions::DataType(_) | SequenceOptions::Cycle(_) | SequenceOptions::OwnedBy(_) => Ok(()),
+            SequenceOptions::OwnedBy(Some(column)) => self.column_of_table(column),
+            SequenceOptions::DataType(_) | SequenceOptions::Cycle(_) | SequenceOptions::OwnedBy(None) => Ok(()),
         })
     }
 
@@ -231,6 +260,12 @@ impl Walk {
         for parameter in &create.set_params {
             self.set(&names::setting(&parameter.name)?, None);
         }
+        if let Some(language) = &create.language
+            && ["c", "internal"].iter().any(|own| language.value.eq_ignore_ascii_case(own))
+        {
+            // Code of the server's own machine is more than a function's.
+            self.note_plain(Action::Admin);
+        }
         let is_text = |expr: &Expr| {
             let text = |value: &Value| matches!(value, Value::SingleQuotedString(_) | Value::DollarQuotedString(_));
             matches!(expr, Expr::Value(value) if text(&value.value))
@@ -246,6 +281,57 @@ impl Walk {
 
     fn function_args(&mut self, args: &[OperateFunctionArg]) -> Result {
         args.iter().try_for_each(|arg| self.maybe(arg.default_expr.as_ref()))
+    }
+
+    /// A relation that has another name from now on, in the same schema.
+    fn renamed(&mut self, from: &ObjectName, to: &ObjectName) -> Result {
+        let from = names::object(ObjectKind::Table, from)?;
+        let to = names::object(ObjectKind::Table, to)?;
+        self.note(Action::Ddl, Object { schema: from.schema.clone(), ..to }, false);
+        self.note(Action::Ddl, from, false);
+        Ok(())
+    }
+
+    /// The table of a column.
+    fn column_of_table(&mut self, name: &ObjectName) -> Result {
+        let parts = names::idents(name)?;
+        let [table @ .., _] = parts.as_slice() else { return Err(NOT_READ) };
+        if table.is_empty() {
+            return Err(NOT_READ);
+        }
+        self.note(Action::Ddl, names::object_of(ObjectKind::Table, table)?, false);
+        Ok(())
+    }
+
+    /// What the function does, or as whom, may become another thing by a setting.
+    fn alter_function(&mut self, alter: &AlterFunction) -> Result {
+        self.functions(std::slice::from_ref(&alter.function))?;
+        match &alter.operation {
+            AlterFunctionOperation::RenameTo { .. } | AlterFunctionOperation::OwnerTo(_) => Ok(()),
+            AlterFunctionOperation::SetSchema { schema_name } => self.ddl(ObjectKind::Schema, schema_name),
+            AlterFunctionOperation::DependsOnExtension { extension_name, .. } => {
+                self.ddl(ObjectKind::Other, extension_name)
+            }
+            AlterFunctionOperation::Actions { actions, restrict: _ } => {
+                for action in actions {
+                    match action {
+                        AlterFunctionAction::Set(parameter) => self.set(&names::setting(&parameter.name)?, None),
+                        AlterFunctionAction::Reset(ResetConfig::ConfigName(name)) => self.reset(name)?,
+                        AlterFunctionAction::Reset(ResetConfig::ALL) => self.set("all", None),
+                        AlterFunctionAction::Support(function) => {
+                            self.call(names::object(ObjectKind::Function, function)?);
+                        }
+                        AlterFunctionAction::Cost(expr) | AlterFunctionAction::Rows(expr) => self.expr(expr)?,
+                        AlterFunctionAction::CalledOnNull(_)
+                        | AlterFunctionAction::Behavior(_)
+                        | AlterFunctionAction::Leakproof(_)
+                        | AlterFunctionAction::Security { .. }
+                        | AlterFunctionAction::Parallel(_) => {}
+                    }
+                }
+                Ok(())
+            }
+        }
     }
 
     fn functions(&mut self, functions: &[FunctionDesc]) -> Result {
@@ -272,7 +358,16 @@ impl Walk {
             return Err(NOT_READ);
         }
         self.ddl(ObjectKind::Table, &alter.name)?;
-        alter.operations.iter().try_for_each(|operation| self.alter_operation(operation))
+        for operation in &alter.operations {
+            if let AlterTableOperation::RenameTable {
+                table_name: RenameTableNameKind::To(name) | RenameTableNameKind::As(name),
+            } = operation
+            {
+                self.renamed(&alter.name, name)?;
+            }
+            self.alter_operation(operation)?;
+        }
+        Ok(())
     }
 
     fn alter_operation(&mut self, operation: &AlterTableOperation) -> Result {
@@ -356,13 +451,12 @@ impl Walk {
             CommentObject::Schema => ObjectKind::Schema,
             CommentObject::Database => ObjectKind::Database,
             CommentObject::Function | CommentObject::Procedure => ObjectKind::Function,
-            CommentObject::Role | CommentObject::User => ObjectKind::Role,
-            CommentObject::Column => {
-                let parts = names::idents(name)?;
-                let [table @ .., _] = parts.as_slice() else { return Err(NOT_READ) };
-                self.note(Action::Ddl, names::object_of(ObjectKind::Table, table)?, false);
+            CommentObject::Role | CommentObject::User => {
+                // Roles are managed, not defined.
+                self.note(Action::Dcl, names::object(ObjectKind::Role, name)?, false);
                 return Ok(());
             }
+            CommentObject::Column => return self.column_of_table(name),
             CommentObject::Collation | CommentObject::Domain | CommentObject::Extension => ObjectKind::Other,
             CommentObject::Index | CommentObject::Type => ObjectKind::Other,
         };

@@ -32,6 +32,7 @@ impl Walk {
     }
 
     fn node<'a>(&mut self, expr: &'a Expr, rest: &mut Vec<&'a Expr>) -> Result {
+        self.spoken(expr);
         match expr {
             Expr::Value(value) => self.other_value(&value.value),
             Expr::Identifier(name) => self.named_in_expression(std::slice::from_ref(name))?,
@@ -115,6 +116,17 @@ impl Walk {
         Ok(())
     }
 
+    /// Functions that the parser has words for and the server has not.
+    fn spoken(&mut self, expr: &Expr) {
+        match expr {
+            Expr::Ceil { .. } => self.name_plain("ceil"),
+            Expr::Floor { .. } => self.name_plain("floor"),
+            Expr::Substring { shorthand: true, .. } => self.name_plain("substr"),
+            Expr::Substring { .. } => self.name_plain("substring"),
+            _ => {}
+        }
+    }
+
     fn in_target<'a>(&mut self, target: &'a InTarget, rest: &mut Vec<&'a Expr>) -> Result {
         match target {
             InTarget::List(list) => rest.extend(list),
@@ -145,7 +157,7 @@ impl Walk {
             self.name_function(&function);
             self.set_config(args);
         } else {
-            self.named_by_call(&function, args);
+            self.named_by_args(&function, args);
             self.call(function);
         }
     }

@@ -1,7 +1,7 @@
 //! A lexer after PostgreSQL's `scan.l` that refuses whatever another lexer might cut differently.
 //!
 //! Promises: what it lets pass is cut into the tokens PostgreSQL cuts, with `standard_conforming_strings` on and UTF-8;
-//! it does not recurse, and takes time linear in the text.
+//! a name is in the text as it is; it does not recurse, and takes time linear in the text.
 
 /// An identifier longer than this is cut short by the server, so it would name another object than it seems to.
 const MAX_NAME_BYTES: usize = 63;
@@ -38,6 +38,11 @@ impl Token<'_> {
         self.kind == Kind::Word && self.text.eq_ignore_ascii_case(word)
     }
 
+    /// Whether it is a string with Unicode escapes, `U&'…'`.
+    pub(super) fn is_unicode_escaped(&self) -> bool {
+        self.kind == Kind::Text && self.text.starts_with(['u', 'U'])
+    }
+
     /// Whether it is this mark.
     pub(super) fn is_mark(&self, mark: &str) -> bool {
         self.kind == Kind::Mark && self.text == mark
@@ -59,7 +64,7 @@ pub(super) enum Refused {
     OpenComment,
     #[error("a quote that does not end")]
     OpenQuote,
-    #[error("a Unicode-escaped string or name (U&)")]
+    #[error("a Unicode-escaped name (U&)")]
     UnicodeEscape,
     #[error("a bit or byte string with characters it cannot have")]
     OddBits,
@@ -95,16 +100,38 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Token<'_>>, Refused> {
     Ok(tokens)
 }
 
-/// The top-level statements, without their semicolons; empty ones are left out.
+/// The top-level statements, without their semicolons; empty ones are left out. A body in SQL (`BEGIN ATOMIC … END`)
+/// belongs to the `CREATE` around it; who counts otherwise reads otherwise, and is told so by the count.
 pub(super) fn statements<'t, 'a>(tokens: &'t [Token<'a>]) -> Vec<&'t [Token<'a>]> {
-    let mut depth = 0_i64;
+    let (mut brackets, mut blocks) = (0_i64, 0_i64);
+    let mut creates = None;
+    let mut after_begin = false;
     tokens
         .split(|token| {
-            depth += i64::from(token.is_mark("(")) - i64::from(token.is_mark(")"));
-            depth <= 0 && token.is_mark(";")
+            brackets += i64::from(token.is_mark("(")) - i64::from(token.is_mark(")"));
+            let creates_now = *creates.get_or_insert_with(|| token.is_word("create"));
+            if blocks > 0 {
+                blocks += i64::from(token.is_word("case")) - i64::from(token.is_word("end"));
+            } else if creates_now && after_begin && token.is_word("atomic") {
+                blocks = 1;
+            }
+            after_begin = token.is_word("begin");
+            let ends = brackets <= 0 && blocks == 0 && token.is_mark(";");
+            if ends {
+                creates = None;
+            }
+            ends
         })
         .filter(|statement| !statement.is_empty())
         .collect()
+}
+
+/// Whether these tokens stand in this part of the text they were cut from.
+pub(super) fn stand_in(tokens: &[Token<'_>], part: &str) -> bool {
+    let (Some(first), Some(last)) = (tokens.first(), tokens.last()) else { return false };
+    let part = part.as_bytes().as_ptr_range();
+    let (first, last) = (first.text.as_bytes().as_ptr_range(), last.text.as_bytes().as_ptr_range());
+    part.start <= first.start && last.end <= part.end
 }
 
 /// The tokens as one line without comments, cut the same way by every lexer: a blank between any two, but none around
@@ -258,7 +285,13 @@ impl<'a> Scan<'a> {
             }
             b'b' | b'B' if quote_follows => return self.bits(|byte| matches!(byte, b'0' | b'1')),
             b'x' | b'X' if quote_follows => return self.bits(|byte| byte.is_ascii_hexdigit()),
-            b'u' | b'U' if self.peek(1) == Some(b'&') && matches!(self.peek(2), Some(b'\'' | b'"')) => {
+            // A string that PostgreSQL's grammar decodes; no other reader is given it. A name would have to be decoded for
+            // everything that looks at names, so it is refused.
+            b'u' | b'U' if self.peek(1) == Some(b'&') && self.peek(2) == Some(b'\'') => {
+                self.at += 2;
+                return self.quote(false);
+            }
+            b'u' | b'U' if self.peek(1) == Some(b'&') && self.peek(2) == Some(b'"') => {
                 return Err(Refused::UnicodeEscape);
             }
             _ => {}

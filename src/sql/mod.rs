@@ -12,9 +12,10 @@
 //!
 //! MySQL and Transact-SQL have a guard and one reader, and what they share is in `other`; nothing serves them yet.
 //!
-//! Guard, first and second reader must count the same statements, or the text is not understood; what either reader finds
-//! is an effect. A query that only the second one can read is judged by it alone, with every table in it as read
-//! (`alone`), and the facts say so.
+//! Guard, first and second reader must count the same statements and cut them at the same places, or the text is not
+//! understood; what either reader finds is an effect. A statement that only the second one can read is judged by it alone:
+//! each node of its tree must be known, every relation in a query counts as read (`alone`), and each sort of command has
+//! its meaning (`utility`); the facts say so.
 //!
 //! What the server is handed is the original text; what `sqlparser` is handed is the guard's tokens: in PostgreSQL with
 //! single blanks between them and without comments, so that both cut it alike, in the others as they are.
@@ -37,6 +38,7 @@ mod handles;
 mod memory;
 mod mysql;
 mod names;
+mod objects;
 mod other;
 mod parse;
 mod pool;
@@ -49,6 +51,7 @@ mod spoken;
 mod statement;
 mod strings;
 mod tsql;
+mod utility;
 mod walk;
 
 pub use handles::by_handle;
@@ -115,3 +118,5 @@ mod resolve_tests;
 mod second_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod utility_tests;

@@ -12,12 +12,20 @@ use super::command::Rewritten;
 use super::guard::{self, Kind as Cut, Token};
 use super::statement::Read;
 use super::walk::{NotUnderstood, Result, Walk};
-use super::{MAX_STATEMENTS, alone, command, fingerprint::fingerprint, second, spoken, statement};
+use super::{MAX_STATEMENTS, alone, command, ddl, fingerprint::fingerprint, second, spoken, statement};
 use crate::model::{Action, Effect, Facts, Handle, Kind, Touch};
 
-/// The first reader cannot read it. Only this leaves the word to the second reader: what the first one reads in part, or
-/// reads as something else, is understood differently by the two.
+/// The first reader cannot read it, from its beginning or from some place on. This leaves the word to the second reader.
 const NOT_IN_GRAMMAR: NotUnderstood = NotUnderstood("not in the parser's grammar");
+const STOPPED: NotUnderstood = NotUnderstood("the parser stopped before its end");
+
+/// It took a word for the end of the statement. What comes then is what an attack hides, and never what a tool writes:
+/// the two readers cut it differently, and that is refused.
+const ENDED: NotUnderstood = NotUnderstood("the parser took a word for the statement's end");
+
+/// A query stands where the first reader has none. In a definition that may be a word of its own (`FOR SELECT`), which
+/// the second reader knows.
+const ODD_QUERY: NotUnderstood = NotUnderstood("a query in a place that was not understood");
 
 /// What facts say of a text of which only one reader could read each statement.
 const READ_BY_ONE: &str = "one of two readers could not read it; judged by PostgreSQL's own grammar alone";
@@ -36,18 +44,27 @@ pub(super) fn facts(text: &str) -> Facts {
     if statements.len() > MAX_STATEMENTS {
         return Facts { fingerprint, ..Facts::unparsed(format!("more than {MAX_STATEMENTS} statements")) };
     }
-    let mut first: Vec<_> = statements.into_iter().map(one).collect();
-    let second = second::read(text, &tokens).and_then(|second| match second.statements.len() == first.len() {
-        true => Ok(second),
+    let second = second::read(text, &tokens).and_then(|second| match second.statements.len() == statements.len() {
         false => Err(NotUnderstood("two readers count its statements differently")),
+        true if !statements.iter().zip(&second.statements).all(|(tokens, part)| guard::stand_in(tokens, part)) => {
+            Err(NotUnderstood("two readers cut its statements differently"))
+        }
+        true => Ok(second),
     });
+    let mut first: Vec<_> = statements.into_iter().map(one).collect();
     let mut by_one = false;
     if let Ok(second) = &second {
         for ((read, walk), statement) in first.iter_mut().zip(&second.statements) {
-            if *read == Err(NOT_IN_GRAMMAR) {
-                *walk = Walk::default();
-                *read = alone::read(statement, walk);
-                by_one |= read.is_ok();
+            let Err(problem) = read else { continue };
+            let Some(may_be) = left_to_the_grammar(*problem) else { continue };
+            let mut alone = Walk::default();
+            match alone::read(statement, &mut alone) {
+                Ok(found) if may_be(found.kind) => {
+                    (*read, *walk) = (Ok(found), alone);
+                    by_one = true;
+                }
+                Ok(_) => {}
+                Err(problem) => *read = Err(problem),
             }
         }
     }
@@ -56,6 +73,18 @@ pub(super) fn facts(text: &str) -> Facts {
         facts.problem = Some(READ_BY_ONE.to_owned());
     }
     Facts { fingerprint, operators: spoken::operators(&tokens), conversions: spoken::conversions(&tokens), ..facts }
+}
+
+/// Whether the second reader has the word on what the first one failed at so, and on which kinds. What the first one reads
+/// as something else is understood differently by the two and stays refused.
+fn left_to_the_grammar(problem: NotUnderstood) -> Option<fn(Kind) -> bool> {
+    match problem {
+        NOT_IN_GRAMMAR | STOPPED => Some(|_| true),
+        ddl::NOT_READ | statement::ODD_OPTIONS | ODD_QUERY => {
+            Some(|kind| matches!(kind, Kind::Ddl | Kind::Dcl | Kind::Admin))
+        }
+        _ => None,
+    }
 }
 
 /// One statement: by our own hand if it is one of the simple ones, else by the parser.
@@ -69,6 +98,10 @@ fn one(tokens: &[Token<'_>]) -> (Result<Read>, Walk) {
 }
 
 fn parsed(tokens: &[Token<'_>], walk: &mut Walk) -> Result<Read> {
+    if tokens.iter().any(Token::is_unicode_escaped) {
+        // The parser does not decode it.
+        return Err(NOT_IN_GRAMMAR);
+    }
     let dialect = PostgreSqlDialect {};
     let Rewritten { line, words, selects, of_cursor } = command::rewritten(tokens);
     let selects = tokens.iter().filter(|token| token.is_word("select")).count() + selects;
@@ -81,8 +114,12 @@ fn parsed(tokens: &[Token<'_>], walk: &mut Walk) -> Result<Read> {
         ParserError::RecursionLimitExceeded => NotUnderstood("nested too deeply for the parser"),
         ParserError::TokenizerError(_) | ParserError::ParserError(_) => NOT_IN_GRAMMAR,
     })?;
-    if parser.peek_token_ref().token != ParserToken::EOF {
-        return Err(NotUnderstood("the parser stopped before its end"));
+    match &parser.peek_token_ref().token {
+        ParserToken::EOF => {}
+        ParserToken::Word(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("end") => {
+            return Err(ENDED);
+        }
+        _ => return Err(STOPPED),
     }
     let read = statement::walk(walk, &tree)?;
     if of_cursor {
@@ -91,7 +128,7 @@ fn parsed(tokens: &[Token<'_>], walk: &mut Walk) -> Result<Read> {
     // The net under the walk: a query that it did not meet is a query that nobody judged. Privileges named SELECT are
     // not queries.
     if read.kind != Kind::Dcl && walk.selects < selects {
-        return Err(NotUnderstood("a query in a place that was not understood"));
+        return Err(ODD_QUERY);
     }
     Ok(read)
 }

@@ -329,6 +329,7 @@ impl Walk {
             }
             TableFactor::UNNEST { array_exprs, alias, .. } => {
                 self.other(alias.as_ref());
+                self.name_plain("unnest");
                 self.exprs(array_exprs)
             }
             TableFactor::JsonTable { json_expr, alias, .. } | TableFactor::OpenJsonTable { json_expr, alias, .. } => {

@@ -15,7 +15,8 @@
 //! | build | a C compiler and libclang | the same |
 //! | who | pganalyze, whose libpg_query it is | one proxy's own need |
 //!
-//! `summary` is taken for every text and `parse` only where the first reader failed (see `alone`) or something is altered:
+//! `summary` is taken for every text and `parse` only where the first reader failed (see `alone`; 38,875 statements of
+//! PostgreSQL's own take that way in one of twelve) or something is altered:
 //! its tree comes through Protocol Buffers and is refused at some 50 members of a chain, so it cannot be what every text
 //! must pass. `summary` knows neither the source of a `MERGE` nor what `LIKE`, `INHERITS` and `ALTER INDEX` name, and hides
 //! common table expressions more broadly than the server; it is a second pair of eyes, not the only one, and nothing is

@@ -128,17 +128,18 @@ fn a_query_that_the_parser_cannot_read_is_judged_by_the_grammar_alone_and_says_s
 fn what_the_grammar_alone_does_not_determine_stays_not_understood() {
     for text in [
         "DO $$ BEGIN DELETE FROM t; END $$",
-        "SELECT f(VARIADIC a) INTO n FROM t",
         "SELECT f(VARIADIC a), 1 OPERATOR(app.+) 2",
         "SELECT f(VARIADIC a) FROM t ORDER BY b USING OPERATOR(app.<)",
         "SELECT f(VARIADIC a), b OPERATOR(app.=) ANY (SELECT 1)",
-        "COPY t FROM '/etc/passwd' WITH (FREEZE on)",
-        "COPY t FROM PROGRAM 'id' WITH (FREEZE on)",
-        "COPY (SELECT f(VARIADIC a)) TO STDOUT",
-        "CREATE RULE r AS ON INSERT TO t DO INSTEAD DELETE FROM u",
-        "ALTER SUBSCRIPTION s DISABLE",
         "EXPLAIN EXECUTE p",
-        "PREPARE TRANSACTION 'x'",
+        "CREATE TABLE n AS EXECUTE p",
+        "EXPLAIN ANALYZE CREATE TABLE n AS EXECUTE p",
+        "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC EXECUTE p; END",
+        "PREPARE p AS SELECT f(VARIADIC a)",
+        "CREATE RULE r AS ON INSERT TO t DO INSTEAD SELECT 1 OPERATOR(app.+) 2",
+        "CREATE VIEW v AS SELECT 1 END, val FROM secrets",
+        "DROP TABLE a.b.c.d",
+        "CREATE VIEW v AS SELECT JSON_OBJECT('a' VALUE 1 ABSENT ON NULL), f(VARIADIC a)",
     ] {
         assert_unparsed(text);
     }
@@ -146,11 +147,41 @@ fn what_the_grammar_alone_does_not_determine_stays_not_understood() {
 
 #[test]
 fn a_text_that_the_readers_count_differently_is_not_understood() {
-    let body = "CREATE PROCEDURE p() BEGIN ATOMIC INSERT INTO t VALUES (1); DELETE FROM t; END";
+    // The guard takes the label for the end of the body.
+    let body = "CREATE PROCEDURE p() BEGIN ATOMIC SELECT 1 AS end; DELETE FROM t; END";
     let tokens = guard::tokens(body).unwrap();
     assert_eq!(guard::statements(&tokens).len(), 3);
     assert_eq!(second::read(body, &tokens).unwrap().statements.len(), 1);
     assert_unparsed(body);
+}
+
+#[test]
+fn a_text_that_the_readers_cut_at_other_places_is_not_understood() {
+    // As many statements for both, and none of them the same.
+    let text = "CREATE PROCEDURE p() BEGIN ATOMIC SELECT 1 AS end; DELETE FROM t; END; \
+        CREATE VIEW v AS SELECT 1 FROM begin atomic; SELECT 1; SELECT 2";
+    let tokens = guard::tokens(text).unwrap();
+    let (guard, second) = (guard::statements(&tokens), second::read(text, &tokens).unwrap());
+    assert_eq!((guard.len(), second.statements.len()), (4, 4));
+    assert!(!guard.iter().zip(&second.statements).all(|(tokens, part)| guard::stand_in(tokens, part)));
+    assert_unparsed(text);
+}
+
+#[test]
+fn a_body_in_sql_belongs_to_its_definition() {
+    for (text, expected) in [
+        (
+            "CREATE PROCEDURE p() BEGIN ATOMIC INSERT INTO t VALUES (1); DELETE FROM u WHERE a; END; TABLE v",
+            "select t, select u, select v, insert t, delete u where, ddl p()",
+        ),
+        (
+            "CREATE FUNCTION f() RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT CASE WHEN g() THEN 1 END; SELECT 2; END",
+            "ddl f(), call g()",
+        ),
+        ("CREATE FUNCTION f() RETURNS int RETURN (SELECT max(a) FROM secrets)", "select secrets, ddl f()"),
+    ] {
+        assert_eq!(effects(text), expected, "{text}");
+    }
 }
 
 #[test]
@@ -205,9 +236,12 @@ fn many_texts_at_once_are_read_one_by_one_and_alike() {
 }
 
 #[test]
-fn an_index_that_is_altered_is_named_though_the_statement_is_not_understood() {
-    let facts = facts("ALTER INDEX clinic.visits_day ATTACH PARTITION visits_day_1");
-    let named = facts.effects.iter().filter_map(|effect| effect.object.as_ref()).map(|object| object.name.as_str());
-    assert_eq!(named.collect::<Vec<_>>(), ["visits_day"], "{facts:?}");
-    assert_eq!(facts.kind, Kind::Unparsed);
+fn an_index_that_is_altered_is_named_with_the_table_that_it_may_be() {
+    let expected = "ddl visits_day_1, ddl clinic.visits_day, ddl other:clinic.visits_day";
+    assert_eq!(effects("ALTER INDEX clinic.visits_day ATTACH PARTITION visits_day_1"), expected);
+    // The server renames a table by this.
+    assert_eq!(
+        effects("ALTER INDEX clinic.people RENAME TO p"),
+        "ddl clinic.p, ddl clinic.people, ddl other:clinic.people"
+    );
 }

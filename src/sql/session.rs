@@ -1,8 +1,8 @@
 //! Settings, transactions, maintenance and rights: statements about the session and the server.
 
 use sqlparser::ast::{
-    AlterRoleOperation, DiscardObject, Expr, GrantObjects, ObjectName, Reset, ResetConfig, Set, SetConfigValue,
-    Statement, TransactionAccessMode, TransactionMode,
+    AlterRoleOperation, CreateRole, DiscardObject, Expr, GrantObjects, ObjectName, Reset, ResetConfig, Set,
+    SetConfigValue, Statement, TransactionAccessMode, TransactionMode,
 };
 
 use super::expr::text_of;
@@ -80,7 +80,9 @@ impl Walk {
                 for name in &create.names {
                     self.note(Action::Dcl, names::object(ObjectKind::Role, name)?, false);
                 }
-                Kind::Dcl
+                // Those that it becomes a member of, and those that become members of it.
+                let CreateRole { in_role, in_group, role, user, admin, .. } = create;
+                self.roles([in_role, in_group, role, user, admin].into_iter().flatten())
             }
             Statement::AlterRole { name, operation } => {
                 self.note(Action::Dcl, names::plain(ObjectKind::Role, name), false);
@@ -137,7 +139,7 @@ impl Walk {
     }
 
     /// Back to the value the session began with, which the recorder saw; the role it began with is not known to it.
-    fn reset(&mut self, name: &ObjectName) -> Result {
+    pub(super) fn reset(&mut self, name: &ObjectName) -> Result {
         let name = names::setting(name)?;
         match name.as_str() {
             // A transaction has no value that it began with: servers before 16 reset it to reading and writing.
@@ -210,7 +212,13 @@ impl Walk {
                 self.set(&names::setting(config_name)?, value);
             }
             AlterRoleOperation::Reset { config_name: ResetConfig::ConfigName(name), .. } => self.reset(name)?,
-            _ => {}
+            AlterRoleOperation::Reset { config_name: ResetConfig::ALL, .. } => self.every_setting(),
+            AlterRoleOperation::RenameRole { role_name: other }
+            | AlterRoleOperation::AddMember { member_name: other }
+            | AlterRoleOperation::DropMember { member_name: other } => {
+                self.note(Action::Dcl, names::plain(ObjectKind::Role, other), false);
+            }
+            AlterRoleOperation::WithOptions { .. } => {}
         }
         Ok(())
     }

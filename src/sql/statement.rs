@@ -8,6 +8,9 @@ use super::names;
 use super::walk::{NotUnderstood, Result, Walk};
 use crate::model::{Action, Effect, Handle, Kind, ObjectKind};
 
+/// Options that the parser reads as another database's.
+pub(super) const ODD_OPTIONS: NotUnderstood = NotUnderstood("table options of another database");
+
 /// What the outermost node says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Read {
@@ -212,7 +215,7 @@ impl Walk {
             CreateTableOptions::With(options) | CreateTableOptions::Options(options) => options,
             CreateTableOptions::Plain(options) if self.dialect == super::Dialect::MySql => options,
             CreateTableOptions::Plain(_) | CreateTableOptions::TableProperties(_) => {
-                return Err(NotUnderstood("table options of another database"));
+                return Err(ODD_OPTIONS);
             }
         };
         self.sql_options(options)

@@ -57,7 +57,9 @@ const TOLD: &[&str] = &[
 ];
 
 /// What stands where a name is taken.
-enum Meant<'a> {
+#[derive(Debug)]
+pub(super) enum Meant<'a> {
+    /// This name.
     Text(&'a str),
     /// From a row that was read.
     Column,
@@ -91,16 +93,26 @@ impl Walk {
         }
     }
 
-    /// A call of a built-in function that takes the name of a table or a setting.
-    pub(super) fn named_by_call(&mut self, function: &Object, args: &[FunctionArg]) {
+    /// A call of a function with these arguments.
+    pub(super) fn named_by_args(&mut self, function: &Object, args: &[FunctionArg]) {
+        self.named_by_call(function, args.len(), &|at| match args.get(at) {
+            Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))) => Some(meant(expr)),
+            _ => None,
+        });
+    }
+
+    /// A call of a built-in function that takes the name of a table or a setting; with so many arguments.
+    pub(super) fn named_by_call<'a>(
+        &mut self,
+        function: &Object,
+        count: usize,
+        argument: &dyn Fn(usize) -> Option<Meant<'a>>,
+    ) {
         let name = function.name.as_str();
         if !matches!(function.schema.as_deref(), None | Some("pg_catalog")) {
             return;
         }
-        let argument = |at: Option<usize>| match args.get(at?) {
-            Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))) => Some(meant(expr)),
-            _ => None,
-        };
+        let argument = |at: Option<usize>| argument(at?);
         let back = FROM_THE_BACK.iter().find(|(known, _)| *known == name);
         if name == "current_setting" {
             self.setting_meant(&argument(Some(0)).unwrap_or(Meant::Unknown));
@@ -109,11 +121,12 @@ impl Walk {
         } else if FIRST.contains(&name) {
             self.table_meant(&argument(Some(0)).unwrap_or(Meant::Unknown), name);
         } else if let Some((_, back)) = back {
-            self.table_meant(&argument(args.len().checked_sub(*back)).unwrap_or(Meant::Unknown), name);
+            self.table_meant(&argument(count.checked_sub(*back)).unwrap_or(Meant::Unknown), name);
         }
     }
 
-    fn table_meant(&mut self, meant: &Meant<'_>, function: &str) {
+    /// The name of a table, which goes into this function.
+    pub(super) fn table_meant(&mut self, meant: &Meant<'_>, function: &str) {
         let table = match meant {
             Meant::Column => return,
             Meant::Text(text) => names::in_string(ObjectKind::Table, text),

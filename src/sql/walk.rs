@@ -93,6 +93,12 @@ impl Walk {
         }
     }
 
+    /// Notes the name of a function that the parser has a word for and the server has not: somebody may have made another
+    /// one of that name.
+    pub(super) fn name_plain(&mut self, name: &str) {
+        self.functions.insert(name.to_owned());
+    }
+
     /// Notes a function's name without a call.
     pub(super) fn name_function(&mut self, function: &Object) {
         self.functions.insert(match &function.schema {
