@@ -15,7 +15,7 @@
 //! Guard, first and second reader must count the same statements and cut them at the same places, or the text is not
 //! understood; what either reader finds is an effect. A statement that only the second one can read is judged by it alone:
 //! each node of its tree must be known, every relation in a query counts as read (`alone`), and each sort of command has
-//! its meaning (`utility`); the facts say so.
+//! its meaning (`utility`, `rights`); the facts say so.
 //!
 //! What the server is handed is the original text; what `sqlparser` is handed is the guard's tokens: in PostgreSQL with
 //! single blanks between them and without comments, so that both cut it alike, in the others as they are.
@@ -44,6 +44,7 @@ mod parse;
 mod pool;
 mod query;
 mod resolve;
+mod rights;
 mod scan;
 mod second;
 mod session;

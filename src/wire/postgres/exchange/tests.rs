@@ -1,7 +1,9 @@
 //! Conversations, frame by frame.
 
+mod handles;
+
 use super::*;
-use crate::model::{Handle, Kind, SessionId};
+use crate::model::SessionId;
 
 const NOW: Timestamp = Timestamp(1_000);
 
@@ -102,6 +104,12 @@ impl Session {
         let request = self.exchange.take(b'E', frame(b'E', format!("{portal}\0\0\0\0\0").as_bytes())).unwrap();
         let Request::Execute(executed, _) = request else { panic!("{request:?}") };
         executed.statement.map(|statement| statement.text.text().unwrap().to_owned())
+    }
+
+    /// What was allowed is recorded and leaves.
+    fn leaves(&mut self) {
+        self.exchange.recording();
+        self.exchange.sent(NOW);
     }
 
     fn ends(&mut self) -> Vec<(u64, OutcomeStatus)> {
@@ -557,59 +565,4 @@ fn a_statement_whose_commit_fails_at_sync_did_not_end_well() {
     assert_eq!(session.fails("23505"), Reply::Pass);
     session.server(b'Z', b"I");
     assert_eq!(session.ends(), [(1, OutcomeStatus::Ok), (2, OutcomeStatus::Error)]);
-}
-
-/// Facts of a text that does this with handles and nothing else.
-fn with_handle(kind: Kind, handle: Handle) -> Facts {
-    Facts { kind, statement_count: 1, effects: Vec::new(), handles: vec![handle], ..Facts::unparsed("") }
-}
-
-#[test]
-fn a_name_that_sql_gave_stands_for_its_text_as_soon_as_the_database_agreed() {
-    let mut session = Session::new();
-    let facts = with_handle(Kind::Prepare, Handle::Prepare("p".to_owned(), Kind::Select));
-    let text = SqlText::from("PREPARE p AS SELECT 1");
-    let changes = Changes::of(&facts, &facts, &text);
-    session.exchange.allow_query(reference(1), 10, changes);
-    assert!(session.exchange.prepared("p").is_none(), "it may fail");
-    session.server(b'C', b"PREPARE\0");
-    session.server(b'Z', b"I");
-    let prepared = session.exchange.prepared("p").unwrap();
-    assert_eq!((&prepared.text, prepared.facts.kind), (&text, Kind::Select));
-    session.bind("", "p");
-    assert_eq!(session.text_of_execute("").as_deref(), text.text());
-
-    // While something that may take the name away has no answer, nobody knows.
-    let gone = with_handle(Kind::Prepare, Handle::Deallocate(Some("p".to_owned())));
-    session.exchange.allow_query(reference(2), 10, Changes::of(&gone, &gone, &text));
-    assert!(session.exchange.prepared("p").is_none());
-}
-
-#[test]
-fn a_name_that_sql_and_the_protocol_give_at_once_stands_for_neither() {
-    let mut session = Session::new();
-    let facts = with_handle(Kind::Prepare, Handle::Prepare("p".to_owned(), Kind::Select));
-    session.exchange.allow_query(reference(1), 10, Changes::of(&facts, &facts, &SqlText::from("")));
-    session.parse("p", "DELETE FROM t");
-    session.server(b'C', b"PREPARE\0");
-    session.server(b'Z', b"I");
-    assert!(session.exchange.prepared("p").is_none());
-}
-
-#[test]
-fn a_cursor_of_sql_is_a_portal_until_its_transaction_ends_unless_it_is_held() {
-    for held in [false, true] {
-        let mut session = Session::new();
-        let facts = with_handle(Kind::Cursor, Handle::Declare { name: "c".to_owned(), kind: Kind::Select, held });
-        let text = SqlText::from("DECLARE c CURSOR FOR SELECT 1");
-        session.exchange.allow_query(reference(1), 10, Changes::of(&facts, &facts, &text));
-        session.server(b'C', b"DECLARE CURSOR\0");
-        session.server(b'Z', b"T");
-        assert_eq!(session.exchange.cursor("c").unwrap().facts.kind, Kind::Select);
-        assert_eq!(session.text_of_execute("c").as_deref(), text.text());
-        session.client(b'Q', b"COMMIT\0");
-        session.server(b'C', b"COMMIT\0");
-        session.server(b'Z', b"I");
-        assert_eq!(session.exchange.cursor("c").is_some(), held);
-    }
 }
