@@ -151,6 +151,11 @@ fn main() {
                 drop(rules.decide(&who, &place, &moment, &facts));
             });
             figures.entry((at, "new")).or_default().push(new);
+            let read = each(NEW, |_| {
+                number += 1;
+                drop(memory.read(&text(number)));
+            });
+            figures.entry((at, "read")).or_default().push(read);
             let facts = Arc::new(resolve(&memory.read(&known), &catalog, true));
             let asked = each(NEW, |_| drop(rules.decide(&who, &place, &moment, &facts)));
             figures.entry((at, "asked")).or_default().push(asked);
@@ -163,6 +168,7 @@ fn main() {
         writeln!(report, "{name}: a known text {known:.0} ns, a new text {new:.1} µs, of that the rules {asked:.1} µs")
             .unwrap();
     }
-    println!("{report}1,000 rules load in {:.0?}", Duration::from_secs_f64(median(loads)));
+    println!("{report}of a new text, guard and readers: {:.1} µs", figure(0, "read") / 1e3);
+    println!("1,000 rules load in {:.0?}", Duration::from_secs_f64(median(loads)));
     println!("1,000 rules against 10, the rules alone: {:.2} times", figure(1, "asked") / figure(0, "asked"));
 }

@@ -1,7 +1,10 @@
 //! What a request is about, in the rule engine's terms; the names are those of `schemas/policy.cedarschema`.
 
-use std::collections::{BTreeSet, HashSet};
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::net::IpAddr;
 use std::str::FromStr;
+use std::sync::LazyLock;
 
 use cedar_policy::{Context, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression as Value};
 use chrono::{Datelike as _, Timelike as _};
@@ -14,9 +17,30 @@ use crate::model::{Action, Facts, Object, ObjectKind, Principal, Touch};
 #[error("the request could not be put to the rules")]
 pub(super) struct Unaskable;
 
+static KINDS: LazyLock<HashMap<&'static str, EntityTypeName>> = LazyLock::new(|| {
+    let kinds = [
+        "User",
+        "Role",
+        "Target",
+        "Database",
+        "Schema",
+        "Table",
+        "Function",
+        "Object",
+        "Setting",
+        "DatabaseRole",
+        "Action",
+    ];
+    kinds.into_iter().filter_map(|kind| Some((kind, EntityTypeName::from_str(kind).ok()?))).collect()
+});
+
 /// `Kind::"id"`.
 pub(super) fn uid(kind: &str, id: &str) -> Result<EntityUid, Unaskable> {
-    let kind = EntityTypeName::from_str(kind).map_err(|_| Unaskable)?;
+    // The engine reads a name by its grammar, which takes as long as a small rule; ours are a few.
+    let kind = match KINDS.get(kind) {
+        Some(kind) => kind.clone(),
+        None => EntityTypeName::from_str(kind).map_err(|_| Unaskable)?,
+    };
     Ok(EntityUid::from_type_name_and_id(kind, EntityId::new(id)))
 }
 
@@ -115,12 +139,42 @@ pub(super) fn action(action: Action) -> Result<EntityUid, Unaskable> {
     uid("Action", action.as_str())
 }
 
+thread_local! {
+    /// The last address and the last second that were made into values: the engine reads the names of its own functions by
+    /// its grammar for each, and neither changes often.
+    static MADE: RefCell<Made> = const { RefCell::new(Made { address: None, second: None }) };
+}
+
+struct Made {
+    address: Option<(IpAddr, Value)>,
+    second: Option<(i64, Value)>,
+}
+
+/// What was made last if it is of this, else what `make` makes.
+fn kept<K: PartialEq + Copy>(last: &mut Option<(K, Value)>, of: K, make: impl FnOnce() -> Value) -> Value {
+    match last {
+        Some((key, value)) if *key == of => value.clone(),
+        _ => last.insert((of, make())).1.clone(),
+    }
+}
+
+fn address(address: IpAddr) -> Value {
+    MADE.with_borrow_mut(|made| kept(&mut made.address, address, || Value::new_ip(address.to_string())))
+}
+
+/// The second, because a decision holds for one; see [`super::Remembered`].
+fn second(second: i64) -> Value {
+    let text =
+        || chrono::DateTime::from_timestamp(second, 0).unwrap_or_default().format("%Y-%m-%dT%H:%M:%SZ").to_string();
+    MADE.with_borrow_mut(|made| kept(&mut made.second, second, || Value::new_datetime(text())))
+}
+
 fn moment(place: &Place, moment: &Moment) -> Result<Vec<(String, Value)>, Unaskable> {
     let now = chrono::DateTime::from_timestamp_micros(moment.now.0).ok_or(Unaskable)?;
     let mut fields = vec![
         ("database_user", text(&place.database_user)),
-        ("client", Value::new_ip(moment.client.to_string())),
-        ("now", Value::new_datetime(now.format("%Y-%m-%dT%H:%M:%SZ").to_string())),
+        ("client", address(moment.client)),
+        ("now", second(now.timestamp())),
         ("hour", Value::new_long(now.hour().into())),
         ("weekday", Value::new_long(now.weekday().number_from_monday().into())),
         ("token_age_seconds", Value::new_long(moment.token_age_seconds)),
@@ -135,7 +189,7 @@ pub(super) fn connect_context(place: &Place, now: &Moment) -> Result<Context, Un
 }
 
 /// What a rule about an effect can look at beside who, what and where, the same for each effect of a statement.
-pub(super) fn statement_context(place: &Place, now: &Moment, facts: &Facts) -> Result<Vec<(String, Value)>, Unaskable> {
+pub(super) fn statement_context(place: &Place, now: &Moment, facts: &Facts) -> Result<Context, Unaskable> {
     let long = |number: usize| Value::new_long(i64::try_from(number).unwrap_or(i64::MAX));
     let mut fields = moment(place, now)?;
     let own = [
@@ -147,12 +201,12 @@ pub(super) fn statement_context(place: &Place, now: &Moment, facts: &Facts) -> R
         ("transaction", text(&now.transaction.to_string())),
     ];
     fields.extend(own.into_iter().map(|(name, value)| (name.to_owned(), value)));
-    Ok(fields)
+    Context::from_pairs(fields).map_err(|_| Unaskable)
 }
 
 /// That, and what one effect touches.
 pub(super) fn effect_context(
-    statement: &[(String, Value)],
+    statement: &Context,
     has_where: bool,
     touch: &Touch,
     classes: &BTreeSet<&str>,
@@ -167,7 +221,7 @@ pub(super) fn effect_context(
         ("reached", Value::new_bool(touch.reached)),
     ];
     let own = own.into_iter().map(|(name, value)| (name.to_owned(), value));
-    Context::from_pairs(statement.iter().cloned().chain(own)).map_err(|_| Unaskable)
+    statement.clone().merge(own).map_err(|_| Unaskable)
 }
 
 /// Writes the marks that separate parts of a name so that no name can pass for two parts.

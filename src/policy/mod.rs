@@ -33,7 +33,7 @@ mod review;
 mod schemas;
 mod slices;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use cedar_policy::{
@@ -96,6 +96,8 @@ pub struct Policy {
     reported_by_head: Slices,
     written: Vec<WrittenRule>,
     schema: Schema,
+    /// Each action with the groups that it is in.
+    actions: HashMap<EntityUid, Entity>,
     authorizer: Authorizer,
     spoken_of: schemas::SpokenOf,
     classes: Classes,
@@ -140,6 +142,7 @@ impl Policy {
         let version = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         let (by_head, reported_by_head) = (Slices::of(&rules, &schema), Slices::of(&reported, &schema));
         let authorizer = Authorizer::new();
+        let actions = schema.action_entities().into_iter().flatten().map(|action| (action.uid(), action)).collect();
         Ok(Self {
             rules,
             reported,
@@ -147,6 +150,7 @@ impl Policy {
             reported_by_head,
             written,
             schema,
+            actions,
             authorizer,
             spoken_of,
             classes,
@@ -239,7 +243,8 @@ impl Policy {
         let resource = entities::database_uid(place)?;
         let request = (principal.uid(), entities::action(Action::Connect)?, resource);
         let context = entities::connect_context(place, moment)?;
-        let entities = self.entities(std::iter::once(principal).chain(entities::database(place)?))?;
+        let action = self.actions.get(&request.1).cloned();
+        let entities = self.entities(std::iter::once(principal).chain(entities::database(place)?).chain(action))?;
         if self.put(request, context, &entities, ruling)? != Answer::Allowed {
             ruling.refuse(None);
         }
@@ -259,8 +264,13 @@ impl Policy {
         let mut known = vec![principal];
         known.extend(entities::database(place)?);
         let mut questions = Vec::new();
-        let candidates = self.spoken_of.candidates(who, place);
+        let has_schema = |object: &Object| object.schema.is_some() || !entities::has_schema(object.kind);
+        let candidates = match facts.effects.iter().filter_map(|effect| effect.object.as_ref()).all(has_schema) {
+            true => BTreeSet::new(),
+            false => self.spoken_of.candidates(who, place),
+        };
         for (at, effect) in facts.effects.iter().enumerate() {
+            known.extend(self.actions.get(&entities::action(effect.action)?).cloned());
             for (schema, resource) in Self::resources(place, effect, &candidates)? {
                 let uid = resource.first().map_or_else(|| entities::database_uid(place), |object| Ok(object.uid()))?;
                 known.extend(resource);
@@ -309,11 +319,17 @@ impl Policy {
         schemas.into_iter().map(|schema| Ok((schema, entities::object(place, object, schema)?))).collect()
     }
 
-    /// Each entity once, with the groups of actions, checked against the schema.
+    /// The schema, where what we build is held against it: while the program is developed and tested. What is built has
+    /// the same shape for every statement, and checking it takes longer than deciding.
+    fn checked(&self) -> Option<&Schema> {
+        cfg!(debug_assertions).then_some(&self.schema)
+    }
+
+    /// Each entity once.
     fn entities(&self, entities: impl IntoIterator<Item = Entity>) -> Result<Entities, Unaskable> {
         let mut seen = BTreeSet::new();
         let once = entities.into_iter().filter(|entity| seen.insert(entity.uid()));
-        Entities::from_entities(once.collect::<Vec<_>>(), Some(&self.schema)).map_err(|_| Unaskable)
+        Entities::from_entities(once.collect::<Vec<_>>(), self.checked()).map_err(|_| Unaskable)
     }
 
     fn put(
@@ -327,7 +343,7 @@ impl Policy {
         let question = (principal.clone(), action.clone(), resource.clone());
         let question = (&question.0, &question.1, &question.2);
         let rules = self.by_head.slice(question, entities);
-        let request = Request::new(principal, action, resource, context, Some(&self.schema)).map_err(|_| Unaskable)?;
+        let request = Request::new(principal, action, resource, context, self.checked()).map_err(|_| Unaskable)?;
         let response = self.authorizer.is_authorized(&request, rules.as_deref().unwrap_or(&self.rules), entities);
         let allowed = response.decision() == Verdicts::Allow;
         let mut rules = response.diagnostics().reason().cloned().peekable();
