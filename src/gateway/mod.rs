@@ -4,8 +4,9 @@
 //! gave a permit for it; whatever a peer does, the session ends, its end is recorded, and no other session notices.
 //!
 //! [`session`] is the story. [`client`] and [`upstream`] are its two ends, [`admission`] decides who comes in, [`settle`]
-//! judges and records, [`relay`] moves the bytes; [`catalog`] knows what the names of a database mean; [`wall`] opens sessions read-only
-//! where nobody may write; [`inspection`] says what our own login may do that the rules forbid.
+//! judges and records, [`relay`] moves the bytes; [`catalog`] knows what the names of a database mean, [`handles`] what those
+//! stand for that a session gave; [`wall`] opens sessions read-only where nobody may write; [`inspection`] says what our own
+//! login may do that the rules forbid.
 
 mod admission;
 mod cancel;

@@ -94,7 +94,7 @@ fn pattern(class: &str, text: &str) -> Result<Pattern, String> {
     let (schema, table, column) = match parts.as_slice() {
         [schema, table] => (schema, table, None),
         [schema, table, column] => (schema, table, Some((*column).to_owned())),
-        _ => return Err(format!("a pattern of {} parts; two mean a table, three a column", parts.len())),
+        _ => return Err(format!("a table has two parts and a column three; this has {}", parts.len())),
     };
     Ok(Pattern { class: class.to_owned(), schema: (*schema).to_owned(), table: (*table).to_owned(), column })
 }
