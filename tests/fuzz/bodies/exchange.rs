@@ -169,12 +169,15 @@ impl Session {
             Request::Pass(frame) => self.batch.push(Item::Pass(kind, frame)),
             Request::Query(text, frame) => {
                 let text = text.text().unwrap_or_default().to_owned();
-                self.execution(true, Some(text), frame);
+                let facts = facts_of(&text);
+                self.execution(true, Some((text, facts)), frame);
             }
             Request::Parse(parse, frame) => self.preparation(parse, frame),
             Request::Execute(executed, frame) => {
-                let text = executed.statement.map(|prepared| prepared.text.text().unwrap_or_default().to_owned());
-                self.execution(false, text, frame);
+                let known = executed
+                    .statement
+                    .map(|prepared| (prepared.text.text().unwrap_or_default().to_owned(), Arc::clone(&prepared.facts)));
+                self.execution(false, known, frame);
             }
             Request::FunctionCall => self.deny(true),
             Request::Discard | Request::Wait(_) | Request::Terminate => {}
@@ -204,7 +207,8 @@ impl Session {
         self.batch.push(Item::Held { kind: b'P', frame, asked, number, text: None });
     }
 
-    fn execution(&mut self, simple: bool, text: Option<String>, frame: Bytes) {
+    fn execution(&mut self, simple: bool, known: Option<(String, Arc<Facts>)>, frame: Bytes) {
+        let (text, facts) = known.unzip();
         let said = text.as_deref().unwrap_or_default();
         self.copying |= said.starts_with("COPY");
         if said.starts_with("DENY") || said == "LATER" {
@@ -213,7 +217,7 @@ impl Session {
         let unread = || Arc::new(Facts::unparsed("not read"));
         let facts = match self.exchange.unreadable() {
             Some(_) => unread(),
-            None => text.as_deref().map_or_else(unread, facts_of),
+            None => facts.unwrap_or_else(unread),
         };
         let changes = Changes::of(&facts, &facts, &SqlText::from(said));
         self.numbers += 1;

@@ -202,7 +202,9 @@ fn facts(made: &Made) -> Facts {
     // Inside of quotes and comments nothing is named, and the body of a function is the function's.
     let quotes = ["$$", "--", "/*", "'", "\""].iter().any(|mark| made.text.contains(mark));
     if facts.kind != Kind::Unparsed && !quotes {
-        let known: BTreeSet<&str> = objects(&facts).map(|object| object.name.as_str()).collect();
+        // What follows may make it the schema of a table: `ONLY certain . t`.
+        let names = |object: &'_ Object| object.schema.iter().chain([&object.name]).cloned().collect::<Vec<_>>();
+        let known: BTreeSet<String> = objects(&facts).flat_map(names).collect();
         for name in &made.named {
             assert!(known.contains(name.as_str()), "{name} is in no effect of: {}", made.text);
         }

@@ -22,8 +22,11 @@ pub(super) struct Ran {
     pub(super) ok: bool,
 }
 
-/// What stands behind a name: a text, or something that was never a text of the protocol's.
+/// What stands behind a name: a text; one that SQL gave is the whole `PREPARE` or `DECLARE` behind this mark, and what it
+/// runs is the query in it.
 type Named = Option<String>;
+
+const BY_SQL: char = '\u{1}';
 
 #[derive(Debug)]
 pub(super) struct Server {
@@ -186,7 +189,9 @@ impl Server {
 
     /// False if COPY began, whose end is still to come.
     fn execute_text(&mut self, number: usize, text: Named, fails: bool, simple: bool) -> bool {
-        let command = text.clone().unwrap_or_else(|| "FETCH".to_owned());
+        let by_sql = text.as_deref().and_then(|text| text.strip_prefix(BY_SQL)).map(str::to_owned);
+        let command = text.clone().filter(|_| by_sql.is_none()).unwrap_or_else(|| "FETCH".to_owned());
+        let text = by_sql.or(text);
         if self.transaction == b'E' && !ends_transaction(&command) {
             return self.failed(number, text, FAILED_TRANSACTION, simple);
         }
@@ -237,7 +242,7 @@ impl Server {
             ["PREPARE", name, ..] => match self.statements.contains_key(name.as_bytes()) {
                 true => Err("42P05"),
                 false => {
-                    self.statements.insert(name.as_bytes().to_vec(), None);
+                    self.statements.insert(name.as_bytes().to_vec(), Some(format!("{BY_SQL}{command}")));
                     Ok("PREPARE")
                 }
             },
@@ -255,7 +260,7 @@ impl Server {
             ["DECLARE", name, ..] if self.transaction == b'T' => match self.portals.contains_key(name.as_bytes()) {
                 true => Err("42P03"),
                 false => {
-                    self.portals.insert(name.as_bytes().to_vec(), None);
+                    self.portals.insert(name.as_bytes().to_vec(), Some(format!("{BY_SQL}{command}")));
                     Ok("DECLARE CURSOR")
                 }
             },
