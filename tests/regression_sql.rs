@@ -220,7 +220,6 @@ fn report(statements: &[Statement], outcomes: &[Outcome]) -> f64 {
             *unread += 1;
             *why.entry(problem).or_default() += 1;
             *reasons.entry(problem).or_default() += 1;
-            println!("@@ {} | {problem} | {}", statement.kind, statement.text.replace('\n', " "));
         }
     }
     let unread: usize = reasons.values().sum();
