@@ -216,6 +216,8 @@ pub enum Handle {
     },
     /// `FETCH` from or `MOVE` in a cursor; nothing if its name was not found in the text.
     Fetch(Option<String>),
+    /// `CLOSE name`; nothing for all of them.
+    Close(Option<String>),
 }
 
 /// What was understood of a statement. The same text always gives the same facts.

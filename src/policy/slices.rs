@@ -16,9 +16,9 @@ use cedar_policy::{
     ActionConstraint, Entities, EntityUid, Policy, PolicySet, PrincipalConstraint, ResourceConstraint, Schema,
 };
 
-/// Slices that are kept. There are as many as ways in which people, actions and objects meet rules; with one more, all are
-/// forgotten, for each is made in some microseconds.
-const MAX_KEPT: usize = 4_096;
+/// Rules in all slices that are kept, some hundred bytes each. There are as many slices as ways in which people, actions
+/// and objects meet rules; with one too many, all are forgotten, for each is made in some microseconds.
+const MAX_KEPT: usize = 100_000;
 
 /// A set of rules, by their heads.
 #[derive(Debug)]
@@ -26,7 +26,14 @@ pub(super) struct Slices {
     rules: Vec<Headed>,
     /// By action, then by whom the head asks for; nothing for heads that fit everybody.
     by_head: HashMap<EntityUid, HashMap<Option<EntityUid>, Vec<usize>>>,
-    kept: RwLock<HashMap<Vec<usize>, Arc<PolicySet>>>,
+    kept: RwLock<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    slices: HashMap<Vec<usize>, Arc<PolicySet>>,
+    /// Rules in all of them, and one for each.
+    rules: usize,
 }
 
 #[derive(Debug)]
@@ -84,16 +91,17 @@ impl Slices {
             asked.is_none_or(|uid| places.contains(uid))
         };
         let numbers: Vec<usize> = fitting.filter(fits).collect::<BTreeSet<_>>().into_iter().collect();
-        if let Some(known) = self.kept.read().unwrap_or_else(PoisonError::into_inner).get(&numbers) {
+        if let Some(known) = self.kept.read().unwrap_or_else(PoisonError::into_inner).slices.get(&numbers) {
             return Some(Arc::clone(known));
         }
         let rules = numbers.iter().filter_map(|number| self.rules.get(*number)).map(|headed| headed.rule.clone());
         let set = Arc::new(PolicySet::from_policies(rules).ok()?);
         let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() >= MAX_KEPT {
-            kept.clear();
+        kept.rules += numbers.len() + 1;
+        if kept.rules > MAX_KEPT {
+            *kept = Kept { rules: numbers.len() + 1, ..Kept::default() };
         }
-        kept.insert(numbers, Arc::clone(&set));
+        kept.slices.insert(numbers, Arc::clone(&set));
         Some(set)
     }
 }

@@ -34,11 +34,10 @@ pub(super) fn read(tokens: &[Token<'_>], walk: &mut Walk) -> Option<Kind> {
         walk.handles.push(Handle::Fetch(rest.last().and_then(names::of_token)));
         (Kind::Cursor, Action::Session)
     } else if named(&["close"]) {
+        walk.handles.push(Handle::Close(given_up(rest)?));
         (Kind::Cursor, Action::Session)
     } else if named(&["deallocate"]) {
-        let [.., name] = rest else { return None };
-        let name = if name.is_word("all") { None } else { Some(names::of_token(name)?) };
-        walk.handles.push(Handle::Deallocate(name));
+        walk.handles.push(Handle::Deallocate(given_up(rest)?));
         (Kind::Prepare, Action::Session)
     } else if named(&["begin", "start", "abort", "end", "commit", "rollback"]) {
         if !rest.iter().all(|token| token.is_mark(",") || TRANSACTION.iter().any(|word| token.is_word(word))) {
@@ -62,6 +61,12 @@ pub(super) fn read(tokens: &[Token<'_>], walk: &mut Walk) -> Option<Kind> {
     }
     walk.note_plain(action);
     Some(kind)
+}
+
+/// The name that stands last in `DEALLOCATE PREPARE p` and `CLOSE c`; nothing inside for `ALL`, and outside if it is no name.
+fn given_up(rest: &[Token<'_>]) -> Option<Option<String>> {
+    let [.., name] = rest else { return None };
+    if name.is_word("all") { Some(None) } else { names::of_token(name).map(Some) }
 }
 
 const TRANSACTION: &[&str] = &[

@@ -117,6 +117,8 @@ mod tests {
         assert_eq!(fetched("FETCH FORWARD 5 FROM \"C\""), [Handle::Fetch(Some("C".to_owned()))]);
         assert_eq!(fetched("move all in C"), [Handle::Fetch(Some("c".to_owned()))]);
         assert_eq!(fetched("deallocate prepare all"), [Handle::Deallocate(None)]);
+        assert_eq!(fetched("CLOSE \"C\""), [Handle::Close(Some("C".to_owned()))]);
+        assert_eq!(fetched("close all"), [Handle::Close(None)]);
         assert_eq!(fetched("DEALLOCATE P"), [Handle::Deallocate(Some("p".to_owned()))]);
         let held = Handle::Declare { name: "c".to_owned(), kind: Kind::Select, held: true };
         assert_eq!(fetched("DECLARE c CURSOR WITH HOLD FOR SELECT 1"), [held]);

@@ -126,10 +126,11 @@ impl<T> Names<T> {
     }
 
     /// SQL lets a name stand for something, and the database has agreed. A request on its way has given it, too, so what
-    /// it will stand for in the end is not known: nothing that was seen. So it is where there are too many names.
+    /// it will stand for in the end is not known: nothing that was seen. So it is where there are too many names: half of
+    /// the room stays for the protocol's, which end the session when there is none.
     pub(super) fn settle(&mut self, name: Name, value: Arc<T>, batch: u64) {
         let is_contested = self.slots.get(&name).is_some_and(|slot| !slot.agreed.load(Ordering::Relaxed));
-        if is_contested || self.len() >= MAX_NAMES {
+        if is_contested || self.len() >= MAX_NAMES / 2 {
             self.slots.remove(&name);
         } else {
             self.put(name, value, batch).confirm();

@@ -51,7 +51,7 @@ pub(super) enum Renames {
     No,
     /// Perhaps something; the command tags will say.
     Perhaps,
-    /// `PREPARE`, `DEALLOCATE` or `DECLARE` of this name; nothing if it is not only one.
+    /// `PREPARE`, `DEALLOCATE`, `DECLARE` or `CLOSE` of this name; nothing if it is not only one.
     One(Option<Name>),
 }
 
@@ -72,9 +72,9 @@ impl Changes {
             _ => Renames::No,
         };
         let portals = match (facts.kind, only) {
-            (Kind::Cursor, Some(Handle::Declare { name, .. })) => Renames::one(name),
+            (Kind::Cursor, Some(Handle::Declare { name, .. } | Handle::Close(Some(name)))) => Renames::one(name),
             (Kind::Several | Kind::Unparsed, _) => Renames::Perhaps,
-            _ if any(|handle| matches!(handle, Handle::Declare { .. })) => Renames::One(None),
+            _ if any(|handle| matches!(handle, Handle::Declare { .. } | Handle::Close(_))) => Renames::One(None),
             _ => Renames::No,
         };
         let reading = facts.effects.iter().any(|effect| effect.action == Action::SetUnsafe);
@@ -99,7 +99,7 @@ fn given(handle: &Handle, read: &Facts, text: &SqlText) -> Option<(Arc<Prepared>
     let (name, kind, held) = match handle {
         Handle::Prepare(name, kind) => (name, *kind, false),
         Handle::Declare { name, kind, held } => (name, *kind, *held),
-        Handle::Execute(_) | Handle::Deallocate(_) | Handle::Fetch(_) => return None,
+        Handle::Execute(_) | Handle::Deallocate(_) | Handle::Fetch(_) | Handle::Close(_) => return None,
     };
     let prepared = Prepared {
         name: Name::copy_from_slice(name.as_bytes()),

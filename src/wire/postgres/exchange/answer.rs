@@ -125,7 +125,11 @@ impl Exchange {
                 Some((statement, _)) => self.statements.settle(name, statement, self.batch),
                 None => self.statements.remove(&name),
             },
-            ("DEALLOCATE" | "PREPARE" | "DEALLOCATE ALL" | "DISCARD ALL", ..) => self.statements.forget_named(),
+            ("DEALLOCATE" | "PREPARE" | "DEALLOCATE ALL", ..) => self.statements.forget_named(),
+            ("DISCARD ALL", ..) => {
+                self.statements.forget_named();
+                self.portals.forget_named();
+            }
             ("DECLARE CURSOR", _, Renames::One(Some(name))) => match gives {
                 Some((statement, held)) => {
                     let portal = Portal { statement, held, values: Vec::new() };
@@ -133,7 +137,8 @@ impl Exchange {
                 }
                 None => self.portals.remove(&name),
             },
-            ("DECLARE CURSOR", ..) => self.portals.forget_named(),
+            ("CLOSE CURSOR", _, Renames::One(Some(name))) => self.portals.remove(&name),
+            ("DECLARE CURSOR" | "CLOSE CURSOR" | "CLOSE CURSOR ALL", ..) => self.portals.forget_named(),
             _ => {}
         }
     }

@@ -61,3 +61,28 @@ fn a_cursor_of_sql_is_a_portal_until_its_transaction_ends_unless_it_is_held() {
         assert_eq!(session.exchange.cursor("c").is_some(), held);
     }
 }
+
+#[test]
+fn a_cursor_that_is_closed_takes_no_room_of_the_session() {
+    let mut session = Session::new();
+    let declare = |name: &str| Handle::Declare { name: name.to_owned(), kind: Kind::Select, held: true };
+    let mut run = |handle: Handle, tag: &str| {
+        let facts = with_handle(Kind::Cursor, handle);
+        session.exchange.allow_query(reference(1), 10, Changes::of(&facts, &facts, &SqlText::from("")));
+        session.leaves();
+        session.server(b'C', format!("{tag}\0").as_bytes());
+        session.server(b'Z', b"I");
+        session.exchange.portals.len()
+    };
+    assert_eq!(run(declare("c"), "DECLARE CURSOR"), 1);
+    assert_eq!(run(declare("d"), "DECLARE CURSOR"), 2);
+    assert_eq!(run(Handle::Close(Some("c".to_owned())), "CLOSE CURSOR"), 1);
+    assert_eq!(run(declare("e"), "DECLARE CURSOR"), 2);
+    assert_eq!(run(Handle::Close(None), "CLOSE CURSOR ALL"), 0);
+    // Names that are never given up leave room for those of the protocol.
+    for number in 0..MAX_NAMES {
+        run(declare(&number.to_string()), "DECLARE CURSOR");
+    }
+    assert_eq!(run(declare("one more"), "DECLARE CURSOR"), MAX_NAMES / 2);
+    assert!(session.bind("p", "").is_some());
+}
