@@ -51,6 +51,22 @@ impl<'a> Cursor<'a> {
         length
     }
 
+    /// Goes on over `12`, `1.5` and `1e-3`, which all dialects write alike.
+    pub(super) fn skip_decimal(&mut self) {
+        self.skip_while(|byte| byte.is_ascii_digit());
+        if self.peek(0) == Some(b'.') {
+            self.skip(1);
+            self.skip_while(|byte| byte.is_ascii_digit());
+        }
+        if matches!(self.peek(0), Some(b'e' | b'E')) {
+            let sign = usize::from(matches!(self.peek(1), Some(b'+' | b'-')));
+            if self.peek(1 + sign).is_some_and(|byte| byte.is_ascii_digit()) {
+                self.skip(1 + sign);
+                self.skip_while(|byte| byte.is_ascii_digit());
+            }
+        }
+    }
+
     /// What stands between a place and here, as a token.
     pub(super) fn cut(&self, kind: Kind, from: usize) -> Result<Token<'a>> {
         let text = self.text.get(from..self.at).ok_or(NotUnderstood("a token that ends inside of a letter"))?;

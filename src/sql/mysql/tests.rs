@@ -1,7 +1,7 @@
 //! What texts of MySQL do, and that none does harm.
 
 use crate::model::{Action, Facts, Kind, SqlText};
-use crate::sql::tests::shown;
+use crate::sql::other::testing;
 use crate::sql::{Dialect, MAX_STATEMENTS, MAX_TEXT_BYTES, read};
 
 fn facts(text: &str) -> Facts {
@@ -9,26 +9,15 @@ fn facts(text: &str) -> Facts {
 }
 
 fn effects(text: &str) -> String {
-    let facts = facts(text);
-    let mut shown: Vec<String> = facts.effects.iter().map(shown).collect();
-    shown.sort_unstable();
-    shown.join(", ")
+    testing::effects(text, Dialect::MySql)
 }
 
 fn assert_effects(cases: &[(&str, &str)]) {
-    for (text, expected) in cases {
-        let mut expected: Vec<&str> = expected.split(", ").collect();
-        expected.sort_unstable();
-        assert_eq!(effects(text), expected.join(", "), "{text}: {:?}", facts(text).problem);
-        assert_eq!(facts(text).problem, None, "{text}");
-    }
+    testing::assert_effects(cases, Dialect::MySql);
 }
 
 fn assert_unparsed(text: &str) {
-    let facts = facts(text);
-    assert_eq!(facts.kind, Kind::Unparsed, "{text}: {facts:?}");
-    assert!(facts.effects.iter().any(|effect| effect.action == Action::Unparsed), "{text}");
-    assert!(facts.problem.is_some(), "{text}");
+    testing::assert_unparsed(text, Dialect::MySql);
 }
 
 #[test]

@@ -31,6 +31,8 @@ mod expr;
 mod from;
 mod reserved;
 mod spelled;
+#[cfg(test)]
+pub(super) mod testing;
 mod tokens;
 mod tree;
 

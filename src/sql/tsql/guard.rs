@@ -159,18 +159,7 @@ impl<'a> Scan<'a> {
             self.cursor.skip(2);
             self.cursor.skip_while(|byte| byte.is_ascii_hexdigit());
         } else {
-            self.cursor.skip_while(|byte| byte.is_ascii_digit());
-            if self.cursor.peek(0) == Some(b'.') {
-                self.cursor.skip(1);
-                self.cursor.skip_while(|byte| byte.is_ascii_digit());
-            }
-            if matches!(self.cursor.peek(0), Some(b'e' | b'E')) {
-                let sign = usize::from(matches!(self.cursor.peek(1), Some(b'+' | b'-')));
-                if self.cursor.peek(1 + sign).is_some_and(|byte| byte.is_ascii_digit()) {
-                    self.cursor.skip(1 + sign);
-                    self.cursor.skip_while(|byte| byte.is_ascii_digit());
-                }
-            }
+            self.cursor.skip_decimal();
         }
         match self.cursor.peek(0) {
             Some(byte) if is_name_part(byte) || byte >= 0x80 || byte == b'.' => Err(ODD_NUMBER),

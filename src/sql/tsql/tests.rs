@@ -1,34 +1,19 @@
 //! What batches of Transact-SQL do, and that none does harm.
 
-use crate::model::{Action, Facts, Kind, SqlText};
-use crate::sql::tests::shown;
+use crate::model::{Action, Facts, SqlText};
+use crate::sql::other::testing;
 use crate::sql::{Dialect, MAX_STATEMENTS, MAX_TEXT_BYTES, read};
 
 fn facts(text: &str) -> Facts {
     read(&SqlText::from(text), Dialect::TSql)
 }
 
-fn effects(text: &str) -> String {
-    let facts = facts(text);
-    let mut shown: Vec<String> = facts.effects.iter().map(shown).collect();
-    shown.sort_unstable();
-    shown.join(", ")
-}
-
 fn assert_effects(cases: &[(&str, &str)]) {
-    for (text, expected) in cases {
-        let mut expected: Vec<&str> = expected.split(", ").collect();
-        expected.sort_unstable();
-        assert_eq!(effects(text), expected.join(", "), "{text}: {:?}", facts(text).problem);
-        assert_eq!(facts(text).problem, None, "{text}");
-    }
+    testing::assert_effects(cases, Dialect::TSql);
 }
 
 fn assert_unparsed(text: &str) {
-    let facts = facts(text);
-    assert_eq!(facts.kind, Kind::Unparsed, "{text}: {facts:?}");
-    assert!(facts.effects.iter().any(|effect| effect.action == Action::Unparsed), "{text}");
-    assert!(facts.problem.is_some(), "{text}");
+    testing::assert_unparsed(text, Dialect::TSql);
 }
 
 #[test]
