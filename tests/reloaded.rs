@@ -151,3 +151,21 @@ async fn a_kind_of_data_is_said_by_pattern_and_a_star_is_what_the_database_has()
     }
     db.batch_execute("drop schema classified cascade").await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_can_ask_what_the_catalog_says_of_a_function() {
+    let rule = "@id(\"no-borrowed-rights\") forbid (principal, action == Action::\"call\", resource)\n\
+                when { context has routine && context.routine.is_security_definer };\n";
+    let hansard = Hansard::start_with(Store::Folder, &format!("{OPEN}{rule}"), support::Issuer::shared());
+    let db = connect(&hansard.login("dev", "routines")).await.unwrap();
+    db.batch_execute("drop schema if exists routines cascade; create schema routines").await.unwrap();
+    let body = "returns int language sql as 'select 1'";
+    db.batch_execute(&format!("create function routines.own() {body}")).await.unwrap();
+    db.batch_execute(&format!("create function routines.borrowed() {body} security definer")).await.unwrap();
+    db.batch_execute("create view routines.v as select routines.borrowed() as one").await.unwrap();
+    db.simple_query("select routines.own()").await.unwrap();
+    for text in ["select routines.borrowed()", "table routines.v"] {
+        assert_eq!(code(&db.simple_query(text).await.unwrap_err()), "42501", "{text}");
+    }
+    db.batch_execute("drop schema routines cascade").await.unwrap();
+}

@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::facts::{Effect, Object, Touch};
+use super::facts::{Effect, Object, RoutineTraits, Touch};
 
 /// A table, view, materialised view, foreign table or sequence.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -20,14 +20,24 @@ pub struct Relation {
     pub changed_by_rules: Vec<(String, String)>,
 }
 
+/// Functions and procedures of one name in one schema, which is not the server's own.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Routine {
+    /// The schema.
+    pub schema: String,
+    /// Whether they came with an extension.
+    pub of_extension: bool,
+    /// What they are.
+    pub traits: RoutineTraits,
+}
+
 /// What was seen.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Catalog {
     /// Relations by name, then by schema.
     pub relations: HashMap<String, HashMap<String, Relation>>,
-    /// Schemas of functions and procedures that are not the server's own, by name. The flag: whether it came with an
-    /// extension.
-    pub routines: HashMap<String, Vec<(String, bool)>>,
+    /// Functions and procedures that are not the server's own, by name.
+    pub routines: HashMap<String, Vec<Routine>>,
     /// Functions behind operators that neither the server nor an extension brought, by the operator.
     pub operators: HashMap<String, Vec<Object>>,
     /// Functions that a conversion into a type runs, by the type's name: of casts, and of conditions of domains.
@@ -55,13 +65,19 @@ impl Catalog {
         all
     }
 
+    /// What functions of a name in a schema are.
+    pub fn traits_of(&self, schema: &str, name: &str) -> Option<&RoutineTraits> {
+        let routine = self.routines.get(name)?.iter().find(|routine| routine.schema == schema)?;
+        Some(&routine.traits)
+    }
+
     /// The schemas whose function a name without schema may mean. Which one it is hangs on its arguments, so all of the
-    /// path count. The flag: see [`Self::routines`].
+    /// path count. The flag: whether it came with an extension.
     pub fn routine_schemas(&self, name: &str, path_is_known: bool) -> impl Iterator<Item = (&str, bool)> {
         let all = self.routines.get(name).map(Vec::as_slice).unwrap_or_default();
         let path: HashSet<&str> = self.path.iter().map(String::as_str).collect();
         all.iter()
-            .map(|(schema, of_extension)| (schema.as_str(), *of_extension))
+            .map(|routine| (routine.schema.as_str(), routine.of_extension))
             .filter(move |(schema, _)| !path_is_known || path.contains(schema))
     }
 }

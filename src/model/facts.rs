@@ -144,6 +144,33 @@ pub struct Effect {
     pub has_where: bool,
 }
 
+/// What the catalog says of a function or procedure: of all that have its name together, because which of them is called
+/// hangs on its arguments.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct RoutineTraits {
+    /// The languages that they are written in, sorted, each once.
+    pub languages: Vec<String>,
+    /// Whether one of them is declared to change something. A declaration, not a proof.
+    pub is_volatile: bool,
+    /// Whether one of them runs with its owner's rights.
+    pub is_security_definer: bool,
+}
+
+impl RoutineTraits {
+    /// Of two that may be meant.
+    #[must_use]
+    pub fn or(mut self, other: Self) -> Self {
+        self.languages.extend(other.languages);
+        self.languages.sort_unstable();
+        self.languages.dedup();
+        Self {
+            languages: self.languages,
+            is_volatile: self.is_volatile || other.is_volatile,
+            is_security_definer: self.is_security_definer || other.is_security_definer,
+        }
+    }
+}
+
 /// What an effect touches of its table: beside the effect, because rules ask for it and records do not hold it yet.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Touch {
@@ -159,6 +186,8 @@ pub struct Touch {
     /// Whether the condition ties the rows of this table to a value: on every path to them a column of it is compared
     /// with a constant or a parameter. Against accidents, not against intent: `id > 0` ties too.
     pub where_binds: bool,
+    /// Of a call: what the catalog says of the function; nothing if it does not say.
+    pub routine: Option<RoutineTraits>,
     /// Whether the statement does it through another object that it names (a view, a partition, a rule of a table) and
     /// does not name this one itself.
     pub reached: bool,
@@ -172,6 +201,7 @@ impl Touch {
         columns_are_all: false,
         where_columns: Vec::new(),
         where_binds: false,
+        routine: None,
         reached: false,
     };
 
@@ -190,6 +220,10 @@ impl Touch {
             all_columns,
             where_columns: union(self.where_columns, other.where_columns),
             where_binds: self.where_binds && other.where_binds,
+            routine: match (self.routine, other.routine) {
+                (Some(one), Some(other)) => Some(one.or(other)),
+                (one, other) => one.or(other),
+            },
             reached: self.reached && other.reached,
         }
     }

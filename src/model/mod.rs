@@ -23,12 +23,12 @@ mod shared;
 mod statement;
 mod time;
 
-pub use catalog::{Catalog, Relation};
+pub use catalog::{Catalog, Relation, Routine};
 pub use decision::{Decision, RuleId, Verdict};
 pub use entry::{
     Entry, EventDetails, LogState, Numbered, RecorderEvent, RecorderEventKind, SegmentCut, SegmentShipped,
 };
-pub use facts::{Action, Effect, Facts, Handle, Kind, Object, ObjectKind, Touch};
+pub use facts::{Action, Effect, Facts, Handle, Kind, Object, ObjectKind, RoutineTraits, Touch};
 pub use id::{Asked, EntrySeq, Ids, NoDigest, NodeName, Reference, SegmentNo, SessionId, Sha256, UnreadableId};
 pub use principal::{Credential, Principal, TokenFacts};
 pub use record::{Intent, Outcome, OutcomeStatus, Prepared, Record};

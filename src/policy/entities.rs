@@ -10,7 +10,7 @@ use cedar_policy::{Context, Entity, EntityId, EntityTypeName, EntityUid, Restric
 use chrono::{Datelike as _, Timelike as _};
 
 use super::{Moment, Place};
-use crate::model::{Action, Facts, Object, ObjectKind, Principal, Touch};
+use crate::model::{Action, Facts, Object, ObjectKind, Principal, RoutineTraits, Touch};
 
 /// The engine would not take what we built: a denial, never an allow.
 #[derive(Debug, thiserror::Error)]
@@ -220,8 +220,18 @@ pub(super) fn effect_context(
         ("classifications", Value::new_set(classes.iter().map(|class| text(class)))),
         ("reached", Value::new_bool(touch.reached)),
     ];
-    let own = own.into_iter().map(|(name, value)| (name.to_owned(), value));
+    let routine = touch.routine.as_ref().map(|traits| Ok(("routine", self::routine(traits)?))).transpose()?;
+    let own = own.into_iter().chain(routine).map(|(name, value)| (name.to_owned(), value));
     statement.clone().merge(own).map_err(|_| Unaskable)
+}
+
+fn routine(traits: &RoutineTraits) -> Result<Value, Unaskable> {
+    let fields = [
+        ("languages", texts(&traits.languages)),
+        ("is_volatile", Value::new_bool(traits.is_volatile)),
+        ("is_security_definer", Value::new_bool(traits.is_security_definer)),
+    ];
+    Value::new_record(fields.map(|(name, value)| (name.to_owned(), value))).map_err(|_| Unaskable)
 }
 
 /// Writes the marks that separate parts of a name so that no name can pass for two parts.

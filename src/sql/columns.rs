@@ -87,6 +87,7 @@ impl Gathered {
             columns: self.columns.iter().cloned().collect(),
             all_columns: self.all,
             columns_are_all: false,
+            routine: None,
             where_columns: self.conditions.iter().cloned().collect(),
             where_binds: self.binds == Some(true),
             reached: false,

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::builtins;
-use crate::model::{Action, Catalog, Effect, Facts, Kind, Object, ObjectKind, Touch};
+use crate::model::{Action, Catalog, Effect, Facts, Kind, Object, ObjectKind, RoutineTraits, Touch};
 
 /// The most tables that share rows with one that are judged beside it. Each costs a question to the rules.
 const MAX_SHARED: usize = 200;
@@ -148,7 +148,8 @@ impl Way<'_> {
         }
         for schema in schemas {
             let object = Object { schema: Some(schema), ..object.clone() };
-            let touch = self.own_columns(&object, touch, elsewhere);
+            let mut touch = self.own_columns(&object, touch, elsewhere);
+            touch.routine = self.traits_of(&object);
             self.add(Effect { object: Some(object), ..effect.clone() }, touch);
         }
     }
@@ -196,8 +197,14 @@ impl Way<'_> {
     }
 
     fn call(&mut self, function: Object) {
+        let touch = Touch { routine: self.traits_of(&function), ..Touch::EVERYTHING };
         let effect = Effect { action: Action::Call, object: Some(function), has_where: false };
-        self.add(effect, Touch::EVERYTHING);
+        self.add(effect, touch);
+    }
+
+    fn traits_of(&self, object: &Object) -> Option<RoutineTraits> {
+        let schema = object.schema.as_ref().filter(|_| object.kind == ObjectKind::Function)?;
+        self.catalog.traits_of(schema, &object.name).cloned()
     }
 
     fn add(&mut self, effect: Effect, touch: Touch) {
@@ -241,7 +248,8 @@ impl Way<'_> {
             return;
         }
         for (reached, of_it) in &relation.reaches {
-            let of_it = Touch { reached: true, ..of_it.clone() };
+            let routine = reached.object.as_ref().and_then(|object| self.traits_of(object));
+            let of_it = Touch { reached: true, routine, ..of_it.clone() };
             self.add(reached.clone(), of_it.clone());
             if changes && reached.action == Action::Select {
                 // A view that passes changes on passes them to a table that it reads.

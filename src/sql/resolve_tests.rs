@@ -4,10 +4,17 @@ use std::collections::HashMap;
 
 use super::tests::shown;
 use super::{Dialect, in_the_dark, read, resolve};
-use crate::model::{Action, Catalog, Effect, Facts, Kind, Object, ObjectKind, Relation, SqlText, Touch};
+use crate::model::{
+    Action, Catalog, Effect, Facts, Kind, Object, ObjectKind, Relation, Routine, RoutineTraits, SqlText, Touch,
+};
 
 fn facts(text: &str) -> Facts {
     read(&SqlText::from(text), Dialect::PostgreSql)
+}
+
+fn routine(schema: &str, of_extension: bool) -> Routine {
+    let traits = RoutineTraits { languages: vec!["sql".to_owned()], is_volatile: true, is_security_definer: false };
+    Routine { schema: schema.to_owned(), of_extension, traits }
 }
 
 fn function(name: &str) -> Object {
@@ -45,10 +52,10 @@ fn catalog() -> Catalog {
         relation.changed_by_rules = vec![("public".to_owned(), "orders".to_owned())];
     });
     catalog.routines = HashMap::from([
-        ("touch".to_owned(), vec![("public".to_owned(), false)]),
-        ("max".to_owned(), vec![("public".to_owned(), true)]),
-        ("lower".to_owned(), vec![("public".to_owned(), false)]),
-        ("pay_rise".to_owned(), vec![("hr".to_owned(), false)]),
+        ("touch".to_owned(), vec![routine("public", false)]),
+        ("max".to_owned(), vec![routine("public", true)]),
+        ("lower".to_owned(), vec![routine("public", false)]),
+        ("pay_rise".to_owned(), vec![routine("hr", false)]),
     ]);
     catalog.operators = HashMap::from([("#%#".to_owned(), vec![function("op_write")])]);
     catalog.conversions = HashMap::from([("point".to_owned(), vec![function("cast_write")])]);
@@ -176,4 +183,21 @@ fn in_a_database_of_which_nothing_is_known_only_what_names_nothing_is_understood
         assert!(dark.effects.iter().any(|effect| effect.action == Action::Unparsed), "{text}");
         assert!(dark.problem.unwrap().contains("catalog"), "{text}");
     }
+}
+
+#[test]
+fn a_call_is_told_with_what_the_catalog_says_of_the_function() {
+    let told = |text: &str| {
+        let facts = resolve(&facts(text), &catalog(), true);
+        let call = facts.effects.iter().position(|effect| effect.action == Action::Call).unwrap();
+        facts.touch(call).routine.clone()
+    };
+    let known = routine("", false).traits;
+    for text in ["SELECT touch(1)", "SELECT public.touch(1)", "SELECT hr.pay_rise()", "SELECT lower('x')"] {
+        assert_eq!(told(text).as_ref(), Some(&known), "{text}");
+    }
+    assert_eq!(told("SELECT public.nobody_knows()"), None);
+    let definer = RoutineTraits { languages: vec!["c".to_owned()], is_volatile: false, is_security_definer: true };
+    let either = known.or(definer);
+    assert_eq!((either.languages.len(), either.is_volatile, either.is_security_definer), (2, true, true));
 }

@@ -5,7 +5,9 @@ use std::collections::{HashMap, HashSet};
 use super::asking::{Blind, LIMIT, ask, begin, close, open, rows};
 use super::questions;
 use crate::gateway::Target;
-use crate::model::{Action, Catalog, Effect, Facts, Object, ObjectKind, Relation, SqlText, Touch};
+use crate::model::{
+    Action, Catalog, Effect, Facts, Object, ObjectKind, Relation, Routine, RoutineTraits, SqlText, Touch,
+};
 use crate::sql::{self, Dialect};
 use crate::wire::postgres::answers::Row;
 
@@ -76,8 +78,15 @@ impl Seen {
         for ((schema, name), shared) in sharing(self.parents) {
             at(&mut catalog, &schema, &name).shares_rows_with = shared;
         }
-        for [schema, name, of_extension] in rows(self.routines) {
-            catalog.routines.entry(name).or_default().push((schema, of_extension == "t"));
+        for [schema, name, of_extension, languages, is_volatile, is_security_definer] in rows(self.routines) {
+            let traits = RoutineTraits {
+                // Sorted by the server, which gives names as JSON because any letter may stand in one.
+                languages: serde_json::from_str(&languages).unwrap_or_default(),
+                is_volatile: is_volatile == "t",
+                is_security_definer: is_security_definer == "t",
+            };
+            let routine = Routine { schema, of_extension: of_extension == "t", traits };
+            catalog.routines.entry(name).or_default().push(routine);
         }
         for [operator, schema, name] in rows(self.operators) {
             catalog.operators.entry(operator).or_default().push(object(ObjectKind::Function, schema, name));

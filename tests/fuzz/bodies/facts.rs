@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::LazyLock;
 
 use arbitrary::{Result, Unstructured};
-use hansard::model::{Action, Catalog, Effect, Facts, Kind, Object, ObjectKind, Relation, Touch};
+use hansard::model::{Action, Catalog, Effect, Facts, Kind, Object, ObjectKind, Relation, Routine, Touch};
 use hansard::sql;
 
 use super::guard::{consistent, read};
@@ -238,7 +238,7 @@ static CATALOG: LazyLock<Catalog> = LazyLock::new(|| {
     let in_s = |relation| HashMap::from([("s".to_owned(), relation)]);
     Catalog {
         relations: names.map(|(name, relation)| (name.to_owned(), in_s(relation))).into(),
-        routines: HashMap::from([("f".to_owned(), vec![("s".to_owned(), false)])]),
+        routines: HashMap::from([("f".to_owned(), vec![Routine { schema: "s".to_owned(), ..Routine::default() }])]),
         path: vec!["pg_catalog".to_owned(), "s".to_owned()],
         ..Catalog::default()
     }
