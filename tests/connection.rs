@@ -19,6 +19,8 @@ mod pipelines;
 mod sign_in;
 #[path = "connection/state.rs"]
 mod state;
+#[path = "connection/targets.rs"]
+mod targets;
 #[path = "connection/upstream.rs"]
 mod upstream;
 

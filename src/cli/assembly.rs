@@ -13,10 +13,10 @@ use super::system::{RandomIds, SystemClock};
 use crate::anchor::{AnchorSettings, TIME_LIMIT, TimestampAuthority};
 use crate::config::{self, Config, Place, Plain};
 use crate::gateway::tls::ServerConfig;
-use crate::gateway::{self, Counters, Memory, Site};
+use crate::gateway::{self, Counters, Desk, Listener, Memory, Routes, Site, Way};
 use crate::identity::{ClaimMap, IssuerSettings, Verifier};
 use crate::journal::{self, Journal};
-use crate::model::{Clock, Ids};
+use crate::model::{Clock, Ids, NodeName};
 use crate::policy::{InForce, Policy};
 use crate::seal::timestamp::Authorities;
 use crate::ship::{Anchors, Elsewhere, ShipSettings, Stamps};
@@ -32,7 +32,8 @@ const CERTIFICATES: &str = "tls";
 pub(super) struct Door {
     pub(super) name: String,
     pub(super) address: std::net::SocketAddr,
-    pub(super) target: gateway::Target,
+    /// The targets behind it, by name, and the names that lead to them.
+    ways: Vec<Way<String>>,
     tls: DoorTls,
     pub(super) plain_on_loopback: bool,
 }
@@ -47,6 +48,7 @@ enum DoorTls {
 #[derive(Debug)]
 pub(super) struct Parts {
     pub(super) doors: Vec<Door>,
+    pub(super) targets: Vec<gateway::Target>,
     pub(super) verifier: Arc<Verifier>,
     pub(super) policy: Arc<InForce>,
     /// The files that the rules came from.
@@ -55,7 +57,7 @@ pub(super) struct Parts {
     pub(super) store: StoreSettings,
     pub(super) ship: ShipSettings,
     pub(super) anchors: Anchors,
-    /// What the sessions of each target do, counted.
+    /// What the sessions of each target do, counted; under no name, clients that asked for none.
     pub(super) counters: BTreeMap<String, Arc<Counters>>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) ids: Arc<dyn Ids>,
@@ -81,6 +83,7 @@ impl Problems {
 pub(super) fn assemble(path: &Path, config: &Config) -> Result<Parts, Vec<String>> {
     let mut problems = Problems { file: path.display().to_string(), found: Vec::new() };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let targets: Vec<_> = config.targets.iter().filter_map(|described| target(described, &mut problems)).collect();
     let doors: Vec<Option<Door>> = config.listeners.iter().map(|door| open_door(door, config, &mut problems)).collect();
     let issuer = format!("issuer.{}", config.issuer.name);
     let verifier = problems.take(&issuer, Verifier::new(issuer_settings(config), Arc::clone(&clock)));
@@ -92,6 +95,7 @@ pub(super) fn assemble(path: &Path, config: &Config) -> Result<Parts, Vec<String
         (Some(verifier), Some((rules, policy)), Some(store), Some(ids), Some(anchors)) if problems.found.is_empty() => {
             Ok(Parts {
                 doors: doors.into_iter().flatten().collect(),
+                targets,
                 verifier: Arc::new(verifier),
                 policy: Arc::new(InForce::new(policy)),
                 rules,
@@ -104,7 +108,7 @@ pub(super) fn assemble(path: &Path, config: &Config) -> Result<Parts, Vec<String
                     ..ShipSettings::default()
                 },
                 anchors,
-                counters: config.targets.iter().map(|target| (target.name.clone(), Arc::default())).collect(),
+                counters: counted(config).map(|target| (target, Arc::default())).collect(),
                 clock,
                 ids,
             })
@@ -113,7 +117,31 @@ pub(super) fn assemble(path: &Path, config: &Config) -> Result<Parts, Vec<String
     }
 }
 
+/// The names under which sessions are counted.
+fn counted(config: &Config) -> impl Iterator<Item = String> {
+    let is_shared = config.listeners.iter().any(|listener| listener.targets.len() > 1);
+    config.targets.iter().map(|target| target.name.clone()).chain(is_shared.then(String::new))
+}
+
+/// The targets that listeners lead to, by name: one site each, however many listeners lead there.
+pub(super) type Sites = BTreeMap<String, Arc<Site>>;
+
 impl Parts {
+    /// A site for each target.
+    pub(super) fn sites(&self, journal: &Journal, node: &NodeName) -> Sites {
+        let site = |target: &gateway::Target| Site {
+            node: node.clone(),
+            journal: journal.clone(),
+            policy: Arc::clone(&self.policy),
+            target: target.clone(),
+            clock: Arc::clone(&self.clock),
+            ids: Arc::clone(&self.ids),
+            memory: Memory::default(),
+            counters: self.counters.get(&target.name).cloned().unwrap_or_default(),
+        };
+        self.targets.iter().map(|target| (target.name.clone(), Arc::new(site(target)))).collect()
+    }
+
     /// What the recorder needs, to write into `store`.
     pub(super) fn recorder_needs(&self, config: &Config, store: Store) -> Needs {
         let policy = self.policy.current().policy;
@@ -131,18 +159,19 @@ impl Parts {
 }
 
 impl Door {
-    /// The site behind the door, with a certificate of our own if none is given; that one is given back to be told of.
+    /// The listener behind the door, with a certificate of our own if none is given; that one is given back to be told of.
     ///
     /// # Errors
     ///
     /// What is wrong with the certificate.
-    pub(super) fn site(
+    pub(super) fn listener(
         self,
         parts: &Parts,
+        sites: &Sites,
         journal: &Journal,
-        node: &crate::model::NodeName,
+        node: &NodeName,
     ) -> Result<Opened, String> {
-        let Self { address, target, tls, plain_on_loopback, .. } = self;
+        let Self { name, address, ways, tls, plain_on_loopback } = self;
         let (tls, made) = match tls {
             DoorTls::Given(tls) => (Ok(tls), None),
             DoorTls::SelfSigned => {
@@ -151,35 +180,40 @@ impl Door {
                 (gateway::tls::acceptor(made.cert_pem.as_bytes(), made.key_pem.as_bytes()), Some(made))
             }
         };
-        let counters = parts.counters.get(&target.name).cloned().unwrap_or_default();
-        let site = Site {
+        // Who is turned away before saying where to is counted with the only target, or with none.
+        let counted = if let [only] = ways.as_slice() { only.to.as_str() } else { "" };
+        let desk = Desk {
             node: node.clone(),
             journal: journal.clone(),
             verifier: Arc::clone(&parts.verifier),
-            policy: Arc::clone(&parts.policy),
-            target,
-            tls: tls.map_err(|error| error.to_string())?,
-            plain_on_loopback,
             clock: Arc::clone(&parts.clock),
             ids: Arc::clone(&parts.ids),
-            memory: Memory::default(),
-            counters,
+            counters: parts.counters.get(counted).cloned().unwrap_or_default(),
         };
-        Ok(Opened { site: Arc::new(site), made })
+        let to_site = |way: Way<String>| {
+            let Way { to, server_names, databases } = way;
+            Some(Way { to: Arc::clone(sites.get(&to)?), server_names, databases })
+        };
+        let routes = Routes::new(ways.into_iter().filter_map(to_site).collect());
+        let tls = tls.map_err(|error| error.to_string())?;
+        Ok(Opened { listener: Arc::new(Listener { name, desk, routes, tls, plain_on_loopback }), made })
     }
 }
 
-/// A door's site, and the certificate that was made for it.
+/// A door's listener, and the certificate that was made for it.
 pub(super) struct Opened {
-    pub(super) site: Arc<Site>,
+    pub(super) listener: Arc<Listener>,
     pub(super) made: Option<SelfSigned>,
 }
 
 fn open_door(listener: &config::Listener, config: &Config, problems: &mut Problems) -> Option<Door> {
     let key = format!("listener.{}", listener.name);
-    let described = config.targets.iter().find(|target| target.name == listener.target);
-    let described = problems.take(&key, described.ok_or("its target is not described"))?;
-    let target = target(described, problems);
+    let ways = listener.targets.iter().map(|behind| {
+        let described = config.targets.iter().find(|target| target.name == behind.target)?;
+        let databases = described.database_names().map(str::to_owned).collect();
+        Some(Way { to: behind.target.clone(), server_names: behind.server_names.clone(), databases })
+    });
+    let ways = problems.take(&key, ways.collect::<Option<Vec<_>>>().ok_or("its target is not described"))?;
     let tls = match &listener.tls {
         None => Some(DoorTls::SelfSigned),
         Some(tls) => given_tls(&key, tls, problems),
@@ -187,7 +221,7 @@ fn open_door(listener: &config::Listener, config: &Config, problems: &mut Proble
     Some(Door {
         name: listener.name.clone(),
         address: listener.address,
-        target: target?,
+        ways,
         tls: tls?,
         plain_on_loopback: listener.plain != Plain::Refuse,
     })

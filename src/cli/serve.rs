@@ -20,7 +20,7 @@ use super::recorder::{Recorder, StartError};
 use super::reload::Reload;
 use super::render::say;
 use crate::config::{Azure, Config, Metrics, Place};
-use crate::gateway::{self, Site};
+use crate::gateway::{self, Listener};
 use crate::store::Store;
 use crate::telemetry;
 
@@ -160,22 +160,23 @@ async fn serve(config: &Config, mut parts: Parts) -> Exit {
     served
 }
 
-type Doors = Vec<(TcpListener, Arc<Site>)>;
+type Doors = Vec<(TcpListener, Arc<Listener>)>;
 
 /// Takes every address before the first client is served.
 async fn open(config: &Config, parts: &mut Parts, recorder: &Recorder) -> Result<Doors, String> {
     let mut doors = Vec::new();
+    let sites = parts.sites(&recorder.journal, &config.node);
     for door in std::mem::take(&mut parts.doors) {
         let (name, address) = (door.name.clone(), door.address);
-        let listener =
+        let socket =
             TcpListener::bind(address).await.map_err(|error| format!("listener.{name}: {address}: {error}"))?;
-        let Opened { site, made } = door.site(parts, &recorder.journal, &config.node)?;
+        let Opened { listener, made } = door.listener(parts, &sites, &recorder.journal, &config.node)?;
         if let Some(certificate) = made {
             let (file, fingerprint) = (certificate.cert_file.display(), certificate.fingerprint_text());
             let new = certificate.made;
             tracing::warn!(listener = name, %file, fingerprint, new, "clients see a self-signed certificate");
         }
-        doors.push((listener, site));
+        doors.push((socket, listener));
     }
     Ok(doors)
 }
@@ -211,14 +212,17 @@ async fn attend(
     let serving = TaskTracker::new();
     serving.spawn(reload.run(hangups, stop.clone()));
     let mut told = BTreeSet::new();
-    for (listener, site) in doors {
-        if told.insert(site.target.name.clone()) {
-            serving.spawn(tell(site.target.clone(), parts.policy.current().policy, stop.clone()));
+    for (socket, listener) in doors {
+        for site in listener.routes.all() {
+            if told.insert(site.target.name.clone()) {
+                serving.spawn(tell(site.target.clone(), parts.policy.current().policy, stop.clone()));
+            }
         }
-        if let Ok(address) = listener.local_addr() {
-            tracing::info!(%address, target = site.target.name, "listening");
+        if let Ok(address) = socket.local_addr() {
+            let targets: Vec<&str> = listener.routes.all().map(|site| site.target.name.as_str()).collect();
+            tracing::info!(%address, listener = listener.name, target = targets.join(", "), "listening");
         }
-        serving.spawn(gateway::serve(listener, site, stop.clone()));
+        serving.spawn(gateway::serve(socket, listener, stop.clone()));
     }
     serving.close();
     tokio::select! {

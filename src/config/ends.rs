@@ -1,6 +1,6 @@
 //! The two ends of a connection held against each other: `[listener.NAME]` and `[target.NAME]`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::checks::{Folder, refuse_bad_names};
@@ -10,8 +10,8 @@ use super::file::{
 };
 use super::reading::{Findings, Located, Named, OneOrMany, closest, value_if_any, value_or};
 use super::units::{Size, size_text};
-use super::values::{Address, Upstream};
-use super::{Listener, ListenerTls, Target, UpstreamTls};
+use super::values::{Address, HostName, NamedTargetSection, TargetChoice, Upstream};
+use super::{Behind, Listener, ListenerTls, Target, UpstreamTls};
 
 /// Nobody outside the machine reaches a listener whose address was not chosen. Not 5432, which is taken on a machine
 /// that has a PostgreSQL.
@@ -165,13 +165,13 @@ fn listener(
 ) -> Option<Listener> {
     let (at, full_name) = (section.at, section.name);
     let section = section.value?;
-    let known = target_of(section.targets, (&at, &full_name), targets?, findings);
+    let behind = targets_of(section.targets, (&at, &full_name), targets?, findings);
     let address = value_or(section.address, Address(ADDRESS)).map(|Address(address)| address);
     if let Some(plain) = section.plain.as_ref().filter(|plain| plain.value == Some(Plain::Loopback)) {
         if address.is_some_and(|address| !address.ip().is_loopback()) {
             plain.refuse("\"loopback\" needs a listener on loopback: tokens would be readable on the way", findings);
         }
-        if known.is_some_and(|known| known.loopback == Some(false)) {
+        if behind.iter().flatten().any(|(known, _)| known.loopback == Some(false)) {
             plain.refuse("\"loopback\" needs a target whose upstream is on loopback", findings);
         }
     }
@@ -179,7 +179,10 @@ fn listener(
     Some(Listener {
         name,
         address: address?,
-        target: known?.name.clone(),
+        targets: behind?
+            .into_iter()
+            .map(|(known, server_names)| Behind { target: known.name.clone(), server_names })
+            .collect(),
         tls: match tls {
             Some(tls) => Some(listener_tls(tls, folder)?),
             None => None,
@@ -192,18 +195,21 @@ fn listener_tls(tls: ListenerTlsSection, folder: Folder<'_>) -> Option<ListenerT
     Some(ListenerTls { cert: folder.path(tls.cert.value?), key: folder.secret(tls.key)? })
 }
 
-/// The one target of a listener. All targets that it names count as used.
-fn target_of<'t>(
-    wanted: Option<Located<OneOrMany<String>>>,
+/// A target of a listener and the host names that lead to it.
+type Reached<'t> = (&'t KnownTarget, Vec<String>);
+
+/// The targets of a listener. All that it names count as used.
+fn targets_of<'t>(
+    wanted: Option<Located<OneOrMany<TargetChoice>>>,
     listener: (&super::reading::Place, &str),
     targets: &'t [KnownTarget],
     findings: &mut Findings,
-) -> Option<&'t KnownTarget> {
+) -> Option<Vec<Reached<'t>>> {
     let names: Vec<&str> = targets.iter().map(|known| known.name.as_str()).collect();
     let Some(wanted) = wanted else {
         if let [only] = targets {
             only.used.set(true);
-            return Some(only);
+            return Some(vec![(only, Vec::new())]);
         }
         if !targets.is_empty() {
             let problem = format!("{}: the key \"targets\" is missing; there are {}", listener.1, names.join(", "));
@@ -211,21 +217,59 @@ fn target_of<'t>(
         }
         return None;
     };
-    for name in wanted.value.iter().flat_map(|wanted| &wanted.0) {
-        match targets.iter().find(|known| known.name == *name) {
-            Some(known) => known.used.set(true),
-            None => {
-                let advice =
-                    closest(name, &names).map_or_else(String::new, |meant| format!("; did you mean \"{meant}\"?"));
-                wanted.refuse(format_args!("there is no [target.{}]{advice}", name.escape_debug()), findings);
+    let Located { value, at, name: key } = wanted;
+    let mut refuse = |problem: String| findings.note(&at, format!("{key}: {problem}"));
+    let reached = value?.0.into_iter().map(|choice| {
+        let (name, server_names) = written(choice)?;
+        let known = targets.iter().find(|known| known.name == name);
+        if known.is_none() {
+            let advice =
+                closest(&name, &names).map_or_else(String::new, |meant| format!("; did you mean \"{meant}\"?"));
+            refuse(format!("there is no [target.{}]{advice}", name.escape_debug()));
+        }
+        known.inspect(|known| known.used.set(true)).map(|known| (known, server_names))
+    });
+    // All of them are looked at before the first unknown one ends it.
+    let reached = reached.collect::<Vec<_>>().into_iter().collect::<Option<Vec<_>>>()?;
+    let problems = shared_names(&reached);
+    let is_clear = problems.is_empty();
+    problems.into_iter().for_each(refuse);
+    is_clear.then_some(reached)
+}
+
+fn written(choice: TargetChoice) -> Option<(String, Vec<String>)> {
+    match choice {
+        TargetChoice::Name(name) => Some((name, Vec::new())),
+        TargetChoice::ByHost(NamedTargetSection { name, sni }) => {
+            let hosts = sni.value?.0.into_iter().map(|HostName(host)| host).collect();
+            Some((name.value?, hosts))
+        }
+    }
+}
+
+/// What would lead to two of a listener's targets, a sentence each.
+fn shared_names(reached: &[Reached<'_>]) -> Vec<String> {
+    let mut problems = Vec::new();
+    let (mut targets, mut hosts, mut databases) = (BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
+    for (known, server_names) in reached {
+        let name = known.name.as_str();
+        if !targets.insert(name) {
+            problems.push(format!("\"{name}\" is named twice"));
+            continue;
+        }
+        for host in server_names {
+            if let Some(other) = hosts.insert(host.as_str(), name) {
+                problems.push(format!("the host name \"{host}\" would lead to \"{other}\" and to \"{name}\""));
+            }
+        }
+        let by_database = known.target.iter().filter(|_| server_names.is_empty());
+        for database in by_database.flat_map(Target::database_names) {
+            if let Some(other) = databases.insert(database, name) {
+                let what = format!("the database \"{}\" would be that of \"{other}\"", database.escape_debug());
+                let advice = "give it another name in `databases`, or a host name in `sni`";
+                problems.push(format!("{what} and that of \"{name}\"; {advice}"));
             }
         }
     }
-    match wanted.value.as_ref()?.0.as_slice() {
-        [only] => targets.iter().find(|known| known.name == *only),
-        _ => {
-            wanted.refuse("this version serves one target per listener; give each target a listener", findings);
-            None
-        }
-    }
+    problems
 }

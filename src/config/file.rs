@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use super::reading::{Field, Findings, FromToml, Keys, Located, Named, Node, OneOrMany, choice, section};
 use super::units::{Age, Percent, Size};
-use super::values::{Address, ClaimValue, NodeSetting, SecretSection, Upstream, Version};
+use super::values::{Address, ClaimValue, NodeSetting, SecretSection, TargetChoice, Upstream, Version};
 
 section! {
     /// The configuration of hansard.
@@ -116,8 +116,10 @@ section! {
         /// Address and port.
         #[schemars(extend("default" = "127.0.0.1:6432"))]
         address: Option<Located<Address>>,
-        /// The target that clients of this listener reach: exactly one in this version. Default: the only target.
-        targets: Option<Located<OneOrMany<String>>>,
+        /// The targets that clients of this listener reach. Of several, the database that a client asks for chooses: a
+        /// target has its own name and those in its `databases`. Or the host name does, for a target that is given as
+        /// { name = "…", sni = "…" }. The only one without `sni` takes every database. Default: the only target.
+        targets: Option<Located<OneOrMany<TargetChoice>>>,
         /// Certificate and key shown to clients. Default: a self-signed certificate, made at the first start.
         tls: Option<Located<ListenerTlsSection>>,
         /// Whether a client may connect without TLS. "loopback" allows it where both the listener and the target are on

@@ -110,12 +110,21 @@ pub struct Listener {
     pub name: String,
     /// Address and port.
     pub address: SocketAddr,
-    /// The name of the target behind it; it is among the targets.
-    pub target: String,
+    /// The targets behind it; at least one.
+    pub targets: Vec<Behind>,
     /// The certificate; absent, a self-signed one is made.
     pub tls: Option<ListenerTls>,
-    /// Whether a client may connect without TLS. Not [`Plain::Refuse`] only if listener and target are on loopback.
+    /// Whether a client may connect without TLS. Not [`Plain::Refuse`] only if listener and targets are on loopback.
     pub plain: Plain,
+}
+
+/// A target behind a listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Behind {
+    /// The target's name; it is among the targets.
+    pub target: String,
+    /// The host names that lead to it, and only to it, in lower case. Without any, the names of databases do.
+    pub server_names: Vec<String>,
 }
 
 /// The certificate of a listener.
@@ -267,6 +276,14 @@ pub struct Log {
 pub struct Metrics {
     /// Address and port.
     pub address: SocketAddr,
+}
+
+impl Target {
+    /// The names of databases that lead here where a listener has several targets.
+    pub fn database_names(&self) -> impl Iterator<Item = &str> {
+        let others = self.databases.keys().filter(|name| **name != self.name);
+        std::iter::once(&self.name).chain(others).map(String::as_str)
+    }
 }
 
 impl Config {

@@ -41,7 +41,8 @@ fn the_least_file_gets_every_default() {
     assert_eq!(config.issuer.max_token_age, None);
     assert_eq!(config.identity.subject, "sub");
     let [listener] = config.listeners.as_slice() else { panic!("{config:?}") };
-    assert_eq!((listener.name.as_str(), listener.target.as_str()), ("main", "app"));
+    let behind = Behind { target: "app".to_owned(), server_names: Vec::new() };
+    assert_eq!((listener.name.as_str(), listener.targets.as_slice()), ("main", [behind].as_slice()));
     assert_eq!(listener.address, "127.0.0.1:6432".parse().unwrap());
     assert_eq!((&listener.tls, listener.plain), (&None, Plain::Refuse));
     let [target] = config.targets.as_slice() else { panic!("{config:?}") };
@@ -64,8 +65,10 @@ fn the_azure_file_is_read_as_it_says() {
     assert_eq!(config.issuer.require_claims["tid"], "11111111-2222-3333-4444-555555555555");
     assert_eq!(config.issuer.max_token_age, Some(Duration::from_secs(5_400)));
     assert_eq!(config.identity.keep.len(), 6);
-    let names: Vec<_> = config.listeners.iter().map(|l| (l.name.as_str(), l.target.as_str())).collect();
-    assert_eq!(names, [("clinical", "prod-clinical"), ("reporting", "reporting")]);
+    let names = |of: &Listener| (of.name.clone(), of.targets.iter().map(|it| it.target.clone()).collect::<String>());
+    let names: Vec<_> = config.listeners.iter().map(names).collect();
+    let expected = [("clinical", "prod-clinical"), ("reporting", "reporting")];
+    assert_eq!(names, expected.map(|(listener, target)| (listener.to_owned(), target.to_owned())));
     assert_eq!(config.targets[0].databases["prod-clinical"], "clinical");
     let ca_file = Some("/etc/hansard/tls/internal-ca.pem".into());
     assert_eq!(config.targets[1].tls, UpstreamTls::VerifyFull { ca_file });
@@ -223,7 +226,7 @@ fn an_empty_file_and_broken_toml_say_what_they_are() {
 }
 
 #[test]
-fn one_issuer_and_one_target_per_listener() {
+fn one_issuer_and_every_target_has_its_listener() {
     let second_issuer = "[issuer.github]\ndiscovery = \"https://x.example\"\naudience = \"a\"\n";
     assert_eq!(
         problems(&format!("{MINIMAL}{second_issuer}")),
@@ -234,15 +237,52 @@ fn one_issuer_and_one_target_per_listener() {
         problems(&format!("{MINIMAL}{second}")),
         ["1:1: listener.main: the key \"targets\" is missing; there are app, b"]
     );
-    let both = format!("{MINIMAL}{second}[listener.x]\ntargets = [\"app\", \"b\"]\n");
-    assert_eq!(
-        problems(&both),
-        ["22:11: listener.x.targets: this version serves one target per listener; give each target a listener"]
-    );
     let one_way = format!("{MINIMAL}{second}[listener.x]\ntargets = \"app\"\n");
     assert_eq!(problems(&one_way), ["17:1: target.b: no listener leads here"]);
     let same_address = format!("{MINIMAL}{second}[listener.x]\ntargets = \"app\"\n[listener.y]\ntargets = \"b\"\n");
     assert_eq!(problems(&same_address), ["23:1: listener.y.address: is that of listener.x too"]);
+}
+
+/// The least file with a target more, whose `databases` are these.
+fn with_another(databases: &str, listener: &str) -> String {
+    let login = "login = { user = \"u\", password = { env = \"P\" } }";
+    let target = format!("[target.b]\nengine = \"postgresql\"\nupstream = \"b:1\"\n{login}\ndatabases = {databases}\n");
+    format!("{MINIMAL}{target}[listener.x]\n{listener}\n")
+}
+
+#[test]
+fn several_targets_of_a_listener_are_told_apart_or_it_is_an_error() {
+    let both = "targets = [\"app\", \"b\"]";
+    let config = parse(&with_another("{ billing = \"prod\" }", both)).unwrap();
+    let names = |config: &Config| config.listeners[0].targets.iter().map(|it| it.target.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&config), ["app", "b"]);
+    assert_eq!(config.targets[1].database_names().collect::<Vec<_>>(), ["b", "billing"]);
+    let shared = "23:11: listener.x.targets: the database \"app\" would be that of \"app\" and that of \"b\"; give it another name \
+                  in `databases`, or a host name in `sni`";
+    assert_eq!(problems(&with_another("{ app = \"prod\" }", both)), [shared]);
+
+    let by_host = "targets = [\"app\", { name = \"b\", sni = [\"B.example.com\", \"b.internal\"] }]";
+    let config = parse(&with_another("{ app = \"prod\" }", by_host)).unwrap();
+    assert_eq!(config.listeners[0].targets[1].server_names, ["b.example.com", "b.internal"]);
+    for (listener, problem) in [
+        ("targets = [\"app\", \"b\", \"app\"]", "\"app\" is named twice"),
+        (
+            "targets = [{ name = \"app\", sni = \"x.example\" }, { name = \"b\", sni = \"X.example\" }]",
+            "the host name \"x.example\" would lead to \"app\" and to \"b\"",
+        ),
+        ("targets = [\"app\", \"c\"]", "there is no [target.c]"),
+        (
+            "targets = [\"app\", 7]",
+            "expected the name of a target or { name = \"…\", sni = \"…\" }, found a bare number",
+        ),
+        (
+            "targets = [\"app\", { name = \"b\", sni = \"10.0.0.1\" }]",
+            "expected the name of a host, such as \"db.example.com\", not an address, found other text",
+        ),
+    ] {
+        let said = problems(&with_another("{}", listener));
+        assert!(said.iter().any(|line| line.contains(problem)), "{listener}: {said:?}");
+    }
 }
 
 #[test]
@@ -391,7 +431,7 @@ fn the_schema_in_the_tree_is_the_one_the_types_give() {
 fn the_schema_has_exactly_the_keys_that_are_accepted() {
     let schema = schema();
     let sections = sections(&schema);
-    assert_eq!(sections.len(), 26, "{:?}", sections.keys());
+    assert_eq!(sections.len(), 27, "{:?}", sections.keys());
     for (name, section) in sections {
         let text = match name.as_str() {
             "" => "zzzzzz = 1".to_owned(),

@@ -4,10 +4,11 @@ use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use rustls_pki_types::DnsName;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use toml::de::DeValue;
 
-use super::reading::{Field, Findings, FromToml, Keys, Located, Node, TextValue, section, text_schema};
+use super::reading::{Field, Findings, FromToml, Keys, Located, Node, OneOrMany, TextValue, section, text_schema};
 use super::units::{Age, Percent, Size};
 
 /// The newest format of the file that this program reads.
@@ -67,6 +68,49 @@ impl JsonSchema for SecretSection {
         schema.insert("minProperties".to_owned(), 1.into());
         schema.insert("maxProperties".to_owned(), 1.into());
         schema
+    }
+}
+
+section! {
+    /// A target that is reached by a host name.
+    NamedTargetSection {
+        /// The target.
+        name: Located<String>,
+        /// The host names by which a client asks for it in its TLS handshake (SNI), and by which alone it is reached. Several
+        /// targets may then have databases of the same name. The certificate must hold these names.
+        sni: Located<OneOrMany<HostName>>,
+    }
+}
+
+/// A target of a listener, by its name alone or with the host names that lead to it.
+#[derive(Debug, Clone, JsonSchema)]
+#[schemars(untagged)]
+pub(super) enum TargetChoice {
+    Name(String),
+    ByHost(NamedTargetSection),
+}
+
+impl FromToml for TargetChoice {
+    fn read(node: Node<'_, '_>, findings: &mut Findings) -> Option<Self> {
+        match node.value.get_ref() {
+            DeValue::String(_) => String::read(node, findings).map(Self::Name),
+            DeValue::Table(_) => NamedTargetSection::read(node, findings).map(Self::ByHost),
+            _ => node.refuse("the name of a target or { name = \"…\", sni = \"…\" }", findings),
+        }
+    }
+}
+
+/// The name of a host as TLS says it, in lower case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct HostName(pub(super) String);
+
+impl TextValue for HostName {
+    const EXPECTED: &'static str = "the name of a host, such as \"db.example.com\", not an address";
+    const PATTERN: &'static str = "^[A-Za-z0-9_.-]+$";
+
+    fn parse(text: &str) -> Option<Self> {
+        let name = DnsName::try_from(text).ok().filter(|_| !text.ends_with('.'))?;
+        Some(Self(name.as_ref().to_ascii_lowercase()))
     }
 }
 
@@ -201,7 +245,7 @@ impl TextValue for Upstream {
     }
 }
 
-text_schema!(Age, Size, Percent, Address, Upstream);
+text_schema!(Age, Size, Percent, Address, HostName, Upstream);
 
 #[cfg(test)]
 mod tests {
@@ -215,6 +259,16 @@ mod tests {
         for bad in
             ["db", "db:", ":5432", "db:0", "db:+1", "db:65536", "::1:5432", "[db]:5432", "a/b:1", "u@h:1", "a b:1"]
         {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_host_name_is_one_that_tls_can_say() {
+        let read = |text: &str| HostName::parse(text).map(|HostName(name)| name);
+        assert_eq!(read("Clinic.Example.com"), Some("clinic.example.com".to_owned()));
+        assert_eq!(read("localhost"), Some("localhost".to_owned()));
+        for bad in ["", "10.0.0.1", "::1", "clinic.example.com.", "a..b", "a b", "*.example.com", "-", "clinic:5432"] {
             assert_eq!(read(bad), None, "{bad}");
         }
     }

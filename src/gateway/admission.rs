@@ -11,11 +11,13 @@ use crate::wire::postgres::parameters;
 use crate::wire::{Violation, postgres};
 
 use super::words::no_access;
-use super::{Site, counters, wall};
+use super::{Counters, Desk, Site, counters, wall};
 
 /// What a client may do once it is in.
 #[derive(Debug)]
-pub(super) struct Admitted {
+pub(super) struct Admitted<'a> {
+    /// Where it goes.
+    pub(super) site: &'a Site,
     pub(super) session: Session,
     /// The startup parameters that go upstream.
     pub(super) parameters: Vec<(String, String)>,
@@ -24,11 +26,13 @@ pub(super) struct Admitted {
 }
 
 /// A client that is turned away, while it is found out why.
-pub(super) struct Door<'a> {
-    pub(super) site: &'a Site,
+pub(super) struct Door<'c, 'l> {
+    pub(super) desk: &'l Desk,
+    /// The target that the client asks for, if there is such a one.
+    pub(super) site: Option<&'l Site>,
     pub(super) id: SessionId,
-    pub(super) peer: &'a Peer,
-    pub(super) startup: &'a Startup,
+    pub(super) peer: &'c Peer,
+    pub(super) startup: &'c Startup,
 }
 
 /// What goes into the record of a refused login, beside what the door knows.
@@ -46,16 +50,20 @@ impl Why {
     }
 }
 
-impl Door<'_> {
+impl<'l> Door<'_, 'l> {
     /// Verifies the token, asks the rules, and records the session as opened.
     ///
     /// # Errors
     ///
     /// What the client is to be told; it is recorded.
-    pub(super) async fn admit(&self, credential: Credential) -> Result<Admitted, Refusal> {
-        let principal = match self.site.verifier.verify(credential).await {
+    pub(super) async fn admit(&self, credential: Credential) -> Result<Admitted<'l>, Refusal> {
+        let principal = match self.desk.verifier.verify(credential).await {
             Ok(principal) => principal,
             Err(refusal) => return Err(self.turn_away(self.bad_token(&refusal)).await),
+        };
+        let Some(site) = self.site else {
+            let why = Why { principal: Some(principal), ..self.no_such_database() };
+            return Err(self.turn_away(why).await);
         };
         let mut parameters = match parameters::for_upstream(&self.startup.parameters) {
             Ok(parameters) => parameters,
@@ -66,12 +74,11 @@ impl Door<'_> {
             }
         };
         let database = self.database();
-        let now = self.site.clock.now();
+        let now = self.desk.clock.now();
         let moment = moment(&principal, self.peer, now, 'I');
-        let decision =
-            self.site.policy.current().policy.decide_connect(&principal, &self.site.place(&database), &moment);
+        let decision = site.policy.current().policy.decide_connect(&principal, &site.place(&database), &moment);
         if !decision.allows() {
-            let place = format!("{}/{database}", self.site.target.name);
+            let place = format!("{}/{database}", site.target.name);
             let why = Why {
                 rules: decision.rules.clone(),
                 policy_version: Some(decision.policy_version.clone()),
@@ -81,32 +88,34 @@ impl Door<'_> {
             };
             return Err(self.turn_away(why).await);
         }
-        let is_walled = wall::is_due(self.site, &principal, &database);
-        if let Some(why) = self.judge_settings(&parameters, (&principal, is_walled), &database, &moment) {
+        let is_walled = wall::is_due(site, &principal, &database);
+        if let Some(why) = self.judge_settings(site, &parameters, (&principal, is_walled), &database, &moment) {
             return Err(self.turn_away(Why { principal: Some(principal), ..why }).await);
         }
         let session = Session {
             id: self.id,
-            node: self.site.node.clone(),
+            node: self.desk.node.clone(),
             opened: now,
             principal,
             peer: self.peer.clone(),
-            target: self.site.target.name.clone(),
+            target: site.target.name.clone(),
             protocol: postgres::NAME.to_owned(),
             database,
-            database_user: self.site.target.credentials.user.clone(),
+            database_user: site.target.credentials.user.clone(),
             rules: decision.rules.into_iter().map(|rule| rule.0).collect(),
             policy_version: decision.policy_version,
         };
         if is_walled {
             wall::build(&mut parameters);
         }
-        self.record(session, parameters, is_walled).await
+        self.record(&session).await?;
+        Ok(Admitted { site, session, parameters, is_walled })
     }
 
     /// What a client sets in its startup packet it sets before its first statement, and the rules are asked the same.
     fn judge_settings(
         &self,
+        site: &Site,
         parameters: &[(String, String)],
         (principal, is_walled): (&Principal, bool),
         database: &str,
@@ -119,7 +128,7 @@ impl Door<'_> {
             }
         };
         let facts = sql::settings(settings.iter().map(|(name, value)| (name.as_str(), *value)));
-        let decision = self.site.policy.current().policy.decide(principal, &self.site.place(database), moment, &facts);
+        let decision = site.policy.current().policy.decide(principal, &site.place(database), moment, &facts);
         let is_locked = is_walled && wall::is_lifted_by(&facts);
         if decision.allows() && !is_locked {
             return None;
@@ -133,22 +142,13 @@ impl Door<'_> {
     }
 
     /// No session begins that could not be recorded.
-    async fn record(
-        &self,
-        session: Session,
-        parameters: Vec<(String, String)>,
-        is_walled: bool,
-    ) -> Result<Admitted, Refusal> {
-        let recorded = self.site.journal.append(vec![Entry::SessionOpened(Box::new(session.clone()))]).await;
-        match recorded {
-            Ok(_) => Ok(Admitted { session, parameters, is_walled }),
-            Err(error) => {
-                tracing::error!(%error, session = %self.id, "a session was refused: it could not be recorded");
-                self.site.counters.session_unrecorded();
-                let text = format!("recording is not possible right now, so no session can start (ref {})", self.id);
-                Err(Refusal::fatal("57P03", text))
-            }
-        }
+    async fn record(&self, session: &Session) -> Result<(), Refusal> {
+        let recorded = self.desk.journal.append(vec![Entry::SessionOpened(Box::new(session.clone()))]).await;
+        let Err(error) = recorded else { return Ok(()) };
+        tracing::error!(%error, session = %self.id, "a session was refused: it could not be recorded");
+        self.counters().session_unrecorded();
+        let text = format!("recording is not possible right now, so no session can start (ref {})", self.id);
+        Err(Refusal::fatal("57P03", text))
     }
 
     /// A client without TLS where TLS is demanded. Its token was not asked for.
@@ -174,11 +174,23 @@ impl Door<'_> {
         self.turn_away(Why::bare(Refusal::fatal("08P01", text), counters::OUT_OF_TURN)).await
     }
 
-    /// The database that the client asks for, by the name that it has at the target. As at a server, a client that names
-    /// none means the one of its user's name.
+    /// Counts what happens to this client.
+    pub(super) fn counters(&self) -> &'l Counters {
+        self.site.map_or(&self.desk.counters, |site| &site.counters)
+    }
+
+    /// The database that the client asks for, by the name that it has at the target.
     fn database(&self) -> String {
-        let asked = self.startup.get("database").or(self.startup.get("user")).unwrap_or_default();
-        self.site.target.databases.get(asked).cloned().unwrap_or_else(|| asked.to_owned())
+        let asked = self.startup.database();
+        let there = self.site.and_then(|site| site.target.databases.get(asked));
+        there.map_or(asked, String::as_str).to_owned()
+    }
+
+    /// Told only to those whose token is good: strangers do not learn which databases there are.
+    fn no_such_database(&self) -> Why {
+        let text = format!("there is no database \"{}\" here (ref {})", self.startup.database(), self.id);
+        let hint = "Behind this address the name of the database says which server is meant, or the host name does.";
+        Why::bare(Refusal::fatal("3D000", text).hint(Some(hint.to_owned())), counters::NO_SUCH_DATABASE)
     }
 
     fn bad_token(&self, refused: &TokenRefusal) -> Why {
@@ -194,23 +206,23 @@ impl Door<'_> {
     /// Records a refusal before it goes down. That it could not be recorded is no reason to let somebody in.
     async fn turn_away(&self, why: Why) -> Refusal {
         let Why { refusal, cause, principal, rules, policy_version } = why;
-        self.site.counters.refused(cause);
+        self.counters().refused(cause);
         let refused = LoginRefused {
             session: self.id,
-            node: self.site.node.clone(),
-            time: self.site.clock.now(),
+            node: self.desk.node.clone(),
+            time: self.desk.clock.now(),
             peer: self.peer.clone(),
             principal,
-            target: self.site.target.name.clone(),
+            target: self.site.map(|site| site.target.name.clone()).unwrap_or_default(),
             protocol: postgres::NAME.to_owned(),
             database: Some(self.database()),
-            database_user: Some(self.site.target.credentials.user.clone()),
+            database_user: self.site.map(|site| site.target.credentials.user.clone()),
             sqlstate: refusal.sqlstate.to_owned(),
             cause: cause.to_owned(),
             rules: rules.into_iter().map(|rule| rule.0).collect(),
             policy_version,
         };
-        if let Err(error) = self.site.journal.append(vec![Entry::LoginRefused(Box::new(refused))]).await {
+        if let Err(error) = self.desk.journal.append(vec![Entry::LoginRefused(Box::new(refused))]).await {
             tracing::error!(%error, reference = %self.id, "a refused login could not be recorded");
         }
         refusal

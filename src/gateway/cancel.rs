@@ -1,12 +1,12 @@
 //! Cancel keys: ours, which clients know, and the database's, which they do not.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use super::Site;
 use super::upstream;
+use super::{Listener, Site};
 use crate::model::{Entry, RecorderEvent, RecorderEventKind, SessionId};
 
 /// A session and the database's key for it: process number and secret.
@@ -44,10 +44,13 @@ impl Drop for KeptKey<'_> {
 }
 
 /// Serves a `CancelRequest`. The asker is told nothing, as by a server: whoever guesses keys learns nothing.
-pub(super) async fn serve(pid: i32, secret: &[u8], site: &Site) {
+pub(super) async fn serve(pid: i32, secret: &[u8], listener: &Listener) {
     let ours = <[u8; 4]>::try_from(secret).ok().map(|secret| (pid, i32::from_be_bytes(secret)));
-    let found = ours.and_then(|ours| site.memory.cancels.sessions().get(&ours).cloned());
-    let Some((session, theirs)) = found else {
+    // The request says nothing of a database or a host, so it may be for any target.
+    let found_at =
+        |site: &Arc<Site>, ours| Some((Arc::clone(site), site.memory.cancels.sessions().get(&ours).cloned()?));
+    let found = ours.and_then(|ours| listener.routes.all().find_map(|site| found_at(site, ours)));
+    let Some((site, (session, theirs))) = found else {
         tracing::info!("a cancel request with an unknown key was ignored");
         return;
     };

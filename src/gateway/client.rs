@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
-use super::Site;
+use super::Listener;
 use crate::model::{Credential, Peer};
 use crate::wire::Violation;
 use crate::wire::postgres::frame::{Framer, Side, Step};
@@ -25,6 +25,8 @@ pub(super) struct Client {
     pub(super) socket: Box<dyn Socket>,
     pub(super) peer: Peer,
     pub(super) startup: Startup,
+    /// The host that it asked for by TLS.
+    pub(super) server_name: Option<String>,
     /// Bytes read and not yet taken.
     pub(super) buffer: BytesMut,
 }
@@ -77,10 +79,10 @@ pub(super) fn prepare(socket: &TcpStream) -> std::io::Result<()> {
 }
 
 /// Answers requests for encryption and reads the startup packet.
-pub(super) async fn greet(socket: TcpStream, address: SocketAddr, site: &Site) -> Result<Greeted, ClientError> {
+pub(super) async fn greet(socket: TcpStream, address: SocketAddr, listener: &Listener) -> Result<Greeted, ClientError> {
     prepare(&socket)?;
     let mut socket: Box<dyn Socket> = Box::new(socket);
-    let mut tls_version = None;
+    let (mut tls_version, mut server_name) = (None, None);
     let mut buffer = BytesMut::new();
     for _ in 0..MAX_REQUESTS {
         let Some(first) = first_packet(&mut socket, &mut buffer).await? else { return Ok(Greeted::Nobody) };
@@ -94,17 +96,19 @@ pub(super) async fn greet(socket: TcpStream, address: SocketAddr, site: &Site) -
                     return Err(ClientError::PlainBeforeTls);
                 }
                 socket.write_all(b"S").await?;
-                let encrypted = TlsAcceptor::from(Arc::clone(&site.tls)).accept(socket).await?;
-                let version = encrypted.get_ref().1.protocol_version();
+                let encrypted = TlsAcceptor::from(Arc::clone(&listener.tls)).accept(socket).await?;
+                let (_, tls) = encrypted.get_ref();
+                server_name = tls.server_name().map(str::to_owned);
+                let version = tls.protocol_version();
                 tls_version = Some(version.and_then(|version| version.as_str()).unwrap_or("TLS").replace('_', "."));
                 socket = Box::new(encrypted);
             }
             FirstPacket::Startup(startup) => {
-                let plain_is_fine = site.plain_on_loopback && address.ip().is_loopback();
+                let plain_is_fine = listener.plain_on_loopback && address.ip().is_loopback();
                 let refused = tls_version.is_none() && !plain_is_fine;
                 let application = startup.get("application_name").map(str::to_owned);
                 let peer = Peer { address, tls_version, application };
-                let client = Box::new(Client { socket, peer, startup, buffer });
+                let client = Box::new(Client { socket, peer, startup, server_name, buffer });
                 return Ok(if refused { Greeted::Plain(client) } else { Greeted::Client(client) });
             }
         }

@@ -10,13 +10,15 @@ use crate::model::{OutcomeStatus, Verdict};
 
 /// Causes of a refusal beside those that are in the token.
 pub(super) const DENIED: &str = "denied";
+pub(super) const NO_SUCH_DATABASE: &str = "no_such_database";
 pub(super) const NO_TLS: &str = "no_tls";
 pub(super) const STARTUP_PARAMETER: &str = "startup_parameter";
 pub(super) const LATE: &str = "no_token_in_time";
 pub(super) const OUT_OF_TURN: &str = "protocol_violation";
 pub(super) const OVER_LIMIT: &str = "too_many_connections";
 const UNRECORDED: &str = "recording_impossible";
-const OURS: [&str; 7] = [DENIED, NO_TLS, STARTUP_PARAMETER, LATE, OUT_OF_TURN, OVER_LIMIT, UNRECORDED];
+const OURS: [&str; 8] =
+    [DENIED, NO_SUCH_DATABASE, NO_TLS, STARTUP_PARAMETER, LATE, OUT_OF_TURN, OVER_LIMIT, UNRECORDED];
 
 /// How a statement can have ended.
 const ENDS: [OutcomeStatus; 6] = [
@@ -28,7 +30,7 @@ const ENDS: [OutcomeStatus; 6] = [
     OutcomeStatus::Unknown,
 ];
 
-/// A target's sessions, counted since the start.
+/// The sessions of a target, or of those who asked for none, counted since the start.
 #[derive(Debug)]
 pub struct Counters {
     opened: AtomicU64,

@@ -3,8 +3,8 @@
 //! What it promises: no byte of a statement reaches a database before a verified token named somebody and the journal
 //! gave a permit for it; whatever a peer does, the session ends, its end is recorded, and no other session notices.
 //!
-//! [`session`] is the story. [`client`] and [`upstream`] are its two ends, [`admission`] decides who comes in, [`settle`]
-//! judges and records, [`relay`] moves the bytes; [`catalog`] knows what the names of a database mean, [`handles`] what those
+//! [`session`] is the story. [`listener`] leads a client to its target; [`client`] and [`upstream`] are the two ends,
+//! [`admission`] decides who comes in, [`settle`] judges and records, [`relay`] moves the bytes; [`catalog`] knows what the names of a database mean, [`handles`] what those
 //! stand for that a session gave; [`wall`] opens sessions read-only where nobody may write; [`inspection`] says what our own
 //! login may do that the rules forbid.
 
@@ -15,6 +15,7 @@ mod client;
 mod counters;
 mod handles;
 pub mod inspection;
+mod listener;
 mod names;
 mod relay;
 mod session;
@@ -34,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use counters::Counters;
+pub use listener::{Desk, Listener, Routes, Way};
 pub use site::{Credentials, Memory, OnTokenExpiry, ReadOnly, Site, Target, UpstreamTls};
 pub use wall::walled;
 pub use words::{denial, no_access};
@@ -46,15 +48,15 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves clients until `stop`; returns when all sessions have ended.
-pub async fn serve(listener: TcpListener, site: Arc<Site>, stop: CancellationToken) {
+pub async fn serve(socket: TcpListener, listener: Arc<Listener>, stop: CancellationToken) {
     let sessions = TaskTracker::new();
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
-            accepted = listener.accept() => accepted,
+            accepted = socket.accept() => accepted,
         };
-        let (socket, address) = match accepted {
+        let (client, address) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -64,17 +66,17 @@ pub async fn serve(listener: TcpListener, site: Arc<Site>, stop: CancellationTok
         };
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
             tracing::warn!(client = %address, limit = MAX_CONNECTIONS, "a connection over the limit was closed");
-            site.counters.refused(counters::OVER_LIMIT);
+            listener.desk.counters.refused(counters::OVER_LIMIT);
             continue;
         };
-        let (site, stop) = (Arc::clone(&site), stop.clone());
+        let (listener, stop) = (Arc::clone(&listener), stop.clone());
         sessions.spawn(async move {
             // Boxed: a session's future is large, and lives for hours.
-            Box::pin(session::run(socket, address, &site, &stop)).await;
+            Box::pin(session::run(client, address, &listener, &stop)).await;
             drop(place);
         });
     }
-    drop(listener);
+    drop(socket);
     sessions.close();
     if tokio::time::timeout(DRAIN_LIMIT * 2, sessions.wait()).await.is_err() {
         tracing::warn!(

@@ -5,6 +5,7 @@
 //! ```
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
@@ -16,7 +17,7 @@ use super::client::{Client, ClientError, Greeted, greet};
 use super::names::Names;
 use super::relay::{End, Ends};
 use super::upstream::{Upstream, UpstreamError};
-use super::{Site, cancel, relay, upstream, wall};
+use super::{Listener, Site, cancel, relay, upstream, wall};
 use crate::model::{CloseReason, Entry, Session, SessionClosed};
 use crate::wire::postgres::exchange::Exchange;
 use crate::wire::postgres::message::{self, Refusal};
@@ -25,14 +26,14 @@ use crate::wire::postgres::message::{self, Refusal};
 const SIGN_IN_LIMIT: Duration = Duration::from_secs(60);
 
 /// Runs one client's connection. However it ends, the end is recorded.
-pub(super) async fn run(socket: TcpStream, address: SocketAddr, site: &Site, stop: &CancellationToken) {
-    let greeting = tokio::time::timeout(SIGN_IN_LIMIT, greet(socket, address, site));
+pub(super) async fn run(socket: TcpStream, address: SocketAddr, listener: &Listener, stop: &CancellationToken) {
+    let greeting = tokio::time::timeout(SIGN_IN_LIMIT, greet(socket, address, listener));
     let Some(greeted) = stop.run_until_cancelled(greeting).await else { return };
     match greeted {
-        Ok(Ok(Greeted::Client(client))) => converse(*client, site, stop).await,
-        Ok(Ok(Greeted::Cancel(pid, secret))) => cancel::serve(pid, &secret, site).await,
+        Ok(Ok(Greeted::Client(client))) => converse(*client, listener, stop).await,
+        Ok(Ok(Greeted::Cancel(pid, secret))) => cancel::serve(pid, &secret, listener).await,
         Ok(Ok(Greeted::Plain(client))) => {
-            let refusal = door(&client, site).without_tls().await;
+            let refusal = door(&client, listener).without_tls().await;
             client.refuse(&refusal).await;
         }
         Ok(Ok(Greeted::Nobody)) => {}
@@ -41,15 +42,19 @@ pub(super) async fn run(socket: TcpStream, address: SocketAddr, site: &Site, sto
     }
 }
 
-fn door<'a>(client: &'a Client, site: &'a Site) -> Door<'a> {
-    Door { site, id: site.ids.session(), peer: &client.peer, startup: &client.startup }
+/// The door in front of the target that the client asks for.
+fn door<'c, 'l>(client: &'c Client, listener: &'l Listener) -> Door<'c, 'l> {
+    let database = client.startup.database();
+    let site = listener.routes.choose(client.server_name.as_deref(), database).map(Arc::as_ref);
+    let desk = &listener.desk;
+    Door { desk, site, id: desk.ids.session(), peer: &client.peer, startup: &client.startup }
 }
 
 /// From the startup packet to the end: sign in, then statements until either side leaves.
-async fn converse(mut client: Client, site: &Site, stop: &CancellationToken) {
-    if let Err(error) = site.journal.room_for_session() {
+async fn converse(mut client: Client, listener: &Listener, stop: &CancellationToken) {
+    if let Err(error) = listener.desk.journal.room_for_session() {
         tracing::error!(%error, "a session was refused: there is no room to record it");
-        site.counters.session_unrecorded();
+        door(&client, listener).counters().session_unrecorded();
         let text = "recording is not possible right now, so no session can start";
         return client.refuse(&Refusal::fatal("57P03", text)).await;
     }
@@ -58,7 +63,7 @@ async fn converse(mut client: Client, site: &Site, stop: &CancellationToken) {
     let credential = match asked {
         Some(Ok(Ok(credential))) => credential,
         Some(Ok(Err(ClientError::Violation(flaw)))) => {
-            let refusal = door(&client, site).without_token(&flaw).await;
+            let refusal = door(&client, listener).without_token(&flaw).await;
             return client.refuse(&refusal).await;
         }
         Some(Ok(Err(error))) => {
@@ -67,13 +72,13 @@ async fn converse(mut client: Client, site: &Site, stop: &CancellationToken) {
             return;
         }
         Some(Err(_elapsed)) => {
-            let refusal = door(&client, site).without_answer().await;
+            let refusal = door(&client, listener).without_answer().await;
             return client.refuse(&refusal).await;
         }
         None => return client.refuse(&Refusal::fatal("57P03", "the recorder is being stopped")).await,
     };
-    let admitted = door(&client, site).admit(credential).await;
-    let Admitted { session, parameters, is_walled } = match admitted {
+    let admitted = door(&client, listener).admit(credential).await;
+    let Admitted { site, session, parameters, is_walled } = match admitted {
         Ok(admitted) => admitted,
         Err(refusal) => return client.refuse(&refusal).await,
     };

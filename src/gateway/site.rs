@@ -1,15 +1,14 @@
-//! What every session of a listener shares.
+//! What every session of a target shares.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use tokio_rustls::rustls::{ClientConfig, ServerConfig};
+use tokio_rustls::rustls::ClientConfig;
 
 use super::cancel::Cancels;
 use super::catalog::Catalogs;
 use super::counters::Counters;
-use crate::identity::Verifier;
 use crate::journal::Journal;
 use crate::model::{Clock, Ids, NodeName};
 use crate::policy::{InForce, Place};
@@ -82,34 +81,28 @@ pub struct Target {
     pub max_message: usize,
 }
 
-/// What every session of a listener shares.
+/// What every session of a target shares, whichever listener it came by.
 #[derive(Debug)]
 pub struct Site {
     /// The recorder's name.
     pub node: NodeName,
     /// Where everything is recorded.
     pub journal: Journal,
-    /// Who is let in.
-    pub verifier: Arc<Verifier>,
-    /// What they may do; the rules may be replaced while sessions are open.
+    /// What its sessions may do; the rules may be replaced while sessions are open.
     pub policy: Arc<InForce>,
     /// What is behind.
     pub target: Target,
-    /// Our side of TLS.
-    pub tls: Arc<ServerConfig>,
-    /// Whether a client on loopback may do without TLS.
-    pub plain_on_loopback: bool,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Identifiers.
     pub ids: Arc<dyn Ids>,
     /// What its sessions share while they live.
     pub memory: Memory,
-    /// What they have done; shared with the other listeners of the target.
+    /// What they have done.
     pub counters: Arc<Counters>,
 }
 
-/// What the sessions of a listener share while they live: cancel keys, the facts of texts, and what the names in them mean.
+/// What the sessions of a target share while they live: cancel keys, the facts of texts, and what the names in them mean.
 #[derive(Debug)]
 pub struct Memory {
     pub(super) cancels: Cancels,

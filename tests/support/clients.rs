@@ -56,8 +56,13 @@ pub(crate) struct Psql {
 
 /// Runs a script through psql, statement by statement, as a person would type it.
 pub(crate) fn psql(login: &Login, script: &str) -> Psql {
+    psql_to("", login, script)
+}
+
+/// The same with more in the connection string, such as `hostaddr=127.0.0.1 host=db.example sslmode=verify-full`.
+pub(crate) fn psql_to(conninfo: &str, login: &Login, script: &str) -> Psql {
     let mut command = Command::new("psql");
-    command.args(["-X", "-A", "-t", "-q", "-v", "VERBOSITY=verbose", "-f", "-"]);
+    command.args(["-X", "-A", "-t", "-q", "-v", "VERBOSITY=verbose", "-f", "-", "-d", conninfo]);
     login.environment(&mut command);
     let mut child = command
         .stdin(Stdio::piped())
@@ -72,6 +77,21 @@ pub(crate) fn psql(login: &Login, script: &str) -> Psql {
     let done = child.wait_with_output().unwrap();
     writer.join().unwrap();
     Psql { success: done.status.success(), stdout: lossy(&done.stdout), stderr: lossy(&done.stderr) }
+}
+
+/// Runs one statement through the newest libpq, that of psycopg, with more in the connection string: rows as `a|b`, one per
+/// line, or the error.
+pub(crate) fn libpq(conninfo: &str, login: &Login, sql: &str) -> Result<String, String> {
+    let mut command = python();
+    command.arg(repository("tests/clients/libpq.py")).arg(conninfo).arg(sql);
+    login.environment(&mut command);
+    let done = command.output().unwrap();
+    let (printed, said) = (lossy(&done.stdout), lossy(&done.stderr));
+    match done.status.code() {
+        Some(0) => Ok(printed.trim_end().to_owned()),
+        Some(1) if !said.contains("Traceback") => Err(said),
+        _ => panic!("libpq.py failed:\n{said}"),
+    }
 }
 
 /// Connects with tokio-postgres over TLS.

@@ -2,10 +2,11 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_rustls::rustls::{ClientConnection, StreamOwned};
+use tokio_rustls::rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use super::Login;
 use super::clients::unverified;
@@ -100,7 +101,12 @@ pub(crate) fn run_unnamed(text: &str) -> Vec<u8> {
 impl Raw {
     /// A connection that has said nothing yet.
     pub(crate) fn plain(port: u16) -> Self {
-        let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        Self::plain_at("127.0.0.1", port)
+    }
+
+    /// The same to another address of this machine.
+    pub(crate) fn plain_at(address: &str, port: u16) -> Self {
+        let stream = TcpStream::connect((address, port)).unwrap();
         stream.set_read_timeout(Some(ANSWER_LIMIT)).unwrap();
         stream.set_nodelay(true).unwrap();
         Self { stream: Stream::Plain(stream), key: Vec::new() }
@@ -108,7 +114,12 @@ impl Raw {
 
     /// A connection in TLS, by `SSLRequest`.
     pub(crate) fn tls(port: u16) -> Self {
-        let mut raw = Self::plain(port);
+        Self::tls_at("127.0.0.1", port)
+    }
+
+    /// The same to another address of this machine.
+    pub(crate) fn tls_at(address: &str, port: u16) -> Self {
+        let mut raw = Self::plain_at(address, port);
         raw.send(&packet(SSL_REQUEST, b""));
         assert_eq!(raw.bytes(1), b"S");
         raw.encrypted()
@@ -125,9 +136,14 @@ impl Raw {
 
     /// Goes on in TLS.
     pub(crate) fn encrypted(self) -> Self {
+        self.encrypted_by(unverified(), "127.0.0.1")
+    }
+
+    /// Goes on in TLS by this configuration, to this host.
+    pub(crate) fn encrypted_by(self, config: Arc<ClientConfig>, host: &str) -> Self {
         let Stream::Plain(tcp) = self.stream else { panic!("it is encrypted already") };
-        let name = ServerName::try_from("127.0.0.1").unwrap();
-        let connection = ClientConnection::new(unverified(), name).unwrap();
+        let name = ServerName::try_from(host.to_owned()).unwrap();
+        let connection = ClientConnection::new(config, name).unwrap();
         Self { stream: Stream::Tls(Box::new(StreamOwned::new(connection, tcp))), key: Vec::new() }
     }
 

@@ -91,7 +91,7 @@ impl Node {
     ///
     /// A file cannot be written, or something cannot be opened.
     pub(super) async fn start(home: &Home, database: &Database, issuer: &DevelopmentIssuer) -> Result<Self, DemoError> {
-        let (listener, address) = listener().await?;
+        let (socket, address) = listener().await?;
         home.write("rules/demo.cedar", RULES, 0o600)?;
         let file =
             home.write("hansard.toml", &written(home.path(), address, database.address(), issuer.url()), 0o600)?;
@@ -109,11 +109,12 @@ impl Node {
         let door = parts.doors.pop().ok_or_else(|| unfit(vec!["there is no listener".to_owned()]))?;
         let recorder =
             Recorder::start(needs).await.map_err(|error| DemoError::Recorder { problem: error.to_string() })?;
-        let opened = door.site(&parts, &recorder.journal, &config.node);
-        let Opened { site, made } = opened.map_err(|problem| unfit(vec![problem]))?;
+        let sites = parts.sites(&recorder.journal, &config.node);
+        let opened = door.listener(&parts, &sites, &recorder.journal, &config.node);
+        let Opened { listener, made } = opened.map_err(|problem| unfit(vec![problem]))?;
         let certificate = made.map(|made| made.cert_file).unwrap_or_default();
         let stop = CancellationToken::new();
-        let serving = tokio::spawn(gateway::serve(listener, site, stop.clone()));
+        let serving = tokio::spawn(gateway::serve(socket, listener, stop.clone()));
         let (rules, name, keys) = (parts.policy.current().policy.rules(), config.node, config.evidence.keys);
         Ok(Self { address, certificate, config: file, rules, store, name, keys, recorder, serving, stop })
     }

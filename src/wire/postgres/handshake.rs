@@ -54,6 +54,11 @@ impl Startup {
         self.parameters.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
+    /// The database that the client asks for. As at a server, a client that names none means the one of its user's name.
+    pub fn database(&self) -> &str {
+        self.get("database").or(self.get("user")).unwrap_or_default()
+    }
+
     /// `NegotiateProtocolVersion`, if the client asked for more than we speak.
     pub fn negotiation(&self) -> Option<Bytes> {
         let unknown: Vec<String> =
