@@ -7,6 +7,8 @@
 
 mod support;
 
+#[path = "connection/cluster.rs"]
+mod cluster;
 #[path = "connection/ends.rs"]
 mod ends;
 #[path = "connection/frames.rs"]
@@ -24,9 +26,11 @@ mod targets;
 #[path = "connection/upstream.rs"]
 mod upstream;
 
+use std::time::Duration;
+
 use serde_json::Value;
-use support::Hansard;
 use support::raw::{Raw, query};
+use support::{Hansard, Postgres, wait_for};
 
 /// How the session of `application` ended.
 fn closed(hansard: &Hansard, application: &str) -> Value {
@@ -40,4 +44,13 @@ fn closed(hansard: &Hansard, application: &str) -> Value {
 fn assert_alive(hansard: &Hansard) {
     let mut probe = Raw::sign_in(&hansard.login("dev", "probe"));
     assert_eq!(support::raw::kinds(&probe.talk(&query("select 1"))), "TDCZ", "{}", hansard.log());
+}
+
+/// Waits until the session sleeps at the database.
+fn asleep(application: &str) {
+    let sql =
+        format!("select 1 from pg_stat_activity where application_name = '{application}' and wait_event = 'PgSleep'");
+    wait_for("the sleep at the database", Duration::from_secs(10), || {
+        (Postgres::shared().admin(&sql) == "1").then_some(())
+    });
 }

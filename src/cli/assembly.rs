@@ -13,7 +13,7 @@ use super::system::{RandomIds, SystemClock};
 use crate::anchor::{AnchorSettings, TIME_LIMIT, TimestampAuthority};
 use crate::config::{self, Config, Place, Plain};
 use crate::gateway::tls::ServerConfig;
-use crate::gateway::{self, Counters, Desk, Listener, Memory, Routes, Site, Way};
+use crate::gateway::{self, Cancels, Cluster, ClusterPeer, Counters, Desk, Listener, Memory, Routes, Site, Way};
 use crate::identity::{ClaimMap, IssuerSettings, Verifier};
 use crate::journal::{self, Journal};
 use crate::model::{Clock, Ids, NodeName};
@@ -22,6 +22,8 @@ use crate::seal::timestamp::Authorities;
 use crate::ship::{Anchors, Elsewhere, ShipSettings, Stamps};
 use crate::store::{AzureCredential, AzureSettings, Secret, Store, StoreSettings};
 
+/// The least length of what the nodes of a cluster know each other by: nobody is to try out what they say to each other.
+const CLUSTER_SECRET: usize = 32;
 /// How many files a full journal has at least.
 const FILES_AT_LEAST: u64 = 8;
 /// The folder in the journal's that holds certificates made by ourselves.
@@ -57,6 +59,8 @@ pub(super) struct Parts {
     pub(super) store: StoreSettings,
     pub(super) ship: ShipSettings,
     pub(super) anchors: Anchors,
+    /// The keys that sessions can be cancelled by.
+    pub(super) cancels: Arc<Cancels>,
     /// What the sessions of each target do, counted; under no name, clients that asked for none.
     pub(super) counters: BTreeMap<String, Arc<Counters>>,
     pub(super) clock: Arc<dyn Clock>,
@@ -90,6 +94,7 @@ pub(super) fn assemble(path: &Path, config: &Config) -> Result<Parts, Vec<String
     let policy = load_policy(config).map_err(|mut found| problems.found.append(&mut found)).ok();
     let store = store_settings("storage", &config.storage.place, &mut problems);
     let ids = problems.take("random numbers", RandomIds::new()).map(|ids| -> Arc<dyn Ids> { Arc::new(ids) });
+    let cluster = config.cluster.as_ref().map(|cluster| cluster_of(cluster, &mut problems));
     let anchors = ids.as_ref().and_then(|ids| anchors(&config.evidence, ids, &mut problems));
     match (verifier, policy, store, ids, anchors) {
         (Some(verifier), Some((rules, policy)), Some(store), Some(ids), Some(anchors)) if problems.found.is_empty() => {
@@ -108,6 +113,7 @@ pub(super) fn assemble(path: &Path, config: &Config) -> Result<Parts, Vec<String
                     ..ShipSettings::default()
                 },
                 anchors,
+                cancels: Arc::new(Cancels::new(cluster.flatten())),
                 counters: counted(config).map(|target| (target, Arc::default())).collect(),
                 clock,
                 ids,
@@ -133,9 +139,10 @@ impl Parts {
             node: node.clone(),
             journal: journal.clone(),
             policy: Arc::clone(&self.policy),
-            target: target.clone(),
+            target: Arc::new(target.clone()),
             clock: Arc::clone(&self.clock),
             ids: Arc::clone(&self.ids),
+            cancels: Arc::clone(&self.cancels),
             memory: Memory::default(),
             counters: self.counters.get(&target.name).cloned().unwrap_or_default(),
         };
@@ -188,6 +195,7 @@ impl Door {
             verifier: Arc::clone(&parts.verifier),
             clock: Arc::clone(&parts.clock),
             ids: Arc::clone(&parts.ids),
+            cancels: Arc::clone(&parts.cancels),
             counters: parts.counters.get(counted).cloned().unwrap_or_default(),
         };
         let to_site = |way: Way<String>| {
@@ -328,6 +336,26 @@ pub(super) fn journal_settings(journal: &config::Journal) -> journal::Settings {
         // one that is a single file would stay full.
         file_bytes: (journal.max / 64).clamp(1 << 20, journal::Settings::FILE_BYTES).min(journal.max / FILES_AT_LEAST),
     }
+}
+
+/// The nodes that cancel requests are passed on to.
+fn cluster_of(described: &config::Cluster, problems: &mut Problems) -> Option<Cluster> {
+    let key = "cluster.ca_file";
+    let authorities = match &described.ca_file {
+        Some(path) => Some((problems.take(key, fs::read(path))?, path.as_path())),
+        None => None,
+    };
+    let given = authorities.as_ref().map(|(pem, path)| (pem.as_slice(), *path));
+    let tls = problems.take(key, gateway::tls::connector(given));
+    let secret = problems.take("cluster.secret", described.secret.reveal())?;
+    let long = Some(secret).filter(|secret| secret.as_str().len() >= CLUSTER_SECRET);
+    let secret = problems.take("cluster.secret", long.ok_or("is shorter than 32 characters"))?;
+    let peers = described.peers.iter().map(|peer| ClusterPeer {
+        number: peer.number,
+        host: peer.address.host.clone(),
+        port: peer.address.port,
+    });
+    Some(Cluster::new(described.number, secret.as_str().as_bytes(), tls?, peers.collect()))
 }
 
 /// What checkpoints are anchored by. Nobody is asked yet.

@@ -215,7 +215,7 @@ async fn attend(
     for (socket, listener) in doors {
         for site in listener.routes.all() {
             if told.insert(site.target.name.clone()) {
-                serving.spawn(tell(site.target.clone(), parts.policy.current().policy, stop.clone()));
+                serving.spawn(tell(gateway::Target::clone(&site.target), parts.policy.current().policy, stop.clone()));
             }
         }
         if let Ok(address) = socket.local_addr() {

@@ -52,11 +52,12 @@ impl Ids for RandomIds {
         SessionId::from_bits(self.draw(RngCore::next_u64))
     }
 
-    fn cancel_key(&self) -> (i32, i32) {
-        let (process, secret) = self.draw(|generator| (generator.next_u32(), generator.next_u32()));
-        // Clients print the process number; a server's is above zero.
-        let process = i32::try_from(process >> 1).unwrap_or(1).max(1);
-        (process, i32::from_ne_bytes(secret.to_ne_bytes()))
+    fn cancel_key(&self) -> (u32, [u8; 32]) {
+        self.draw(|generator| {
+            let mut secret = [0; 32];
+            generator.fill_bytes(&mut secret);
+            (generator.next_u32(), secret)
+        })
     }
 
     fn nonce(&self) -> u64 {
@@ -78,13 +79,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn identifiers_differ_and_process_numbers_are_positive() {
+    fn identifiers_differ() {
         let (one, other) = (RandomIds::new().unwrap(), RandomIds::new().unwrap());
         let sessions: HashSet<_> = (0..1_000).flat_map(|_| [one.session(), other.session()]).collect();
         assert_eq!(sessions.len(), 2_000);
         let keys: HashSet<_> = (0..1_000).map(|_| one.cancel_key()).collect();
         assert_eq!(keys.len(), 1_000);
-        assert!(keys.iter().all(|(process, _)| *process > 0));
         let nonces: HashSet<_> = (0..1_000).flat_map(|_| [one.nonce(), other.nonce()]).collect();
         assert_eq!(nonces.len(), 2_000);
     }

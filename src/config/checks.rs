@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
+use super::cluster::cluster;
 use super::ends::{listeners, targets};
 use super::evidence::evidence;
 use super::file::{
@@ -90,6 +91,7 @@ fn assemble(file: File, folder: Folder<'_>, surroundings: Surroundings<'_>, find
     let storage = storage(file.storage, folder, findings);
     let journal_folder = journal.as_ref().map_or(Path::new(JOURNAL), |journal| journal.path.as_path());
     let evidence = evidence(file.evidence, journal_folder, folder, findings);
+    let cluster = cluster(file.cluster, folder, findings);
     let telemetry = value_or(file.telemetry, TelemetrySection::default());
     let (log, metrics) = telemetry
         .map(|telemetry| (log(telemetry.log), metrics(telemetry.metrics, listeners.as_deref(), findings)))
@@ -106,6 +108,7 @@ fn assemble(file: File, folder: Folder<'_>, surroundings: Surroundings<'_>, find
         journal: journal?,
         storage: storage?,
         evidence: evidence?,
+        cluster: cluster?,
         log: log??,
         metrics: metrics??,
     })

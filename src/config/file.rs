@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 
+use super::cluster::ClusterSection;
 use super::reading::{Field, Findings, FromToml, Keys, Located, Named, Node, OneOrMany, choice, section};
 use super::units::{Age, Percent, Size};
 use super::values::{Address, ClaimValue, NodeSetting, SecretSection, TargetChoice, Upstream, Version};
@@ -33,6 +34,8 @@ section! {
         storage: Located<StorageSection>,
         /// How the archive is made so that others can check it.
         evidence: Option<Located<EvidenceSection>>,
+        /// Other recorders in front of the same databases. Default: none.
+        cluster: Option<Located<ClusterSection>>,
         /// What the program says about itself.
         telemetry: Option<Located<TelemetrySection>>,
     }

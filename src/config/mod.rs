@@ -6,6 +6,7 @@
 //! folder of the file. Parts have settings of their own; whoever builds them maps these values onto those.
 
 mod checks;
+mod cluster;
 mod ends;
 mod evidence;
 mod file;
@@ -59,6 +60,8 @@ pub struct Config {
     pub storage: Storage,
     /// What makes the archive checkable by others.
     pub evidence: Evidence,
+    /// Other recorders in front of the same databases, if any.
+    pub cluster: Option<Cluster>,
     /// The log on standard error.
     pub log: Log,
     /// Where counters and health are told; absent, nowhere.
@@ -262,6 +265,30 @@ pub struct Timestamps {
     pub every: Duration,
 }
 
+/// `[cluster]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cluster {
+    /// The number of this node: 1 to 255.
+    pub number: u8,
+    /// What the nodes know each other by.
+    pub secret: Secret,
+    /// The authorities that vouch for the other nodes; absent, the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The other nodes.
+    pub peers: Vec<ClusterPeer>,
+}
+
+/// `[cluster.peers.NAME]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterPeer {
+    /// Its name here.
+    pub name: String,
+    /// Its number: 1 to 255, and nobody else's.
+    pub number: u8,
+    /// One of its listeners.
+    pub address: Upstream,
+}
+
 /// `[telemetry] log`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Log {
@@ -317,7 +344,8 @@ impl Config {
             Place::Azure(Azure { auth: AzureAuth::Key(secret) | AzureAuth::Sas(secret), .. }) => Some(secret),
             _ => None,
         });
-        keys.chain(self.targets.iter().map(|target| &target.password)).chain(storage).collect()
+        let cluster = self.cluster.iter().map(|cluster| &cluster.secret);
+        keys.chain(self.targets.iter().map(|target| &target.password)).chain(storage).chain(cluster).collect()
     }
 
     /// Every file and folder that must be there before the start, and where the configuration names it.
@@ -335,6 +363,9 @@ impl Config {
             if let UpstreamTls::VerifyFull { ca_file: Some(path) } = &target.tls {
                 files.push((format!("target.{}.tls.ca_file", target.name), path.as_path()));
             }
+        }
+        if let Some(path) = self.cluster.as_ref().and_then(|cluster| cluster.ca_file.as_deref()) {
+            files.push(("cluster.ca_file".to_owned(), path));
         }
         if let Some(timestamps) = &self.evidence.timestamps {
             files.push(("evidence.timestamps.authorities".to_owned(), timestamps.authorities.as_path()));

@@ -56,6 +56,7 @@ fn the_least_file_gets_every_default() {
     assert_eq!(config.storage.place, Place::Folder("/var/lib/hansard/store".into()));
     assert_eq!(config.log, Log { format: None, level: LogLevel::Info });
     assert_eq!(config.metrics, None);
+    assert_eq!(config.cluster, None);
 }
 
 #[test]
@@ -388,6 +389,35 @@ fn a_file_that_cannot_be_read_is_a_problem_like_any_other() {
     assert!(Config::load(&path).unwrap_err().to_string().ends_with("is longer than 1MiB"));
 }
 
+#[test]
+fn the_nodes_of_a_cluster_have_a_number_each() {
+    let cluster = |number: &str, peers: &str| {
+        format!("{MINIMAL}\n[cluster]\nnumber = {number}\nsecret = {{ env = \"S\" }}\nca_file = \"ca.pem\"\n{peers}\n")
+    };
+    let peer = |name: &str, number: &str| {
+        format!("[cluster.peers.{name}]\nnumber = {number}\naddress = \"{name}.internal:5432\"\n")
+    };
+    let config = parse(&cluster("1", &(peer("b", "2") + &peer("c", "255")))).unwrap();
+    assert_eq!(config.secrets().len(), 2);
+    assert!(config.files().contains(&("cluster.ca_file".to_owned(), Path::new("/etc/hansard/ca.pem"))));
+    let cluster_read = config.cluster.unwrap();
+    let numbers: Vec<_> = cluster_read.peers.iter().map(|peer| (peer.name.as_str(), peer.number)).collect();
+    assert_eq!((cluster_read.number, numbers), (1, vec![("b", 2), ("c", 255)]));
+    let said = |text: String| {
+        problems(&text).into_iter().map(|line| line.splitn(3, ':').nth(2).unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    for bad in ["0", "256", "-1", "1.0", "\"1\""] {
+        assert_eq!(
+            said(cluster(bad, &peer("b", "2"))),
+            [" cluster.number: expected a whole number from 1 to 255"],
+            "{bad}"
+        );
+    }
+    assert_eq!(said(cluster("1", &peer("b", "1"))), [" cluster.peers.b.number: is that of this node too"]);
+    let twice = peer("b", "2") + &peer("c", "2");
+    assert_eq!(said(cluster("1", &twice)), [" cluster.peers.c.number: is that of peer b too"]);
+}
+
 // The schema.
 
 /// Every section of the schema by the name it has in a file, with its keys. Names that the operator chooses are `x`.
@@ -431,7 +461,7 @@ fn the_schema_in_the_tree_is_the_one_the_types_give() {
 fn the_schema_has_exactly_the_keys_that_are_accepted() {
     let schema = schema();
     let sections = sections(&schema);
-    assert_eq!(sections.len(), 27, "{:?}", sections.keys());
+    assert_eq!(sections.len(), 30, "{:?}", sections.keys());
     for (name, section) in sections {
         let text = match name.as_str() {
             "" => "zzzzzz = 1".to_owned(),

@@ -140,10 +140,7 @@ impl Catalogs {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
-    use crate::gateway::{Credentials, OnTokenExpiry, ReadOnly, UpstreamTls};
 
     #[test]
     fn a_look_is_due_at_first_when_it_is_old_and_often_after_a_definition() {
@@ -160,17 +157,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_session_that_begins_while_somebody_looks_for_the_first_time_waits_for_that_look() {
-        let target = Target {
-            name: "app".to_owned(),
-            host: "127.0.0.1".to_owned(),
-            port: 1,
-            tls: UpstreamTls::Disable,
-            credentials: Credentials { user: "app".to_owned(), password: String::new() },
-            databases: BTreeMap::new(),
-            on_token_expiry: OnTokenExpiry::Close,
-            read_only: ReadOnly::Never,
-            max_message: 0,
-        };
+        let target = crate::gateway::site::tests::target();
         let catalogs = Catalogs::default();
         let turn = catalogs.of("db", |known| Arc::clone(&known.turn)).lock_owned().await;
         catalogs.of("db", |known| known.looked = Some(Instant::now()));

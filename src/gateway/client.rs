@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use super::Listener;
+use super::cancel::Asked;
 use crate::model::{Credential, Peer};
 use crate::wire::Violation;
 use crate::wire::postgres::frame::{Framer, Side, Step};
@@ -36,7 +37,7 @@ pub(super) enum Greeted {
     /// Somebody who wants a session.
     Client(Box<Client>),
     /// Somebody who wants a statement cancelled.
-    Cancel(i32, Bytes),
+    Cancel(Asked),
     /// Nobody: the connection ended before a startup packet, as those of scanners and health checks do.
     Nobody,
     /// Somebody without TLS where TLS is demanded.
@@ -87,7 +88,9 @@ pub(super) async fn greet(socket: TcpStream, address: SocketAddr, listener: &Lis
     for _ in 0..MAX_REQUESTS {
         let Some(first) = first_packet(&mut socket, &mut buffer).await? else { return Ok(Greeted::Nobody) };
         match first {
-            FirstPacket::Cancel(pid, secret) => return Ok(Greeted::Cancel(pid, secret)),
+            FirstPacket::Cancel(pid, secret) => {
+                return Ok(Greeted::Cancel(Asked { pid, secret, from: address, socket }));
+            }
             FirstPacket::Gss => socket.write_all(b"N").await?,
             FirstPacket::Ssl if tls_version.is_some() => return Err(Violation("a request for TLS inside TLS").into()),
             FirstPacket::Ssl => {

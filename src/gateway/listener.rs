@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tokio_rustls::rustls::ServerConfig;
 
 use super::Site;
+use super::cancel::Cancels;
 use super::counters::Counters;
 use crate::identity::Verifier;
 use crate::journal::Journal;
@@ -27,6 +28,8 @@ pub struct Desk {
     pub clock: Arc<dyn Clock>,
     /// Identifiers.
     pub ids: Arc<dyn Ids>,
+    /// The keys that sessions can be cancelled by: one and the same for all listeners.
+    pub cancels: Arc<Cancels>,
     /// Counts those who were turned away before it was known where they want to go.
     pub counters: Arc<Counters>,
 }

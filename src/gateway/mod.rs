@@ -4,7 +4,9 @@
 //! gave a permit for it; whatever a peer does, the session ends, its end is recorded, and no other session notices.
 //!
 //! [`session`] is the story. [`listener`] leads a client to its target; [`client`] and [`upstream`] are the two ends,
-//! [`admission`] decides who comes in, [`settle`] judges and records, [`relay`] moves the bytes; [`catalog`] knows what the names of a database mean, [`handles`] what those
+//! [`admission`] decides who comes in, [`settle`] judges and records, [`relay`] moves the bytes; [`cancel`] finds the session
+//! that a key cancels, here or at another node of the [`cluster`]; [`catalog`] knows what the names of a database mean,
+//! [`handles`] what those
 //! stand for that a session gave; [`wall`] opens sessions read-only where nobody may write; [`inspection`] says what our own
 //! login may do that the rules forbid.
 
@@ -12,6 +14,7 @@ mod admission;
 mod cancel;
 mod catalog;
 mod client;
+mod cluster;
 mod counters;
 mod handles;
 pub mod inspection;
@@ -34,6 +37,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use cancel::Cancels;
+pub use cluster::{Cluster, ClusterPeer};
 pub use counters::Counters;
 pub use listener::{Desk, Listener, Routes, Way};
 pub use site::{Credentials, Memory, OnTokenExpiry, ReadOnly, Site, Target, UpstreamTls};

@@ -31,7 +31,7 @@ pub(super) async fn run(socket: TcpStream, address: SocketAddr, listener: &Liste
     let Some(greeted) = stop.run_until_cancelled(greeting).await else { return };
     match greeted {
         Ok(Ok(Greeted::Client(client))) => converse(*client, listener, stop).await,
-        Ok(Ok(Greeted::Cancel(pid, secret))) => cancel::serve(pid, &secret, listener).await,
+        Ok(Ok(Greeted::Cancel(asked))) => cancel::serve(asked, &listener.desk).await,
         Ok(Ok(Greeted::Plain(client))) => {
             let refusal = door(&client, listener).without_tls().await;
             client.refuse(&refusal).await;
@@ -107,13 +107,13 @@ async fn attend(
     stop: &CancellationToken,
 ) -> End {
     let Upstream { socket, greeting, buffer } = upstream;
-    let (pid, secret) = site.ids.cancel_key();
-    let _kept = site.memory.cancels.keep((pid, secret), session.id, greeting.key.clone());
+    let takes_long = client.startup.takes_long_keys();
+    let key = site.cancels.give(&*site.ids, takes_long, (session.id, &site.target), greeting.key.clone());
     let mut welcome = message::authentication_ok().to_vec();
     for frame in &greeting.frames {
         welcome.extend_from_slice(frame);
     }
-    welcome.extend_from_slice(&message::backend_key(pid, secret));
+    welcome.extend_from_slice(&message::backend_key(key.pid, &key.secret));
     welcome.extend_from_slice(&message::ready('I'));
     let welcomed = async {
         client.socket.write_all(&welcome).await?;

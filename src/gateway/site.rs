@@ -91,21 +91,22 @@ pub struct Site {
     /// What its sessions may do; the rules may be replaced while sessions are open.
     pub policy: Arc<InForce>,
     /// What is behind.
-    pub target: Target,
+    pub target: Arc<Target>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Identifiers.
     pub ids: Arc<dyn Ids>,
+    /// The keys that its sessions can be cancelled by; shared by all listeners.
+    pub cancels: Arc<Cancels>,
     /// What its sessions share while they live.
     pub memory: Memory,
     /// What they have done.
     pub counters: Arc<Counters>,
 }
 
-/// What the sessions of a target share while they live: cancel keys, the facts of texts, and what the names in them mean.
+/// What the sessions of a target share while they live: the facts of texts, and what the names in them mean.
 #[derive(Debug)]
 pub struct Memory {
-    pub(super) cancels: Cancels,
     pub(super) facts: sql::Memory,
     pub(super) catalogs: Arc<Catalogs>,
 }
@@ -113,7 +114,7 @@ pub struct Memory {
 impl Default for Memory {
     fn default() -> Self {
         let facts = sql::Memory::new(sql::Dialect::PostgreSql);
-        Self { cancels: Cancels::default(), facts, catalogs: Arc::default() }
+        Self { facts, catalogs: Arc::default() }
     }
 }
 
@@ -124,6 +125,26 @@ impl Site {
             target: self.target.name.clone(),
             database: database.to_owned(),
             database_user: self.target.credentials.user.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A target that nobody listens at.
+    pub(in crate::gateway) fn target() -> Target {
+        Target {
+            name: "app".to_owned(),
+            host: "127.0.0.1".to_owned(),
+            port: 1,
+            tls: UpstreamTls::Disable,
+            credentials: Credentials { user: "app".to_owned(), password: String::new() },
+            databases: BTreeMap::new(),
+            on_token_expiry: OnTokenExpiry::Close,
+            read_only: ReadOnly::Never,
+            max_message: 0,
         }
     }
 }

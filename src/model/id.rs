@@ -211,8 +211,8 @@ impl fmt::Debug for Sha256 {
 pub trait Ids: Send + Sync + fmt::Debug {
     /// A session name that was never given before (random: 50 bits).
     fn session(&self) -> SessionId;
-    /// A cancel key for a client: process number and secret, both unpredictable.
-    fn cancel_key(&self) -> (i32, i32);
+    /// What a client's key for cancelling is made of, unpredictable: a process number and a secret.
+    fn cancel_key(&self) -> (u32, [u8; 32]);
     /// A number that nobody can guess, for one question to somebody who is to repeat it.
     fn nonce(&self) -> u64;
 }

@@ -4,9 +4,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::support::raw::{CANCEL_REQUEST, Raw, bind, errors, execute, kinds, message, packet, parse, query, sync};
-use super::support::{Hansard, Issuer, Login, Postgres, Store, wait_for};
-use super::{assert_alive, closed};
+use super::support::raw::{
+    CANCEL_REQUEST, PROTOCOL, Raw, bind, errors, execute, kinds, message, packet, parse, query, sync,
+};
+use super::support::{Hansard, Issuer, Login, Postgres, Store, assert_recorded, client, wait_for};
+use super::{asleep, assert_alive, closed};
 
 const FINISH: &str = "[policy]";
 
@@ -158,34 +160,53 @@ fn where_the_target_says_so_a_session_ends_with_its_token() {
 #[test]
 fn a_cancel_request_with_our_key_cancels_and_another_does_nothing() {
     let hansard = Hansard::start(Store::Folder);
-    let login = hansard.login("dev", "cancelled");
-    let mut raw = Raw::sign_in(&login);
+    for (application, version) in [("cancelled", PROTOCOL), ("cancelled-3.2", PROTOCOL + 2)] {
+        cancelled(&hansard, application, version);
+    }
+    let events = hansard.archive().query("select count(*) as n from events where kind = 'cancel_requested'");
+    assert_eq!(events, [json!({ "n": 2 })]);
+    assert!(!hansard.log().contains("could not be forwarded"), "{}", hansard.log());
+}
+
+fn cancelled(hansard: &Hansard, application: &str, version: u32) {
+    let login = hansard.login("dev", application);
+    let mut raw = Raw::tls(login.port);
+    let said = raw.ask(&login, version, &[]);
+    let key = said.into_iter().find(|message| message.kind == 'K').unwrap().body;
     // What the client got is not the server's own process number.
-    let pid = u32::from_be_bytes(raw.key[..4].try_into().unwrap());
-    assert_ne!(pid.to_string(), backend("cancelled"), "the server's key went to the client");
+    let pid = u32::from_be_bytes(key[..4].try_into().unwrap());
+    assert_ne!(pid.to_string(), backend(application), "the server's key went to the client");
     let slow = [parse("", "select pg_sleep(20)"), bind("", ""), execute("", 0), sync()].concat();
     raw.send(&slow);
-    std::thread::sleep(Duration::from_millis(500));
-    let mut wrong = raw.key.clone();
+    asleep(application);
+    let mut wrong = key.clone();
     *wrong.last_mut().unwrap() ^= 1;
-    for (key, tls) in [(wrong, false), (vec![0; 8], true), (vec![1; 300], true)] {
+    let short = key[..key.len() - 1].to_vec();
+    for (key, tls) in [(wrong, false), (short, true), (vec![0; 8], true), (vec![1; 300], true)] {
         let mut request = if tls { Raw::tls(login.port) } else { Raw::plain(login.port) };
         request.send(&packet(CANCEL_REQUEST, &key));
         assert_eq!(request.rest(), [], "nothing is said to whoever guesses");
     }
     let started = Instant::now();
     let mut request = Raw::tls(login.port);
-    request.send(&packet(CANCEL_REQUEST, &raw.key));
+    request.send(&packet(CANCEL_REQUEST, &key));
     assert_eq!(request.rest(), []);
     let said = raw.until_ready();
     assert_eq!(errors(&said), ["57014"]);
     assert!(started.elapsed() < Duration::from_secs(10));
     assert_eq!(kinds(&raw.talk(&query("select 1"))), "TDCZ");
     drop(raw);
-    closed(&hansard, "cancelled");
-    let rows = hansard.archive().rows_of("cancelled", 2);
+    closed(hansard, application);
+    let rows = hansard.archive().rows_of(application, 2);
     assert_eq!((&rows[0]["status"], &rows[0]["sqlstate"]), (&json!("cancelled"), &json!("57014")));
-    let events = hansard.archive().query("select count(*) as n from events where kind = 'cancel_requested'");
-    assert_eq!(events, [json!({ "n": 1 })]);
-    assert!(!hansard.log().contains("could not be forwarded"), "{}", hansard.log());
+}
+
+#[test]
+fn libpq_18_cancels_by_a_short_key_and_by_a_long_one() {
+    let hansard = Hansard::start(Store::Folder);
+    for (asked, spoken) in [("3.0", "30000"), ("latest", "30002")] {
+        let login = hansard.login("dev", &format!("libpq-{spoken}"));
+        let ran = client("cancel_psycopg.py", &login, &[asked, spoken]);
+        assert_recorded(&hansard.archive(), &login.application, &ran);
+    }
 }

@@ -66,22 +66,40 @@ fn encryption_is_asked_for_in_any_order() {
 }
 
 #[test]
-fn a_newer_protocol_is_negotiated_as_by_the_server_itself() {
+fn protocol_3_2_is_spoken_and_what_is_newer_is_negotiated_as_by_a_server() {
     let hansard = Hansard::start(Store::Folder);
     let login = hansard.login("dev", "protocol-3.2");
+    // The same as the server of these tests, which speaks 3.0, and on its own version as PostgreSQL 18.
     let mut answers = Vec::new();
-    for login in [&login, &Postgres::shared().direct("protocol-3.2-direct")] {
+    for login in [&login, &Postgres::shared().direct("protocol-3.0-direct")] {
         let mut raw = Raw::tls(login.port);
         let parameters = [("user", login.user.as_str()), ("database", &login.database), ("_pq_.new", "on")];
-        raw.send(&startup(PROTOCOL + 2, &parameters));
+        raw.send(&startup(PROTOCOL, &parameters));
         answers.push(raw.next().unwrap());
     }
-    assert_eq!(answers[0].kind, 'v');
-    assert_eq!(answers[0], answers[1], "as the server");
-    let mut raw = Raw::tls(login.port);
-    let said = raw.ask(&login, PROTOCOL + 2, &[]);
-    assert!(kinds(&said).starts_with("vR"), "{}", kinds(&said));
-    assert_eq!(kinds(&raw.talk(&query("select 1"))), "TDCZ");
+    assert_eq!((answers[0].kind, &answers[0]), ('v', &answers[1]), "as the server");
+
+    for (minor, more, negotiated, secret) in [
+        (0, &[][..], None, 4),
+        (1, &[], None, 4),
+        (2, &[], None, 32),
+        (3, &[], Some(&b"\0\x03\0\x02\0\0\0\0"[..]), 32),
+        // As libpq 19 greases, on request.
+        (
+            9999,
+            &[("_pq_.test_protocol_negotiation", "")],
+            Some(b"\0\x03\0\x02\0\0\0\x01_pq_.test_protocol_negotiation\0"),
+            32,
+        ),
+    ] {
+        let mut raw = Raw::tls(login.port);
+        let said = raw.ask(&login, PROTOCOL + minor, more);
+        let answer = said.first().filter(|first| first.kind == 'v').map(|first| &first.body[..]);
+        assert_eq!(answer, negotiated, "3.{minor}");
+        let key = said.iter().find(|message| message.kind == 'K').unwrap();
+        assert_eq!(key.body.len(), 4 + secret, "3.{minor}");
+        assert_eq!(kinds(&raw.talk(&query("select 1"))), "TDCZ", "3.{minor}");
+    }
 }
 
 #[test]

@@ -46,6 +46,18 @@ pub(crate) fn client(program: &str, login: &Login, arguments: &[&str]) -> Vec<Ex
         .unwrap_or_else(|error| panic!("{program} printed something else ({error}):\n{printed}"))
 }
 
+/// Runs one statement through psql and interrupts it as a person does with Ctrl-C, once it runs: what psql said.
+pub(crate) fn interrupted(login: &Login, statement: &str, runs: impl FnOnce()) -> String {
+    let mut command = Command::new("psql");
+    command.args(["-X", "-A", "-t", "-q", "-v", "VERBOSITY=verbose", "-c", statement]);
+    login.environment(&mut command);
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    runs();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    lossy(&child.wait_with_output().unwrap().stderr)
+}
+
 /// What psql did with a script: whether it ended well, and what it printed.
 #[derive(Debug)]
 pub(crate) struct Psql {

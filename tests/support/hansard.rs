@@ -111,8 +111,18 @@ impl Hansard {
         issuer: &'static Issuer,
         edit: &dyn Fn(String) -> String,
     ) -> Self {
+        Self::start_at(free_port(), store, rules, issuer, edit)
+    }
+
+    /// The same at a port that was chosen before.
+    pub(crate) fn start_at(
+        port: u16,
+        store: Store,
+        rules: &str,
+        issuer: &'static Issuer,
+        edit: &dyn Fn(String) -> String,
+    ) -> Self {
         let folder = Folder::new("node");
-        let port = free_port();
         fs::create_dir(folder.join("rules")).unwrap();
         fs::write(folder.join("rules/tests.cedar"), rules).unwrap();
         for (name, secret) in [("upstream.password", PASSWORD), ("storage.key", KEY)] {

@@ -54,8 +54,8 @@ impl Ids for Counting {
         SessionId::from_bits(self.nonce())
     }
 
-    fn cancel_key(&self) -> (i32, i32) {
-        (1, 1)
+    fn cancel_key(&self) -> (u32, [u8; 32]) {
+        (1, [1; 32])
     }
 
     fn nonce(&self) -> u64 {

@@ -20,8 +20,11 @@ pub const MAX_FIRST_PACKET: usize = 10_000;
 /// server keep us computing.
 const MAX_SCRAM_ROUNDS: u32 = 200_000;
 
-/// The version that we speak: 3.0.
+/// Protocol 3.0, on which the rest counts.
 const PROTOCOL: i32 = 3 << 16;
+/// The newest minor version that we speak to clients: 3.2, that of PostgreSQL 18. All that is new in it is that keys for
+/// cancelling may be long.
+pub const MINOR: u16 = 2;
 const SSL_REQUEST: u32 = 80_877_103;
 const GSS_REQUEST: u32 = 80_877_104;
 const CANCEL_REQUEST: u32 = 80_877_102;
@@ -42,7 +45,7 @@ pub enum FirstPacket {
 /// `StartupMessage`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Startup {
-    /// The minor protocol version that the client would like; we speak 0.
+    /// The minor protocol version that the client would like.
     pub minor: u16,
     /// The parameters in their order.
     pub parameters: Vec<(String, String)>,
@@ -59,13 +62,28 @@ impl Startup {
         self.get("database").or(self.get("user")).unwrap_or_default()
     }
 
-    /// `NegotiateProtocolVersion`, if the client asked for more than we speak.
+    /// The minor protocol version that the session speaks: the client's, or ours if that is older.
+    pub fn spoken(&self) -> u16 {
+        self.minor.min(MINOR)
+    }
+
+    /// Whether the client takes a key for cancelling of another length than four bytes. Not so in 3.1, which no server ever
+    /// spoke: old poolers claim it by mistake.
+    pub fn takes_long_keys(&self) -> bool {
+        self.spoken() >= 2
+    }
+
+    /// `NegotiateProtocolVersion`, if the client asked for more than we speak: a newer version, or options of the protocol,
+    /// none of which we know. A client that greases its startup packet (libpq 19 on request, in its betas by itself: version
+    /// 3.9999 and an option that nobody knows) leaves unless it gets exactly that answer.
     pub fn negotiation(&self) -> Option<Bytes> {
         let unknown: Vec<String> =
             self.parameters.iter().map(|(name, _)| name).filter(|name| name.starts_with("_pq_.")).cloned().collect();
         // The whole version, as servers send it: libpq 18 takes 0 for an offer of "protocol 0.0" and leaves.
-        (self.minor > 0 || !unknown.is_empty())
-            .then(|| encoded(&startup::NegotiateProtocolVersion::new(PROTOCOL, unknown)))
+        (self.minor > MINOR || !unknown.is_empty()).then(|| {
+            let version = PROTOCOL | i32::from(self.spoken());
+            encoded(&startup::NegotiateProtocolVersion::new(version, unknown))
+        })
     }
 }
 
@@ -412,10 +430,21 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_minor_version_is_negotiated_down() {
-        let whole = packet(196_610, b"user\0ana\0_pq_.x\0on\0\0");
-        let Some((FirstPacket::Startup(startup), _)) = first_packet(&whole).unwrap() else { panic!("no startup") };
-        assert_eq!(startup.negotiation().unwrap().as_ref(), b"v\0\0\0\x13\0\x03\0\0\0\0\0\x01_pq_.x\0");
+    fn what_is_newer_than_we_speak_is_negotiated_down_and_nothing_else_is() {
+        let asked = |version: u32, more: &[u8]| {
+            let whole = packet(version, &[b"user\0ana\0", more, b"\0"].concat());
+            let Some((FirstPacket::Startup(startup), _)) = first_packet(&whole).unwrap() else { panic!("no startup") };
+            (startup.negotiation(), startup.takes_long_keys())
+        };
+        for (version, long) in [(196_608, false), (196_609, false), (196_610, true)] {
+            assert_eq!(asked(version, b""), (None, long), "{version}");
+        }
+        let newer = Bytes::from_static(b"v\0\0\0\x0c\0\x03\0\x02\0\0\0\0");
+        assert_eq!(asked(196_611, b""), (Some(newer), true));
+        let grease = Bytes::from_static(b"v\0\0\0\x2b\0\x03\0\x02\0\0\0\x01_pq_.test_protocol_negotiation\0");
+        assert_eq!(asked(196_608 + 9999, b"_pq_.test_protocol_negotiation\0\0"), (Some(grease), true));
+        let option = Bytes::from_static(b"v\0\0\0\x13\0\x03\0\0\0\0\0\x01_pq_.x\0");
+        assert_eq!(asked(196_608, b"_pq_.x\0on\0"), (Some(option), false));
     }
 
     fn login(encrypted: bool) -> Login {

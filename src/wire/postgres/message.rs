@@ -310,9 +310,9 @@ pub fn authentication_ok() -> Bytes {
     encoded(&Authentication::Ok)
 }
 
-/// `BackendKeyData` with a key of ours.
-pub fn backend_key(pid: i32, secret: i32) -> Bytes {
-    encoded(&BackendKeyData::new(pid, SecretKey::I32(secret)))
+/// `BackendKeyData` with a key of ours: its secret has 4 bytes, or up to 256 from protocol 3.2 on.
+pub fn backend_key(pid: i32, secret: &Bytes) -> Bytes {
+    encoded(&BackendKeyData::new(pid, SecretKey::Bytes(secret.clone())))
 }
 
 /// `ReadyForQuery`.
