@@ -62,7 +62,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("ring::signature", &["seal"]),
     ("webpki", &["seal"]),
     ("der", &["seal"]),
-    ("x509_cert", &["seal"]),
+    ("x509_cert", &["seal", "gateway"]),
     ("cbor4ii", &["journal"]),
     ("crc32c", &["journal"]),
     ("arrow", &["segment", "archive"]),

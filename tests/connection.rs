@@ -15,6 +15,8 @@ mod ends;
 mod frames;
 #[path = "connection/journal.rs"]
 mod journal;
+#[path = "connection/login.rs"]
+mod login;
 #[path = "connection/pipelines.rs"]
 mod pipelines;
 #[path = "connection/sign_in.rs"]

@@ -264,7 +264,17 @@ fn target(described: &config::Target, problems: &mut Problems) -> Option<gateway
         host: described.upstream.host.clone(),
         port: described.upstream.port,
         tls: tls?,
-        credentials: gateway::Credentials { user: described.user.clone(), password: password?.into_string() },
+        credentials: gateway::Credentials::new(
+            described.user.clone(),
+            password?.into_string(),
+            match described.require {
+                config::Require::Any => gateway::Proof::Any,
+                config::Require::Password => gateway::Proof::Password,
+                config::Require::Md5 => gateway::Proof::Md5,
+                config::Require::ScramSha256 => gateway::Proof::Scram,
+                config::Require::ScramSha256Plus => gateway::Proof::ScramPlus,
+            },
+        ),
         databases: described.databases.clone(),
         on_token_expiry: match described.on_token_expiry {
             config::OnTokenExpiry::FinishTransactionThenClose => gateway::OnTokenExpiry::FinishTransactionThenClose,

@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::checks::{Folder, refuse_bad_names};
 use super::file::{
-    ListenerSection, ListenerTlsSection, OnTokenExpiry, Plain, ReadOnly, SessionSection, TargetSection,
-    UpstreamTlsMode, UpstreamTlsSection,
+    ListenerSection, ListenerTlsSection, LoginSection, OnTokenExpiry, Plain, ReadOnly, Require, SessionSection,
+    TargetSection, UpstreamTlsMode, UpstreamTlsSection,
 };
 use super::reading::{Findings, Located, Named, OneOrMany, closest, value_if_any, value_or};
 use super::units::{Size, size_text};
@@ -71,14 +71,22 @@ fn target(name: &str, section: TargetSection, folder: Folder<'_>, findings: &mut
     let databases = value_if_any(section.databases)?.map_or_else(BTreeMap::new, |databases| databases.0);
     let databases: Option<_> = databases.into_iter().map(|(alias, real)| Some((alias, real.value?))).collect();
     let session = value_or(section.session, SessionSection::default())?;
-    let (user, password) = login.map(|login| (login.user.value, folder.secret(login.password)))?;
+    let LoginSection { user, password, require } = login?;
+    let is_plain = matches!(tls, Some(UpstreamTls::Disable));
+    if let Some(require) = require.as_ref().filter(|require| require.value == Some(Require::ScramSha256Plus))
+        && is_plain
+    {
+        require.refuse("\"scram-sha-256-plus\" needs TLS to be bound to", findings);
+    }
+    let password = folder.secret(password);
     Some(Target {
         name: name.to_owned(),
         engine: section.engine.value?,
         upstream: section.upstream.value?,
         tls: tls?,
-        user: user?,
+        user: user.value?,
         password: password?,
+        require: value_or(require, Require::ScramSha256)?,
         databases: databases?,
         on_token_expiry: value_or(session.on_token_expiry, OnTokenExpiry::FinishTransactionThenClose)?,
         read_only: value_or(session.read_only, ReadOnly::ByRules)?,

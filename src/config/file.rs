@@ -210,6 +210,25 @@ section! {
         user: Located<String>,
         /// Its password, by reference.
         password: Located<SecretSection>,
+        /// The least that the database must ask of us before it gets anything. What is stronger is taken as well.
+        #[schemars(extend("default" = "scram-sha-256"))]
+        require: Option<Located<Require>>,
+    }
+}
+
+choice! {
+    /// The least that a database must ask of us at the login.
+    pub Require {
+        /// Anything, also nothing: it is not known who is there but by TLS.
+        Any = "any",
+        /// The password itself, over TLS only.
+        Password = "password",
+        /// An MD5 hash of the password.
+        Md5 = "md5",
+        /// A proof that the password is known, for a proof of the database's own.
+        ScramSha256 = "scram-sha-256",
+        /// The same, bound to the TLS connection: nobody can stand in between.
+        ScramSha256Plus = "scram-sha-256-plus",
     }
 }
 

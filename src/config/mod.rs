@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use crate::model::NodeName;
 
-pub use file::{Algorithm, Engine, LogFormat, LogLevel, OnTokenExpiry, Plain, ReadOnly};
+pub use file::{Algorithm, Engine, LogFormat, LogLevel, OnTokenExpiry, Plain, ReadOnly, Require};
 pub use problems::{Position, Problem, Problems};
 pub use schema::schema;
 pub use secret::{Revealed, Secret, SecretError};
@@ -154,6 +154,8 @@ pub struct Target {
     pub user: String,
     /// That user's password.
     pub password: Secret,
+    /// The least that the server must ask of us.
+    pub require: Require,
     /// What clients may call a database, and what it is called there.
     pub databases: BTreeMap<String, String>,
     /// What happens when a token ends before its session.

@@ -302,6 +302,22 @@ fn plain_text_is_for_loopback_at_both_ends() {
     assert_eq!(config.targets[0].tls, UpstreamTls::Disable);
 }
 
+#[test]
+fn a_database_must_ask_for_a_proof_unless_told_otherwise() {
+    let require = |word: &str, more: &str| {
+        let login = format!("login = {{ user = \"u\", password = {{ env = \"P\" }}, require = \"{word}\" }}\n{more}");
+        let text = changed("login    = { user = \"hansard\", password = { file = \"/run/secrets/pg\" } }", &login);
+        text.replace("pg.internal:5432", "127.0.0.1:5432")
+    };
+    assert_eq!(parse(MINIMAL).unwrap().targets[0].require, Require::ScramSha256);
+    for word in ["any", "password", "md5", "scram-sha-256", "scram-sha-256-plus"] {
+        assert_eq!(parse(&require(word, "")).unwrap().targets[0].require.as_str(), word);
+    }
+    assert_eq!(problems(&require("scram", "")).len(), 1);
+    let unbound = problems(&require("scram-sha-256-plus", "tls = { mode = \"disable\" }"));
+    assert!(unbound.len() == 1 && unbound[0].contains("target.app.login.require: \"scram-sha-256-plus\" needs TLS"));
+}
+
 /// The least file with a timestamp authority.
 const STAMPED: &str = concat!(
     include_str!("../../fixtures/config/minimal.toml"),
@@ -497,7 +513,9 @@ fn a_default_that_the_schema_states_is_the_one_that_is_used() {
             let line = format!("{key} = {default}\n");
             let header = format!("[{name}]\n");
             let base = if name == "evidence.timestamps" { STAMPED } else { MINIMAL };
-            let text = if base.contains(&header) {
+            let text = if name == "target.app.login" {
+                base.replace("login    = { ", &format!("login    = {{ {key} = {default}, "))
+            } else if base.contains(&header) {
                 base.replace(&header, &format!("{header}{line}"))
             } else {
                 format!("{base}\n{header}{line}")
@@ -506,5 +524,5 @@ fn a_default_that_the_schema_states_is_the_one_that_is_used() {
             assert!(parse(&text).is_ok(), "{name}.{key}");
         }
     }
-    assert_eq!(stated, 21);
+    assert_eq!(stated, 22);
 }

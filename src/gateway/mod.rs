@@ -18,6 +18,7 @@ mod cluster;
 mod counters;
 mod handles;
 pub mod inspection;
+mod keyring;
 mod listener;
 mod names;
 mod relay;
@@ -41,7 +42,7 @@ pub use cancel::Cancels;
 pub use cluster::{Cluster, ClusterPeer};
 pub use counters::Counters;
 pub use listener::{Desk, Listener, Routes, Way};
-pub use site::{Credentials, Memory, OnTokenExpiry, ReadOnly, Site, Target, UpstreamTls};
+pub use site::{Credentials, Memory, OnTokenExpiry, Proof, ReadOnly, Site, Target, UpstreamTls};
 pub use wall::walled;
 pub use words::{denial, no_access};
 

@@ -9,10 +9,12 @@ use tokio_rustls::rustls::ClientConfig;
 use super::cancel::Cancels;
 use super::catalog::Catalogs;
 use super::counters::Counters;
+use super::keyring::Keyring;
 use crate::journal::Journal;
 use crate::model::{Clock, Ids, NodeName};
 use crate::policy::{InForce, Place};
 use crate::sql;
+pub use crate::wire::postgres::handshake::Proof;
 
 /// Our own login at a target.
 #[derive(Clone)]
@@ -20,7 +22,17 @@ pub struct Credentials {
     /// The database user.
     pub user: String,
     /// Its password.
-    pub password: String,
+    pub(super) password: String,
+    /// The least that the database must ask of us.
+    pub(super) required: Proof,
+    pub(super) keyring: Arc<Keyring>,
+}
+
+impl Credentials {
+    /// A user, its password, and the least that a database must ask of us before it gets anything.
+    pub fn new(user: String, password: String, required: Proof) -> Self {
+        Self { user, password, required, keyring: Arc::default() }
+    }
 }
 
 impl fmt::Debug for Credentials {
@@ -140,7 +152,7 @@ pub(super) mod tests {
             host: "127.0.0.1".to_owned(),
             port: 1,
             tls: UpstreamTls::Disable,
-            credentials: Credentials { user: "app".to_owned(), password: String::new() },
+            credentials: Credentials::new("app".to_owned(), String::new(), Proof::Any),
             databases: BTreeMap::new(),
             on_token_expiry: OnTokenExpiry::Close,
             read_only: ReadOnly::Never,

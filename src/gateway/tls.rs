@@ -8,7 +8,11 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 pub use tokio_rustls::rustls::{ClientConfig, ServerConfig};
 
+use ::ring::digest;
 use tokio_rustls::rustls::RootCertStore;
+use x509_cert::Certificate;
+use x509_cert::der::Decode;
+use x509_cert::spki::ObjectIdentifier;
 
 /// What is wrong with a certificate, a key or an authority.
 #[derive(Debug, thiserror::Error)]
@@ -82,4 +86,71 @@ pub fn connector(authorities: Option<(&[u8], &Path)>) -> Result<Arc<ClientConfig
         .with_safe_default_protocol_versions()
         .map(|builder| Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
         .map_err(TlsError::Unusable)
+}
+
+/// What a login can be bound to: the hash of the server's certificate by the hash function of its signature, SHA-256 where
+/// that is MD5 or SHA-1 (`tls-server-end-point`, RFC 5929 §4.1).
+///
+/// Nothing if the signature names no hash function by itself (Ed25519), or names it in its parameters (RSA-PSS): for these,
+/// servers before PostgreSQL 16 have no binding either.
+pub(super) fn end_point(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
+    let read = Certificate::from_der(certificate).ok()?;
+    let algorithm = hash_of(read.signature_algorithm.oid)?;
+    Some(digest::digest(algorithm, certificate).as_ref().to_vec())
+}
+
+/// The hash function to take for a signature algorithm (RFC 3279, 5758, 8017).
+fn hash_of(signature: ObjectIdentifier) -> Option<&'static digest::Algorithm> {
+    const RSA: &str = "1.2.840.113549.1.1.";
+    const ECDSA: &str = "1.2.840.10045.4.";
+    let name = signature.to_string();
+    match (name.strip_prefix(RSA), name.strip_prefix(ECDSA)) {
+        // With MD5, SHA-1 and SHA-256.
+        (Some("4" | "5" | "11"), _) | (_, Some("1" | "3.2")) => Some(&digest::SHA256),
+        (Some("12"), _) | (_, Some("3.3")) => Some(&digest::SHA384),
+        (Some("13"), _) | (_, Some("3.4")) => Some(&digest::SHA512),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn end_point_of(algorithm: &'static rcgen::SignatureAlgorithm) -> (CertificateDer<'static>, Option<Vec<u8>>) {
+        let key = rcgen::KeyPair::generate_for(algorithm).unwrap();
+        let certificate = rcgen::CertificateParams::new(vec!["db".to_owned()]).unwrap().self_signed(&key).unwrap();
+        let found = end_point(certificate.der());
+        (certificate.der().clone(), found)
+    }
+
+    #[test]
+    fn a_certificate_is_hashed_as_its_signature_says() {
+        let (certificate, found) = end_point_of(&rcgen::PKCS_ECDSA_P256_SHA256);
+        assert_eq!(found.unwrap(), digest::digest(&digest::SHA256, &certificate).as_ref());
+        let (certificate, found) = end_point_of(&rcgen::PKCS_ECDSA_P384_SHA384);
+        assert_eq!(found.unwrap(), digest::digest(&digest::SHA384, &certificate).as_ref());
+        assert_eq!(end_point_of(&rcgen::PKCS_ED25519).1, None);
+        assert_eq!(end_point(&CertificateDer::from(vec![0x30, 0])), None);
+    }
+
+    #[test]
+    fn old_hashes_are_not_taken_and_unknown_ones_not_guessed() {
+        let hash = |oid: &str| hash_of(oid.parse().unwrap()).map(digest::Algorithm::output_len);
+        for (oid, bytes) in [
+            ("1.2.840.113549.1.1.4", Some(32)),
+            ("1.2.840.113549.1.1.5", Some(32)),
+            ("1.2.840.113549.1.1.11", Some(32)),
+            ("1.2.840.113549.1.1.12", Some(48)),
+            ("1.2.840.113549.1.1.13", Some(64)),
+            ("1.2.840.10045.4.1", Some(32)),
+            ("1.2.840.10045.4.3.2", Some(32)),
+            ("1.2.840.10045.4.3.4", Some(64)),
+            // RSA-PSS, Ed25519.
+            ("1.2.840.113549.1.1.10", None),
+            ("1.3.101.112", None),
+        ] {
+            assert_eq!(hash(oid), bytes, "{oid}");
+        }
+    }
 }

@@ -123,7 +123,7 @@ pub(crate) fn encryption() -> tokio_postgres_rustls::MakeRustlsConnect {
 }
 
 /// TLS that takes any certificate.
-pub(super) fn unverified() -> Arc<rustls::ClientConfig> {
+pub(crate) fn unverified() -> Arc<rustls::ClientConfig> {
     let provider = Arc::new(ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()

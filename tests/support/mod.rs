@@ -27,7 +27,7 @@ mod stories;
 
 pub(crate) use authority::Authority;
 pub(crate) use azurite::{ACCOUNT, Azurite, Container, KEY};
-pub(crate) use clients::{Login, client, connect, encryption, interrupted, libpq, psql, psql_to};
+pub(crate) use clients::{Login, client, connect, encryption, interrupted, libpq, psql, psql_to, unverified};
 pub(crate) use expected::{Expected, assert_recorded};
 pub(crate) use folder::Folder;
 pub(crate) use hansard::{Archive, Hansard, Store, duckdb_rows};

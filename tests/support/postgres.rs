@@ -119,9 +119,14 @@ impl Postgres {
 
     /// Lets a role in without a password over loopback, as a laboratory's server does whose databases reach each other.
     pub(crate) fn trust(&self, role: &str) {
+        self.admit(role, "trust");
+    }
+
+    /// Lets a role in over loopback by a method of `pg_hba.conf`.
+    pub(crate) fn admit(&self, role: &str, method: &str) {
         let file = self.leash.folder().join("data/pg_hba.conf");
         let rules = fs::read_to_string(&file).unwrap();
-        fs::write(&file, format!("host all {role} 127.0.0.1/32 trust\n{rules}")).unwrap();
+        fs::write(&file, format!("host all {role} 127.0.0.1/32 {method}\n{rules}")).unwrap();
         self.admin_in("postgres", "select pg_reload_conf()");
     }
 

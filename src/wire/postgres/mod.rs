@@ -6,7 +6,7 @@
 //! * [`exchange`] knows which reply answers which statement.
 //! * [`answers`] asks questions of our own.
 //!
-//! `pgwire` builds our messages, reads what the database says during login, and is the SCRAM client. It does not decode
+//! `pgwire` builds our messages. It does not decode
 //! what clients send: its decoders read beyond their frame, replace bytes that are not UTF-8, and panic on some malformed
 //! frames (0.42.1); a test holds our decoders against it on well-formed input. Its sockets and TLS are not used.
 //!

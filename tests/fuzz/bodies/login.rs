@@ -2,7 +2,7 @@
 //! SCRAM is not believed without its own proof.
 
 use arbitrary::{Result, Unstructured};
-use hansard::wire::postgres::handshake::{Credentials, Login, Progress};
+use hansard::wire::postgres::handshake::{Channel, Credentials, Keys, Login, Progress, Proof};
 
 use super::{frame, one, piece};
 
@@ -15,26 +15,30 @@ pub fn body(data: &[u8]) {
 
 fn converse(from: &mut Unstructured<'_>) -> Result<()> {
     let encrypted = from.arbitrary()?;
+    let channel = if encrypted { Channel::Tls(Some(vec![7; 32])) } else { Channel::Open };
     let credentials = Credentials { user: "hansard".to_owned(), password: PASSWORD.to_owned() };
-    let (mut login, first) = Login::begin(credentials, "clinic", &[], encrypted);
+    let nonce = "fyko+d2lbbFgONRv9qkxdawL";
+    let (mut login, first) = Login::begin(credentials, "clinic", &[], (channel, Proof::Any), nonce.to_owned());
     assert!(!shows(&first, PASSWORD));
-    let (mut nonce, mut asked_for_proof) = (String::new(), false);
+    let mut asked_for_proof = false;
     for _ in 0..32 {
         if from.is_empty() {
             break;
         }
-        let (kind, body) = said(from, &nonce)?;
+        let (kind, body) = said(from, nonce)?;
         match login.take(kind, &frame(kind, &body)) {
             Err(_) => break,
             Ok(Progress::Wait) => {}
             Ok(Progress::Send(bytes)) => {
                 assert!(encrypted || !shows(&bytes, PASSWORD), "the password left in the clear");
-                if let Some(at) = find(&bytes, b"SCRAM-SHA-256\0") {
+                if shows(&bytes, "SCRAM-SHA-256") {
                     assert!(!shows(&bytes, PASSWORD));
                     asked_for_proof = true;
-                    let text = String::from_utf8(bytes[at..].to_vec()).unwrap_or_default();
-                    nonce = text.rsplit_once("r=").map(|(_, nonce)| nonce.to_owned()).unwrap_or_default();
                 }
+            }
+            Ok(Progress::Prove(recipe)) => {
+                let proof = login.prove(&Keys::derive(PASSWORD, &recipe)).expect("keys were asked for");
+                assert!(asked_for_proof && !shows(&proof, PASSWORD));
             }
             Ok(Progress::Ready(greeting)) => {
                 assert!(!asked_for_proof, "let in without a proof that it knows the password");
