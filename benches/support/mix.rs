@@ -294,6 +294,7 @@ fn shape(draw: &mut Draw) -> Shape {
         touched: Vec::new(),
         has_limit: false,
         lifts_read_only: false,
+        by_shape: false,
         operators: Vec::new(),
         conversions: Vec::new(),
         handles: Vec::new(),

@@ -162,6 +162,7 @@ pub(crate) fn record(number: u64, statement: u64, at: i64, text: &str) -> Record
                 touched: Vec::new(),
                 has_limit: false,
                 lifts_read_only: false,
+                by_shape: false,
                 operators: Vec::new(),
                 conversions: Vec::new(),
                 handles: Vec::new(),

@@ -320,6 +320,7 @@ mod tests {
             touched: Vec::new(),
             has_limit: false,
             lifts_read_only: false,
+            by_shape: false,
             operators: Vec::new(),
             conversions: Vec::new(),
             handles: Vec::new(),

@@ -296,6 +296,9 @@ pub struct Facts {
     /// Whether it may end that a session is read-only: it sets one of the settings that make it so, and not to more of it.
     #[serde(skip)]
     pub lifts_read_only: bool,
+    /// Whether every text has these facts that differs from this one in plain literals only: none was looked at.
+    #[serde(skip)]
+    pub by_shape: bool,
 }
 
 impl Facts {
@@ -316,6 +319,7 @@ impl Facts {
             handles: Vec::new(),
             executes: None,
             lifts_read_only: false,
+            by_shape: false,
         }
     }
 

@@ -88,6 +88,7 @@ impl Meaning {
             handles: _,
             executes: _,
             lifts_read_only: _,
+            by_shape: _,
         } = &*self.0;
         ((kind, statement_count, effects, functions), (has_where, problem, touched, has_limit), self.1)
     }

@@ -73,6 +73,7 @@ fn facts(effects: &[(Action, Option<Object>, bool)]) -> Facts {
         touched: Vec::new(),
         has_limit: false,
         lifts_read_only: false,
+        by_shape: false,
         operators: Vec::new(),
         conversions: Vec::new(),
         handles: Vec::new(),

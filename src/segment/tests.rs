@@ -83,6 +83,7 @@ fn facts() -> Facts {
         touched: Vec::new(),
         has_limit: false,
         lifts_read_only: false,
+        by_shape: false,
         operators: Vec::new(),
         conversions: Vec::new(),
         handles: Vec::new(),

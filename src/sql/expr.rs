@@ -239,7 +239,10 @@ impl Walk {
         };
         match argument(0) {
             Some(name) => self.set(&name.to_ascii_lowercase(), argument(1)),
-            None => self.note_plain(Action::SetUnsafe),
+            None => {
+                self.reads_literals = true;
+                self.note_plain(Action::SetUnsafe);
+            }
         }
     }
 
@@ -257,6 +260,7 @@ impl Walk {
 
     /// Notes that a setting is changed.
     pub(super) fn set(&mut self, name: &str, value: Option<&str>) {
+        self.reads_literals = true;
         let is_unsafe = match self.dialect {
             Dialect::PostgreSql => session::is_unsafe(name, value),
             Dialect::MySql => super::mysql::is_unsafe(name, value),
@@ -272,7 +276,8 @@ fn is_set_config(function: &Object) -> bool {
     function.name == "set_config" && matches!(function.schema.as_deref(), None | Some("pg_catalog"))
 }
 
-/// The characters of a string literal that means what it shows.
+/// The characters of a string literal that means what it shows. Whoever lets them matter to what is found says so in
+/// [`Walk::reads_literals`].
 pub(super) fn text_of(value: &Value) -> Option<&str> {
     match value {
         Value::SingleQuotedString(text) => Some(text),

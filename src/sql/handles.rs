@@ -43,6 +43,7 @@ pub fn by_handle(facts: &Facts, behind: &[&Facts]) -> Facts {
         handles: std::iter::once(facts).chain(behind.iter().copied()).flat_map(|facts| facts.handles.clone()).collect(),
         executes: None,
         lifts_read_only: std::iter::once(facts).chain(behind.iter().copied()).any(|facts| facts.lifts_read_only),
+        by_shape: false,
     }
 }
 

@@ -48,6 +48,7 @@ mod rights;
 mod scan;
 mod second;
 mod session;
+mod shape;
 mod spoken;
 mod statement;
 mod strings;

@@ -12,7 +12,7 @@ use super::command::Rewritten;
 use super::guard::{self, Kind as Cut, Token};
 use super::statement::Read;
 use super::walk::{NotUnderstood, Result, Walk};
-use super::{MAX_STATEMENTS, alone, command, ddl, fingerprint::fingerprint, second, spoken, statement};
+use super::{MAX_STATEMENTS, alone, command, ddl, fingerprint::fingerprint, second, shape, spoken, statement};
 use crate::model::{Action, Effect, Facts, Handle, Kind, Touch};
 
 /// The first reader cannot read it, from its beginning or from some place on. This leaves the word to the second reader.
@@ -68,11 +68,21 @@ pub(super) fn facts(text: &str) -> Facts {
             }
         }
     }
+    let reads_literals = first.iter().any(|(_, walk)| walk.reads_literals);
     let mut facts = together(first, second.map(Some));
+    facts.by_shape = is_read_and_written(&facts) && !reads_literals && shape::is_plain(&tokens);
     if by_one && facts.problem.is_none() {
         facts.problem = Some(READ_BY_ONE.to_owned());
+        facts.by_shape = false;
     }
     Facts { fingerprint, operators: spoken::operators(&tokens), conversions: spoken::conversions(&tokens), ..facts }
+}
+
+/// Whether the text does nothing but read and write rows, and both readers understood it. In everything else literals may
+/// be names, options or texts that are run.
+fn is_read_and_written(facts: &Facts) -> bool {
+    let rows = matches!(facts.kind, Kind::Select | Kind::Insert | Kind::Update | Kind::Delete);
+    rows && facts.problem.is_none() && facts.handles.is_empty()
 }
 
 /// Whether the second reader has the word on what the first one failed at so, and on which kinds. What the first one reads
@@ -174,6 +184,7 @@ pub(super) fn together(statements: Vec<(Result<Read>, Walk)>, second: Result<Opt
         handles: Vec::new(),
         executes: None,
         lifts_read_only: false,
+        by_shape: false,
     };
     let (mut effects, mut functions) = (BTreeSet::new(), BTreeSet::new());
     let (mut reads, mut problems) = (Vec::new(), Vec::new());

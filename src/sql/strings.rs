@@ -127,6 +127,7 @@ impl Walk {
 
     /// The name of a table, which goes into this function.
     pub(super) fn table_meant(&mut self, meant: &Meant<'_>, function: &str) {
+        self.reads_literals = true;
         let table = match meant {
             Meant::Column => return,
             Meant::Text(text) => names::in_string(ObjectKind::Table, text),
@@ -142,6 +143,7 @@ impl Walk {
     }
 
     fn setting_meant(&mut self, meant: &Meant<'_>) {
+        self.reads_literals = true;
         if let Meant::Text(name) = meant {
             let name = name.to_ascii_lowercase();
             // A name in two parts is an application's own.

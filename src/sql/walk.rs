@@ -40,6 +40,8 @@ pub(super) struct Walk {
     pub(super) handed_over: Vec<String>,
     /// Whether it may end that the session is read-only.
     pub(super) lifts_read_only: bool,
+    /// Whether what was found hangs on the inside of a literal: a text with another one may do something else.
+    pub(super) reads_literals: bool,
     /// How many `SELECT`s were met; compared with the words `SELECT` in the text.
     pub(super) selects: usize,
 }

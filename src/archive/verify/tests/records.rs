@@ -63,6 +63,7 @@ fn other_record() -> Record {
         touched: Vec::new(),
         has_limit: false,
         lifts_read_only: false,
+        by_shape: false,
         operators: Vec::new(),
         conversions: Vec::new(),
         handles: Vec::new(),
