@@ -221,14 +221,19 @@ impl Journal {
         answer.await.or(Err(JournalError::Closed))?
     }
 
-    /// Keeps an entry with the next flush. Waits for room in the queue only.
+    /// Keeps an entry with the next flush, at the latest after [`NOTE_DELAY`]. It comes before whatever is appended once
+    /// this returned. Waits only while the writer is behind.
     ///
     /// # Errors
     ///
     /// The journal is closed, or the entry too long to keep.
     pub async fn note(&self, entry: Entry) -> Result<(), JournalError> {
-        let payloads = encode(vec![entry])?;
-        self.requests.send(Request::Note { payloads }).await.or(Err(JournalError::Closed))
+        let payload = frame::encode(&entry).or(Err(JournalError::TooLong))?;
+        // Most notes wake nobody: the writer looks by itself as long as there is something to do.
+        if !self.shared.noted().put(payload) {
+            return if self.requests.is_closed() { Err(JournalError::Closed) } else { Ok(()) };
+        }
+        self.requests.send(Request::Noted).await.or(Err(JournalError::Closed))
     }
 
     /// The last entry on stable storage, as it advances.

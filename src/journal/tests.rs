@@ -89,6 +89,44 @@ async fn a_note_is_flushed_by_itself_when_nobody_else_pays() {
     tokio::time::timeout(NOTE_DELAY * 20, flushed.wait_for(|seq| seq.0 == 1)).await.unwrap().unwrap();
 }
 
+#[tokio::test]
+async fn what_was_noted_stands_before_what_is_appended_afterwards() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(settings(dir.path())).unwrap().journal;
+    // Sessions side by side, so that appends of one are taken together with notes of another.
+    let session = |number: u64| {
+        let journal = journal.clone();
+        tokio::spawn(async move {
+            for at in 0..50 {
+                journal.record(vec![intent(number * 100 + at, "SELECT 1", true)]).await.unwrap();
+                journal.note(outcome(number * 100 + at)).await.unwrap();
+            }
+        })
+    };
+    for session in (0..8).map(session).collect::<Vec<_>>() {
+        session.await.unwrap();
+    }
+    journal.close().await;
+    let entries = everything(&journal);
+    assert_eq!(entries.len(), 800);
+    for number in 0..8 {
+        let of_one = (0..50).flat_map(|at| [intent(number * 100 + at, "SELECT 1", true), outcome(number * 100 + at)]);
+        let expected: Vec<Entry> = of_one.collect();
+        let found: Vec<Entry> = entries.iter().filter(|entry| expected.contains(entry)).cloned().collect();
+        assert_eq!(found, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_closed_journal_takes_no_note() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(settings(dir.path())).unwrap().journal;
+    journal.note(outcome(1)).await.unwrap();
+    journal.close().await;
+    assert!(matches!(journal.note(outcome(2)).await, Err(JournalError::Closed)));
+    assert_eq!(everything(&journal), [outcome(1)]);
+}
+
 /// A journal of four entries in one file, as it was left, and where each entry ends.
 async fn four_entries(large: &Settings) -> (Vec<u8>, Vec<u64>) {
     let journal = Journal::open(large.clone()).unwrap().journal;

@@ -32,12 +32,36 @@ const TRY_AGAIN_AT_LEAST_EVERY: Duration = Duration::from_secs(16);
 pub(super) enum Request {
     /// Write, flush, answer. `closing` entries may use the room that is kept for them.
     Append { payloads: Vec<Vec<u8>>, closing: bool, reply: oneshot::Sender<Result<EntrySeq, JournalError>> },
-    /// Write; somebody's flush takes it along.
-    Note { payloads: Vec<Vec<u8>> },
+    /// Look at what was noted: nobody would otherwise, or it is much.
+    Noted,
     /// Remove whole files before an entry.
     Free { keep: EntrySeq, reply: oneshot::Sender<Result<usize, JournalError>> },
     /// Flush and end.
     Close { reply: oneshot::Sender<()> },
+}
+
+/// What was noted and not written yet. Nobody waits for it, so it wakes nobody: a thread that is woken for each outcome
+/// costs more than all else that an outcome costs.
+#[derive(Debug, Default)]
+pub(super) struct Noted {
+    payloads: Vec<Vec<u8>>,
+    bytes: usize,
+    /// Whether the writer will look by itself within [`NOTE_DELAY`].
+    watched: bool,
+}
+
+impl Noted {
+    /// Takes a note; whether the writer must be told.
+    pub(super) fn put(&mut self, payload: Vec<u8>) -> bool {
+        self.bytes += payload.len();
+        self.payloads.push(payload);
+        !std::mem::replace(&mut self.watched, true) || self.bytes > UNFLUSHED_NOTES
+    }
+
+    fn take(&mut self) -> Vec<Vec<u8>> {
+        self.bytes = 0;
+        std::mem::take(&mut self.payloads)
+    }
 }
 
 /// What the writer, the readers and the callers share.
@@ -50,10 +74,16 @@ pub(super) struct Shared {
     files: Mutex<BTreeMap<EntrySeq, HeldFile>>,
     /// Why the last write or flush failed; nothing after one that succeeded.
     trouble: Mutex<Option<JournalError>>,
+    noted: Mutex<Noted>,
     gaps: BTreeMap<EntrySeq, EntrySeq>,
 }
 
 impl Shared {
+    /// What was noted and not written yet.
+    pub(super) fn noted(&self) -> MutexGuard<'_, Noted> {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// First entry → file, of every file that holds entries.
     pub(super) fn files(&self) -> MutexGuard<'_, BTreeMap<EntrySeq, HeldFile>> {
         // The map is never left half-changed, so a poisoned lock holds good data.
@@ -90,7 +120,8 @@ pub(super) fn start(
     let Recovered { files, spares, used, last, gaps, .. } = recovered;
     let spares = Spares::new(Arc::clone(&disk), settings.file_bytes, spares);
     let (used, files) = (AtomicU64::new(used), Mutex::new(files));
-    let shared = Arc::new(Shared { settings, disk, used, files, trouble: Mutex::default(), gaps });
+    let shared =
+        Arc::new(Shared { settings, disk, used, files, trouble: Mutex::default(), noted: Mutex::default(), gaps });
     let (requests, inbox) = mpsc::channel(queue);
     let (flushed, watcher) = watch::channel(last);
     let clock = tokio::runtime::Builder::new_current_thread()
@@ -130,7 +161,7 @@ struct Writer {
     /// Notes that were written and not flushed yet.
     notes: Vec<Vec<u8>>,
     notes_bytes: usize,
-    /// When notes want a flush, or a failing writer tries again.
+    /// When the writer looks for notes and flushes them, or tries again after a failure.
     flush_due: Option<Instant>,
     /// The last write or flush failed: how long to wait before trying again.
     failing: Option<Duration>,
@@ -161,44 +192,65 @@ impl Writer {
                 Some(due) => match timeout_at(due, self.inbox.recv()).await {
                     Ok(request) => request,
                     Err(_elapsed) => {
-                        self.commit(Vec::new(), 0, true);
+                        self.look();
                         continue;
                     }
                 },
             };
             let Some(request) = request else { break };
             if let Some(reply) = self.take(request) {
-                self.commit(Vec::new(), 0, true);
+                self.look();
                 // The lock goes with the writer, before the answer. Whoever asked may have gone; it is closed all the same.
                 drop(self);
                 reply.send(()).ok();
                 return;
             }
         }
-        self.commit(Vec::new(), 0, true);
+        self.look();
+    }
+
+    /// Writes and flushes what was noted. If that was nothing, the next note must say that it is there.
+    fn look(&mut self) {
+        let notes = {
+            let mut noted = self.shared.noted();
+            noted.watched = !noted.payloads.is_empty();
+            noted.take()
+        };
+        self.flush_due = None;
+        let is_new = !notes.is_empty();
+        if is_new {
+            self.write_batch(notes, Vec::new(), Vec::new(), true);
+        }
+        if !self.notes.is_empty() || self.failing.is_some() {
+            self.commit(Vec::new(), 0, true);
+        }
+        if is_new {
+            self.watch();
+        }
+    }
+
+    /// There was something to do, so there may be more: the writer looks by itself for a while.
+    fn watch(&mut self) {
+        self.shared.noted().watched = true;
+        self.flush_due.get_or_insert_with(|| Instant::now() + NOTE_DELAY);
     }
 
     /// Serves a request together with those that queued up behind it. Gives back the answer that a close waits for.
     fn take(&mut self, first: Request) -> Option<oneshot::Sender<()>> {
         let mut waiters: Waiters = Vec::new();
-        let mut batch: Vec<(Vec<u8>, bool)> = Vec::new();
-        let (mut bytes, mut count, mut closings) = (0, 0, true);
+        let mut batch: Vec<Vec<u8>> = Vec::new();
+        let (mut bytes, mut closings) = (0, true);
         let mut request = Some(first);
         let mut closing = None;
         while let Some(now) = request.take() {
             match now {
                 Request::Append { payloads, closing, reply } => {
-                    count += payloads.len() as u64;
                     closings &= closing;
                     bytes += payloads.iter().map(Vec::len).sum::<usize>();
-                    batch.extend(payloads.into_iter().map(|payload| (payload, false)));
-                    waiters.push((count, reply));
+                    batch.extend(payloads);
+                    waiters.push((batch.len() as u64, reply));
                 }
-                Request::Note { payloads } => {
-                    count += payloads.len() as u64;
-                    bytes += payloads.iter().map(Vec::len).sum::<usize>();
-                    batch.extend(payloads.into_iter().map(|payload| (payload, true)));
-                }
+                Request::Noted => {}
                 Request::Free { keep, reply } => {
                     reply.send(self.free(keep)).ok();
                 }
@@ -211,26 +263,25 @@ impl Writer {
                 request = self.inbox.try_recv().ok();
             }
         }
-        if !batch.is_empty() {
-            self.write_batch(batch, waiters, closings);
+        // Only now: what somebody noted before it appended something comes before that.
+        let notes = self.shared.noted().take();
+        if !batch.is_empty() || !notes.is_empty() {
+            self.write_batch(notes, batch, waiters, closings);
         }
+        self.watch();
         closing
     }
 
-    fn write_batch(&mut self, batch: Vec<(Vec<u8>, bool)>, waiters: Waiters, closings: bool) {
-        let count = batch.len() as u64;
-        let payloads: Vec<&[u8]> = batch.iter().map(|(payload, _)| payload.as_slice()).collect();
+    /// Notes first, then what somebody waits for.
+    fn write_batch(&mut self, notes: Vec<Vec<u8>>, batch: Vec<Vec<u8>>, waiters: Waiters, closings: bool) {
+        let payloads: Vec<&[u8]> = notes.iter().chain(&batch).map(Vec::as_slice).collect();
         let wrote = self.write(&payloads, closings);
-        for (payload, note) in batch {
-            if note {
-                self.notes_bytes += payload.len();
-                self.notes.push(payload);
-            }
-        }
+        self.notes_bytes += notes.iter().map(Vec::len).sum::<usize>();
+        self.notes.extend(notes);
         if let Err(error) = wrote {
             return self.fail(&error, waiters);
         }
-        self.commit(waiters, count, false);
+        self.commit(waiters, batch.len() as u64, false);
     }
 
     /// Flushes if somebody waits for it, or notes are due or many; else leaves the notes to the next flush. The last
