@@ -21,6 +21,7 @@ pub mod inspection;
 mod keyring;
 mod listener;
 mod names;
+mod reading;
 mod relay;
 mod session;
 mod settle;

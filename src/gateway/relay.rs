@@ -2,20 +2,23 @@
 //!
 //! Towards the database each readable chunk is cut into frames, judged, recorded with one flush and sent with one write.
 //! Towards the client whole chunks are passed on as they came; only an error that stands for one of ours is replaced.
-//! Buffers hold one chunk, or the one frame that is larger; COPY data and rows are never assembled.
+//! Buffers hold what was read and is not sent yet, at most one chunk or the one frame that is larger; COPY data and rows are
+//! never assembled. Bytes are read into memory that the sessions of a thread share ([`reading`]), so that one that waits
+//! holds no buffer.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::client::{Socket, hang_up};
 use super::names::Names;
+use super::reading::{CHUNK, read_some};
 use super::settle::{Judge, settle};
 use super::{DRAIN_LIMIT, OnTokenExpiry, Site};
 use crate::journal::JournalError;
@@ -25,8 +28,6 @@ use crate::wire::postgres::exchange::{Exchange, Reply, Request};
 use crate::wire::postgres::frame::{Framer, Side, Step};
 use crate::wire::postgres::message::Refusal;
 
-/// Bytes read at a time.
-const CHUNK: usize = 64 << 10;
 /// A batch of this size is recorded and sent before more is read: it bounds what one session holds.
 const BATCH_BYTES: usize = 1 << 20;
 /// How long a transaction may go on after its token ended, where it may at all.
@@ -324,9 +325,8 @@ async fn from_client(
                 answered.await;
             }
         }
-        give_back(&mut buffer);
-        buffer.reserve(CHUNK.max(wanted.saturating_sub(buffer.len()).min(BATCH_BYTES)));
-        match client.read_buf(&mut buffer).await {
+        let missing = wanted.saturating_sub(buffer.len()).min(BATCH_BYTES);
+        match read_some(client, &mut buffer, missing).await {
             Ok(0) => {
                 // Half-closed: what was asked is still answered, as by a server.
                 lane.upstream.shutdown().await.map_err(RelayError::UpstreamGone)?;
@@ -343,39 +343,50 @@ async fn from_client(
     }
 }
 
-/// A session that once held a large message does not keep its memory.
-fn give_back(buffer: &mut BytesMut) {
-    if buffer.is_empty() && buffer.capacity() > 4 * CHUNK {
-        *buffer = BytesMut::new();
-    }
+/// What became of a frame.
+enum Taken {
+    Judged,
+    Goodbye,
+    /// It has to wait for an answer.
+    Waits(Bytes),
 }
 
 /// Takes one frame; true when the client says goodbye.
-async fn take(kind: u8, frame: Bytes, judge: &mut Judge<'_>, lane: &mut Lane<'_>) -> Result<bool, RelayError> {
+async fn take(kind: u8, mut frame: Bytes, judge: &mut Judge<'_>, lane: &mut Lane<'_>) -> Result<bool, RelayError> {
     let shared = lane.shared;
-    let mut frame = frame;
+    match try_take(kind, frame, judge, shared)? {
+        Taken::Judged => return Ok(false),
+        Taken::Goodbye => return Ok(true),
+        Taken::Waits(again) => frame = again,
+    }
     loop {
+        // Listened for before it is tried again: the answer may come in between.
         let answered = shared.answered.notified();
         tokio::pin!(answered);
         answered.as_mut().enable();
-        let waiting = {
-            let mut exchange = shared.exchange();
-            match exchange.take(kind, frame).map_err(RelayError::Client)? {
-                Request::Terminate => return Ok(true),
-                Request::Wait(again) => again,
-                request => {
-                    judge.judge(request, kind, &mut exchange);
-                    return Ok(false);
-                }
-            }
-        };
-        frame = waiting;
+        match try_take(kind, frame, judge, shared)? {
+            Taken::Judged => return Ok(false),
+            Taken::Goodbye => return Ok(true),
+            Taken::Waits(again) => frame = again,
+        }
         if judge.batch.is_empty() {
             answered.await;
         } else {
             settle(&mut judge.batch, lane).await?;
         }
     }
+}
+
+fn try_take(kind: u8, frame: Bytes, judge: &mut Judge<'_>, shared: &Shared) -> Result<Taken, RelayError> {
+    let mut exchange = shared.exchange();
+    Ok(match exchange.take(kind, frame).map_err(RelayError::Client)? {
+        Request::Terminate => Taken::Goodbye,
+        Request::Wait(again) => Taken::Waits(again),
+        request => {
+            judge.judge(request, kind, &mut exchange);
+            Taken::Judged
+        }
+    })
 }
 
 /// Says goodbye to the database as well.
@@ -414,14 +425,15 @@ async fn from_database(
             client.flush().await.map_err(RelayError::ClientGone)?;
             shared.at_boundary.store(framer.at_boundary(), Ordering::Relaxed);
             buffer.advance(used);
+            if buffer.is_empty() {
+                buffer = BytesMut::new();
+            }
             shared.answered.notify_waiters();
         }
         if shared.ending.load(Ordering::Relaxed) && shared.exchange().idle() {
             return Ok(());
         }
-        give_back(&mut buffer);
-        buffer.reserve(CHUNK);
-        if upstream.read_buf(&mut buffer).await.map_err(RelayError::UpstreamGone)? == 0 {
+        if read_some(&mut upstream, &mut buffer, 0).await.map_err(RelayError::UpstreamGone)? == 0 {
             return Ok(());
         }
     }
