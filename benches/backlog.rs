@@ -66,7 +66,7 @@ async fn run(dir: &Path, statements: u64) {
     let store = folder(dir, "archive");
     fs::remove_dir(dir.join("archive")).unwrap();
     fs::write(dir.join("archive"), "away").unwrap();
-    let journal = Journal::open(settings(dir)).unwrap().journal;
+    let journal = Journal::open(settings(dir), [7; 16].into()).unwrap().journal;
     let shipper = shipper(&journal, &store, ShipSettings::default());
     let (handle, stop) = (shipper.handle(), CancellationToken::new());
     let running = tokio::spawn(shipper.run(stop.clone()));

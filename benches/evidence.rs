@@ -65,7 +65,7 @@ fn on_thread<T>(cost: &mut Cost, work: impl FnOnce() -> T) -> T {
 
 /// Writes a journal of so many statements; what it takes on disk.
 async fn write_journal(dir: &Path, seed: u64, records: u64) -> u64 {
-    let journal = Journal::open(settings(dir)).unwrap().journal;
+    let journal = Journal::open(settings(dir), [7; 16].into()).unwrap().journal;
     let mut mix = Mix::new(seed);
     while mix.statements < records {
         journal.append(mix.entries(BATCH)).await.unwrap();
@@ -91,7 +91,7 @@ async fn settled() {
 
 /// The whole way. The cost of everything between the survey and the last confirmation.
 async fn ship(dir: &Path, store: &Store) -> Cost {
-    let journal = Journal::open(settings(dir)).unwrap().journal;
+    let journal = Journal::open(settings(dir), [7; 16].into()).unwrap().journal;
     settled().await;
     let shipper = shipper(&journal, store, ShipSettings::default());
     let (handle, stop) = (shipper.handle(), CancellationToken::new());
@@ -126,7 +126,7 @@ const NAMES: [&str; 10] = [
 /// Reads the journal as the shipper does, and builds and puts segments; each part alone.
 async fn parts(dir: &Path, store: &Store) -> [Cost; 4] {
     let [mut read, mut collect, mut build, mut put] = [Cost::default(); 4];
-    let journal = Journal::open(settings(dir)).unwrap().journal;
+    let journal = Journal::open(settings(dir), [7; 16].into()).unwrap().journal;
     let upto = *journal.flushed().borrow();
     let mut reader = journal.reader();
     let mut open: HashMap<SessionId, Arc<Session>> = HashMap::new();

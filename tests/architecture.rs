@@ -65,6 +65,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("x509_cert", &["seal", "gateway"]),
     ("cbor4ii", &["journal"]),
     ("crc32c", &["journal"]),
+    ("siphasher", &["journal"]),
     ("arrow", &["segment", "archive"]),
     ("parquet", &["segment", "archive"]),
     ("datafusion", &["archive"]),

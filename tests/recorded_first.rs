@@ -33,7 +33,7 @@ fn settings() -> Settings {
 }
 
 fn open(disk: &FaultyDisk) -> Opened {
-    Journal::open_on(settings(), Arc::new(disk.clone())).unwrap()
+    Journal::open_on(settings(), Arc::new(disk.clone()), [7; 16].into()).unwrap()
 }
 
 fn reference(session: u64, statement: u64) -> Reference {

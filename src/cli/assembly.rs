@@ -161,6 +161,7 @@ impl Parts {
             policy: (policy.version().to_owned(), policy.rules()),
             node: config.node.clone(),
             clock: Arc::clone(&self.clock),
+            seed: journal::Seed::draw(self.ids.as_ref()),
         }
     }
 }

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::keyring::{KeyFolder, KeyFolderError};
 use super::operator;
-use crate::journal::{Damage, Journal, JournalError, Opened, Settings};
+use crate::journal::{Damage, Journal, JournalError, Opened, Seed, Settings};
 use crate::model::{Clock, Entry, EntrySeq, EventDetails, NodeName, RecorderEvent, RecorderEventKind, Timestamp};
 use crate::ship::{
     AnchorStatus, Anchoring, AnchoringParts, Anchors, KeyRing, OpenAtCrash, Parts, Patience, ShipError, ShipHandle,
@@ -57,6 +57,8 @@ pub(super) struct Needs {
     pub(super) policy: (String, usize),
     pub(super) node: NodeName,
     pub(super) clock: Arc<dyn Clock>,
+    /// Drawn for this run.
+    pub(super) seed: Seed,
 }
 
 /// Why a recorder does not start.
@@ -75,13 +77,13 @@ impl Recorder {
     ///
     /// The journal cannot be opened or written, or the signing key is not the one that it should be.
     pub(super) async fn start(needs: Needs) -> Result<Self, StartError> {
-        let Needs { journal: settings, store, ship, anchors, keys, policy, node, clock } = needs;
+        let Needs { journal: settings, store, ship, anchors, keys, policy, node, clock, seed } = needs;
         let folder = settings.dir.clone();
+        let opened = tokio::task::block_in_place(|| Journal::open(settings, seed))?;
         // Without it reads cannot be put on record; that is told where somebody wants to read.
-        if let Err(error) = std::fs::create_dir_all(&folder).and_then(|()| operator::prepare(&folder)) {
+        if let Err(error) = operator::prepare(&folder) {
             tracing::warn!(%error, "the folder for notes of reads cannot be made");
         }
-        let opened = tokio::task::block_in_place(|| Journal::open(settings))?;
         let Opened { journal, damage, last } = opened;
         let left = tokio::task::block_in_place(|| open_at_crash(&journal))?;
         let (keys, made) = KeyFolder::of_recorder(&keys, &node, &left)?;

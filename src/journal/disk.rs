@@ -6,7 +6,7 @@
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
 
 /// A folder of files. Names are single path components.
@@ -96,6 +96,8 @@ impl FolderDisk {
     }
 }
 
+/// Statements and their values are in it: for nobody but the owner.
+const FILE_MODE: u32 = 0o600;
 /// Bytes written at a time when a file is filled.
 const FILL: usize = 1 << 20;
 
@@ -112,7 +114,9 @@ impl Disk for FolderDisk {
 
     fn create(&self, name: &str, length: u64) -> io::Result<Box<dyn DiskFile>> {
         let path = self.0.join(name);
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(true).mode(FILE_MODE);
+        let file = options.open(&path)?;
         let filled = fill(&file, length).and_then(|()| file.sync_all());
         if let Err(error) = filled {
             // Half a file is of no use, and its room is needed.

@@ -9,7 +9,7 @@
 //!   lose it, a crash of the program cannot once it is written.
 //! * One process holds a directory. Nothing is deleted but whole files, by [`Journal::free_before`].
 //!
-//! How: files `journal-<first entry>.hj` of [`Settings::file_bytes`], filled with zeros before and used again after they
+//! How: files `journal-<first entry>-<salt>.hj` of [`Settings::file_bytes`], filled with zeros before and used again after they
 //! are freed, so that a flush writes no metadata; callers encode, one writer thread appends what has queued up in one
 //! write, flushes once (`fdatasync`) and wakes the waiters. After a failed write or flush the file is not trusted again:
 //! the next file starts at the first entry that was not confirmed, and what the old file may hold from there on does not
@@ -23,6 +23,7 @@ pub mod disk;
 mod frame;
 mod reader;
 mod recovery;
+mod salt;
 mod scan;
 mod spares;
 mod writer;
@@ -42,6 +43,7 @@ use crate::model::EntrySeq;
 use disk::{Disk, FolderDisk};
 pub use reader::Reader;
 pub use recovery::{Damage, Opened};
+pub use salt::Seed;
 use writer::{Request, Shared};
 
 /// How long a noted entry may wait for a flush that somebody else pays for.
@@ -120,6 +122,12 @@ pub enum JournalError {
         /// What was found instead.
         why: String,
     },
+    /// Two files say that they start with the same entry.
+    #[error("two files of the journal start with entry {first}: move the one that does not belong there away", first = first.0)]
+    TwoFiles {
+        /// The entry.
+        first: EntrySeq,
+    },
     /// The journal was closed.
     #[error("the journal is closed")]
     Closed,
@@ -162,15 +170,16 @@ impl Room {
 }
 
 impl Journal {
-    /// Opens the directory, cuts a damaged tail, and starts the writer.
+    /// Opens the directory, cuts a damaged tail, and starts the writer. `seed` is drawn anew for each run: it is what no
+    /// client can guess of the files that are written from now on.
     ///
     /// # Errors
     ///
     /// Another process holds it, or the disk refuses.
-    pub fn open(settings: Settings) -> Result<Opened, JournalError> {
+    pub fn open(settings: Settings, seed: Seed) -> Result<Opened, JournalError> {
         let lock = recovery::take_lock(&settings.dir)?;
         let disk = Arc::new(FolderDisk::new(settings.dir.clone()));
-        Self::start(settings, disk, Some(lock))
+        Self::start(settings, disk, (Some(lock), seed))
     }
 
     /// The same on another disk, which nobody else may hold.
@@ -178,15 +187,15 @@ impl Journal {
     /// # Errors
     ///
     /// The disk refuses.
-    pub fn open_on(settings: Settings, disk: Arc<dyn Disk>) -> Result<Opened, JournalError> {
-        Self::start(settings, disk, None)
+    pub fn open_on(settings: Settings, disk: Arc<dyn Disk>, seed: Seed) -> Result<Opened, JournalError> {
+        Self::start(settings, disk, (None, seed))
     }
 
-    fn start(settings: Settings, disk: Arc<dyn Disk>, lock: Option<File>) -> Result<Opened, JournalError> {
+    fn start(settings: Settings, disk: Arc<dyn Disk>, only: (Option<File>, Seed)) -> Result<Opened, JournalError> {
         let recovered = recovery::recover(disk.as_ref(), settings.file_bytes)?;
         let damage = recovered.damage.clone();
         let last = recovered.last;
-        let (shared, requests, flushed) = writer::start(settings, disk, recovered, lock, QUEUE_LIMIT)?;
+        let (shared, requests, flushed) = writer::start(settings, disk, recovered, only, QUEUE_LIMIT)?;
         Ok(Opened { journal: Self { requests, shared, flushed }, damage, last })
     }
 

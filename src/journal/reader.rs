@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use super::JournalError;
 use super::decode::Decoder;
+use super::frame::Key;
+use super::recovery::name_of;
 use super::scan::{Found, Scan};
 use super::writer::Shared;
 use crate::model::{EntrySeq, Numbered};
@@ -13,7 +15,8 @@ use crate::model::{EntrySeq, Numbered};
 pub struct Reader {
     shared: Arc<Shared>,
     next: Option<EntrySeq>,
-    open: Option<(EntrySeq, Scan)>,
+    /// The file being read, by its key: another one may have taken the place of one that failed.
+    open: Option<(Key, Scan)>,
     decoder: Decoder,
 }
 
@@ -48,16 +51,15 @@ impl Reader {
 
     fn read(&mut self, expected: EntrySeq) -> Result<Numbered, JournalError> {
         let missing = |why: &str| JournalError::Missing { entry: expected, why: why.to_owned() };
-        let opened = self.open.as_ref().map(|(first, _)| *first);
-        let (first, name) = {
+        let key = {
             let files = self.shared.files();
-            let (first, held) = files.range(..=expected).next_back().ok_or_else(|| missing("its file was freed"))?;
-            (*first, (opened != Some(*first)).then(|| held.name.clone()))
+            let (_, held) = files.range(..=expected).next_back().ok_or_else(|| missing("its file was freed"))?;
+            held.key
         };
-        if let Some(name) = name {
-            let file = self.shared.disk.open(&name).map_err(JournalError::disk("open a file"))?;
-            let (scan, _) = Scan::begin(file, first).map_err(JournalError::disk("read a file"))?;
-            self.open = Some((first, scan));
+        if self.open.as_ref().is_none_or(|(opened, _)| *opened != key) {
+            let file = self.shared.disk.open(&name_of(&key)).map_err(JournalError::disk("open a file"))?;
+            let (scan, _) = Scan::begin(file, key).map_err(JournalError::disk("read a file"))?;
+            self.open = Some((key, scan));
         }
         let Some((_, scan)) = self.open.as_mut() else { return Err(JournalError::Closed) };
         let mut fresh = false;

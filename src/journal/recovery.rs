@@ -1,14 +1,16 @@
 //! What a start finds: one holder, the files in order, and what is damaged.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
 
 use super::disk::Disk;
-use super::frame;
+use super::frame::{self, Key};
+use super::salt::Salt;
 use super::scan::{Found, Scan};
 use super::{Journal, JournalError};
 use crate::model::EntrySeq;
@@ -27,7 +29,7 @@ pub struct Opened {
 /// Bytes that should hold entries and do not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damage {
-    /// The file's name.
+    /// The file's name, without its salt.
     pub file: String,
     /// The offset in bytes at which it starts.
     pub offset: u64,
@@ -42,8 +44,8 @@ pub struct Damage {
 /// A file that holds entries.
 #[derive(Debug, Clone)]
 pub(super) struct HeldFile {
-    /// Its name.
-    pub(super) name: String,
+    /// What it is bound to; its name says it.
+    pub(super) key: Key,
     /// Bytes of it that hold entries.
     pub(super) bytes: u64,
 }
@@ -66,13 +68,26 @@ pub(super) struct Recovered {
     enders: BTreeSet<EntrySeq>,
 }
 
+/// Nobody but the owner.
+const FOLDER_MODE: u32 = 0o700;
 const SUFFIX: &str = ".hj";
 const PREFIX: &str = "journal-";
 const SPARE: &str = "spare-";
 
-/// The name of the file that starts at `first`.
-pub(super) fn name_of(first: EntrySeq) -> String {
-    format!("{PREFIX}{:020}{SUFFIX}", first.0)
+/// The name of the file with this key.
+pub(super) fn name_of(key: &Key) -> String {
+    let mut name = told(key.first);
+    if let Some(salt) = &key.salt {
+        name.push('-');
+        salt.print(&mut name);
+    }
+    name.push_str(SUFFIX);
+    name
+}
+
+/// The part of a file's name that may be told to others.
+fn told(first: EntrySeq) -> String {
+    format!("{PREFIX}{:020}", first.0)
 }
 
 /// The name of a spare file.
@@ -80,16 +95,40 @@ pub(super) fn spare_name(number: u64) -> String {
     format!("{SPARE}{number:020}{SUFFIX}")
 }
 
-fn first_of(name: &str) -> Option<EntrySeq> {
-    let first = name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.parse().ok().map(EntrySeq);
-    first.filter(|first| first.0 <= frame::MAX_SEQ)
+fn key_of(name: &str) -> Option<Key> {
+    let inner = name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
+    let (first, salt) = match inner.split_once('-') {
+        Some((first, salt)) => (first, Some(Salt::read(salt)?)),
+        None => (inner, None),
+    };
+    let first = first.parse().ok().map(EntrySeq).filter(|first| first.0 <= frame::MAX_SEQ)?;
+    // A name that is written in another way is not the one by which the file would be opened.
+    Some(Key { first, salt }).filter(|key| name_of(key) == name)
+}
+
+/// The files that hold entries, by their first entry. Of two with the same the one of version 1 is left from before: its
+/// flush failed, or its name only ended the file before it, and the other has taken its place.
+fn held(disk: &dyn Disk, names: &[String]) -> Result<BTreeMap<EntrySeq, HeldFile>, JournalError> {
+    let mut files = BTreeMap::new();
+    let mut keys: Vec<Key> = names.iter().filter_map(|name| key_of(name)).collect();
+    keys.sort_by_key(|key| (key.first, key.salt.is_some()));
+    for key in keys {
+        match files.insert(key.first, HeldFile { key, bytes: 0 }) {
+            Some(HeldFile { key: replaced @ Key { salt: None, .. }, .. }) => {
+                disk.remove(&name_of(&replaced)).map_err(JournalError::disk("remove a file that was replaced"))?;
+            }
+            // The writer never makes this; whoever copied a file there knows which one counts.
+            Some(_) => return Err(JournalError::TwoFiles { first: key.first }),
+            None => {}
+        }
+    }
+    Ok(files)
 }
 
 /// Reads all files through. `file_bytes` is how long files are made.
 pub(super) fn recover(disk: &dyn Disk, file_bytes: u64) -> Result<Recovered, JournalError> {
     let names = disk.list().map_err(JournalError::disk("list its directory"))?;
-    let files: BTreeMap<EntrySeq, HeldFile> =
-        names.iter().filter_map(|name| Some((first_of(name)?, HeldFile { name: name.clone(), bytes: 0 }))).collect();
+    let files = held(disk, &names)?;
     let spares = names.into_iter().filter(|name| name.starts_with(SPARE) && name.ends_with(SUFFIX)).collect();
     let before_all = files.keys().next().map_or(EntrySeq(0), |first| EntrySeq(first.0.saturating_sub(1)));
     let (damage, gaps, enders) = (Vec::new(), BTreeMap::new(), BTreeSet::new());
@@ -99,13 +138,12 @@ pub(super) fn recover(disk: &dyn Disk, file_bytes: u64) -> Result<Recovered, Jou
         recovered.read(disk, file_bytes, (*first, firsts.get(at + 1).copied()))?;
     }
     // A file without entries is of no use: its name may be wanted, its room is. But for one whose name alone says that
-    // entries of the file before it do not count: without it the next start would find them again. The first entry that is
-    // written takes its name, and so its place.
-    let empty: Vec<EntrySeq> = recovered.files.keys().copied().filter(|first| *first > recovered.last).collect();
-    for first in empty {
-        if let Some(file) = recovered.files.remove(&first).filter(|_| !recovered.enders.contains(&first)) {
-            disk.remove(&file.name).map_err(JournalError::disk("remove an empty file"))?;
-        }
+    // entries of the file before it do not count: without it the next start would find them again. The file of the first
+    // entry that is written takes its place.
+    let (last, enders) = (recovered.last, &recovered.enders);
+    let of_no_use = |first: &EntrySeq, _: &mut HeldFile| *first > last && !enders.contains(first);
+    for (_, file) in recovered.files.extract_if(.., of_no_use) {
+        disk.remove(&name_of(&file.key)).map_err(JournalError::disk("remove an empty file"))?;
     }
     disk.sync().map_err(JournalError::disk("flush its directory"))?;
     Ok(recovered)
@@ -120,12 +158,12 @@ impl Recovered {
         file_bytes: u64,
         (first, follower): (EntrySeq, Option<EntrySeq>),
     ) -> Result<(), JournalError> {
-        let name = self.files.get(&first).map(|file| file.name.clone()).unwrap_or_default();
+        let key = self.files.get(&first).map_or(Key { first, salt: None }, |file| file.key);
         let trouble = || JournalError::disk("read a file");
-        let file = disk.open(&name).map_err(trouble())?;
+        let (file, name) = (disk.open(&name_of(&key)).map_err(trouble())?, told(first));
         // Entries between files are missing too: a file was lost or cut as a whole.
         self.missing_before(first, &name, 0);
-        let (mut scan, header_intact) = Scan::begin(file, first).map_err(trouble())?;
+        let (mut scan, header_intact) = Scan::begin(file, key).map_err(trouble())?;
         let (mut file_end, mut damaged_at) = (0, None);
         let counts = |seq: EntrySeq| follower.is_none_or(|follower| seq < follower);
         loop {
@@ -180,9 +218,21 @@ impl Recovered {
     }
 }
 
+/// What it holds, and the salts in its names, are for the recorder alone. A folder that is there stays as it is: whoever
+/// made it may have had a reason.
+fn make_folder(dir: &Path) -> io::Result<()> {
+    if let Some(parent) = dir.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    match DirBuilder::new().mode(FOLDER_MODE).create(dir) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
+    }
+}
+
 /// One process for each directory: an advisory lock that the system gives up with the process.
 pub(super) fn take_lock(dir: &Path) -> Result<File, JournalError> {
-    fs::create_dir_all(dir).map_err(JournalError::disk("make its directory"))?;
+    make_folder(dir).map_err(JournalError::disk("make its directory"))?;
     let mut lock = OpenOptions::new()
         .read(true)
         .write(true)

@@ -1,13 +1,14 @@
 //! Reading one file frame by frame, over whatever lies between them.
 //!
-//! A frame that is not intact is searched past, byte by byte, for the next one that is: the CRC and the file's own number
-//! in it make a chance find as unlikely as any other undetected damage. So damage costs what it hit and nothing behind it.
+//! A frame that is not intact is searched past, byte by byte, for the next one that is. What is searched may be what a
+//! client sent, so a frame is known by a check that only its file's salt gives (see `frame`). Damage costs what it hit and
+//! nothing behind it.
 
 use std::io;
 use std::ops::Range;
 
 use super::disk::DiskFile;
-use super::frame::{self, FILE_HEADER_LEN, FRAME_HEADER_LEN, FRAME_MAGIC, FRAME_TRAILER_LEN, Header};
+use super::frame::{FRAME_MAGIC, Header, Key, TRAILER_LEN};
 use crate::model::EntrySeq;
 
 /// Read ahead, in bytes: many entries a system call.
@@ -17,7 +18,7 @@ const READ_AHEAD: usize = 256 << 10;
 #[derive(Debug)]
 pub(super) struct Scan {
     file: Box<dyn DiskFile>,
-    first: EntrySeq,
+    key: Key,
     /// Where the next frame is looked for.
     offset: u64,
     buffer: Vec<u8>,
@@ -37,13 +38,16 @@ pub(super) enum Found<'a> {
 }
 
 impl Scan {
-    /// Starts behind the header of the file that starts with entry `first`, and says whether the header is intact: its
-    /// frames carry the same number, so they count without it.
-    pub(super) fn begin(file: Box<dyn DiskFile>, first: EntrySeq) -> io::Result<(Self, bool)> {
-        let mut scan = Self { file, first, offset: 0, buffer: Vec::new(), buffered: 0 };
-        let header = scan.span(0, FILE_HEADER_LEN)?;
-        let intact = header.is_some_and(|header| scan.bytes(header) == frame::file_header(first));
-        scan.offset = FILE_HEADER_LEN as u64;
+    /// Starts behind the header of the file with this key, as its name says it, and says whether the header is intact: its
+    /// frames are bound to the same key, so they count without it.
+    pub(super) fn begin(file: Box<dyn DiskFile>, key: Key) -> io::Result<(Self, bool)> {
+        let mut scan = Self { file, key, offset: 0, buffer: Vec::new(), buffered: 0 };
+        scan.load(0, READ_AHEAD)?;
+        if key.salt.is_none() {
+            scan.key = Key::of_header(key.first, &scan.buffer);
+        }
+        let intact = scan.buffer.starts_with(&scan.key.file_header());
+        scan.offset = scan.key.file_header_len() as u64;
         Ok((scan, intact))
     }
 
@@ -54,7 +58,7 @@ impl Scan {
         if header.ends {
             return Ok(Found::End { next: header.seq, at });
         }
-        self.offset = at + header.frame_len();
+        self.offset = at + header.frame_len(&self.key);
         Ok(Found::Frame { seq: header.seq, payload: self.bytes(payload), end: self.offset })
     }
 
@@ -117,16 +121,17 @@ impl Scan {
 
     /// The header of an intact frame, and where its payload is in the buffer.
     fn intact(&mut self, at: u64) -> io::Result<Option<(Header, Range<usize>)>> {
-        let Some(header) = self.span(at, FRAME_HEADER_LEN)? else { return Ok(None) };
-        let Some(header) = self.bytes(header).try_into().ok().and_then(Header::read) else { return Ok(None) };
+        let (key, head_len) = (self.key, self.key.head_len());
+        let Some(head) = self.span(at, head_len)? else { return Ok(None) };
+        let Some(header) = Header::read(&key, self.bytes(head)) else { return Ok(None) };
         // A length that is none of ours must not become so much memory.
-        if header.length > READ_AHEAD && at + header.frame_len() > self.file.length()? {
+        if header.length > READ_AHEAD && at + header.frame_len(&key) > self.file.length()? {
             return Ok(None);
         }
-        let Some(frame) = self.span(at, FRAME_HEADER_LEN + header.length + FRAME_TRAILER_LEN)? else { return Ok(None) };
-        let payload = frame.start + FRAME_HEADER_LEN..frame.end - FRAME_TRAILER_LEN;
+        let Some(frame) = self.span(at, head_len + header.length + TRAILER_LEN)? else { return Ok(None) };
+        let payload = frame.start + head_len..frame.end - TRAILER_LEN;
         let Ok(crc) = self.bytes(payload.end..frame.end).try_into() else { return Ok(None) };
-        Ok(header.matches(self.first, self.bytes(payload.clone()), crc).then_some((header, payload)))
+        Ok(header.matches(&key, self.bytes(payload.clone()), crc).then_some((header, payload)))
     }
 
     /// Where so many bytes of an offset are in the buffer, read if they are not there; nothing if the file ends before.

@@ -30,9 +30,29 @@ pub(super) fn intent(number: u64, text: &str, allow: bool) -> Entry {
     }))
 }
 
+mod forged;
+
 fn outcome(number: u64) -> Entry {
     let reference = Reference { session: SessionId::from_bits(1), statement: number };
     Entry::Outcome(Box::new(Outcome::bare(reference, Timestamp(0), OutcomeStatus::Ok)))
+}
+
+/// Nothing that is hard to guess, so that a test can name files before they are there.
+fn seed() -> Seed {
+    [7; 16].into()
+}
+
+/// The key of the file that a journal of these tests starts with this entry.
+pub(super) fn salted(first: EntrySeq) -> frame::Key {
+    frame::Key { first, salt: Some(seed().salt(first)) }
+}
+
+fn name_of(first: EntrySeq) -> String {
+    recovery::name_of(&salted(first))
+}
+
+fn opened(settings: Settings) -> Result<Opened, JournalError> {
+    Journal::open(settings, seed())
 }
 
 fn settings(dir: &std::path::Path) -> Settings {
@@ -54,7 +74,7 @@ async fn what_was_recorded_is_read_back_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let mut wanted = Vec::new();
     for run in 0..4_u64 {
-        let opened = Journal::open(settings(dir.path())).unwrap();
+        let opened = opened(settings(dir.path())).unwrap();
         assert_eq!(opened.damage, Vec::new());
         assert_eq!(opened.last.0, wanted.len() as u64);
         for number in 0..20 {
@@ -74,7 +94,7 @@ async fn what_was_recorded_is_read_back_after_a_restart() {
 #[tokio::test]
 async fn nothing_to_record_is_recorded_at_once() {
     let dir = tempfile::tempdir().unwrap();
-    let journal = Journal::open(settings(dir.path())).unwrap().journal;
+    let journal = opened(settings(dir.path())).unwrap().journal;
     assert_eq!(journal.record(Vec::new()).await.unwrap().len(), 0);
     let last = journal.append(vec![outcome(1)]).await.unwrap();
     assert_eq!(journal.append(Vec::new()).await.unwrap(), last);
@@ -83,7 +103,7 @@ async fn nothing_to_record_is_recorded_at_once() {
 #[tokio::test]
 async fn a_note_is_flushed_by_itself_when_nobody_else_pays() {
     let dir = tempfile::tempdir().unwrap();
-    let journal = Journal::open(settings(dir.path())).unwrap().journal;
+    let journal = opened(settings(dir.path())).unwrap().journal;
     let mut flushed = journal.flushed();
     journal.note(outcome(1)).await.unwrap();
     tokio::time::timeout(NOTE_DELAY * 20, flushed.wait_for(|seq| seq.0 == 1)).await.unwrap().unwrap();
@@ -92,7 +112,7 @@ async fn a_note_is_flushed_by_itself_when_nobody_else_pays() {
 #[tokio::test]
 async fn what_was_noted_stands_before_what_is_appended_afterwards() {
     let dir = tempfile::tempdir().unwrap();
-    let journal = Journal::open(settings(dir.path())).unwrap().journal;
+    let journal = opened(settings(dir.path())).unwrap().journal;
     // Sessions side by side, so that appends of one are taken together with notes of another.
     let session = |number: u64| {
         let journal = journal.clone();
@@ -120,7 +140,7 @@ async fn what_was_noted_stands_before_what_is_appended_afterwards() {
 #[tokio::test]
 async fn a_closed_journal_takes_no_note() {
     let dir = tempfile::tempdir().unwrap();
-    let journal = Journal::open(settings(dir.path())).unwrap().journal;
+    let journal = opened(settings(dir.path())).unwrap().journal;
     journal.note(outcome(1)).await.unwrap();
     journal.close().await;
     assert!(matches!(journal.note(outcome(2)).await, Err(JournalError::Closed)));
@@ -129,20 +149,20 @@ async fn a_closed_journal_takes_no_note() {
 
 /// A journal of four entries in one file, as it was left, and where each entry ends.
 async fn four_entries(large: &Settings) -> (Vec<u8>, Vec<u64>) {
-    let journal = Journal::open(large.clone()).unwrap().journal;
+    let journal = opened(large.clone()).unwrap().journal;
     let mut ends = Vec::new();
     for number in 0..4 {
         journal.record(vec![intent(number, "SELECT 1", true)]).await.unwrap();
         ends.push(journal.used_bytes());
     }
     journal.close().await;
-    (fs::read(large.dir.join(recovery::name_of(EntrySeq(1)))).unwrap(), ends)
+    (fs::read(large.dir.join(name_of(EntrySeq(1)))).unwrap(), ends)
 }
 
 async fn reopened(bytes: &[u8], large: &Settings) -> (u64, Vec<Damage>, Vec<Entry>) {
     let other = tempfile::tempdir().unwrap();
-    fs::write(other.path().join(recovery::name_of(EntrySeq(1))), bytes).unwrap();
-    let opened = Journal::open(Settings { dir: other.path().to_owned(), ..large.clone() }).unwrap();
+    fs::write(other.path().join(name_of(EntrySeq(1))), bytes).unwrap();
+    let opened = opened(Settings { dir: other.path().to_owned(), ..large.clone() }).unwrap();
     opened.journal.record(vec![intent(99, "SELECT 2", true)]).await.unwrap();
     let entries = everything(&opened.journal);
     opened.journal.close().await;
@@ -193,15 +213,15 @@ async fn a_byte_damaged_anywhere_costs_the_entry_it_is_in_and_no_other() {
 #[tokio::test]
 async fn a_file_lost_as_a_whole_is_missed_and_the_rest_is_read() {
     let dir = tempfile::tempdir().unwrap();
-    let journal = Journal::open(settings(dir.path())).unwrap().journal;
+    let journal = opened(settings(dir.path())).unwrap().journal;
     for number in 0..60 {
         journal.record(vec![intent(number, &"x".repeat(400), true)]).await.unwrap();
     }
     let files: Vec<u64> = journal.shared.files().keys().map(|first| first.0).collect();
     journal.close().await;
     let (lost, next) = (files[1], files[2]);
-    fs::remove_file(dir.path().join(recovery::name_of(EntrySeq(lost)))).unwrap();
-    let opened = Journal::open(settings(dir.path())).unwrap();
+    fs::remove_file(dir.path().join(name_of(EntrySeq(lost)))).unwrap();
+    let opened = opened(settings(dir.path())).unwrap();
     assert_eq!(opened.damage.iter().map(|damage| damage.missing).sum::<u64>(), next - lost);
     assert_eq!(everything(&opened.journal).len() as u64, 60 - (next - lost));
 }
@@ -209,16 +229,16 @@ async fn a_file_lost_as_a_whole_is_missed_and_the_rest_is_read() {
 #[tokio::test]
 async fn a_file_lost_before_one_that_is_damaged_as_a_whole_stops_no_reader() {
     let dir = tempfile::tempdir().unwrap();
-    let journal = Journal::open(settings(dir.path())).unwrap().journal;
+    let journal = opened(settings(dir.path())).unwrap().journal;
     for number in 0..60 {
         journal.record(vec![intent(number, &"x".repeat(400), true)]).await.unwrap();
     }
     let files: Vec<u64> = journal.shared.files().keys().map(|first| first.0).collect();
     journal.close().await;
     let [lost, damaged, next] = [files[1], files[2], files[3]];
-    fs::remove_file(dir.path().join(recovery::name_of(EntrySeq(lost)))).unwrap();
-    fs::write(dir.path().join(recovery::name_of(EntrySeq(damaged))), vec![7; 4096]).unwrap();
-    let opened = Journal::open(settings(dir.path())).unwrap();
+    fs::remove_file(dir.path().join(name_of(EntrySeq(lost)))).unwrap();
+    fs::write(dir.path().join(name_of(EntrySeq(damaged))), vec![7; 4096]).unwrap();
+    let opened = opened(settings(dir.path())).unwrap();
     assert_eq!(opened.damage.iter().map(|damage| damage.missing).sum::<u64>(), next - lost);
     assert_eq!(everything(&opened.journal).len() as u64, 60 - (next - lost));
 }
@@ -230,18 +250,18 @@ async fn what_was_answered_with_an_error_is_found_at_no_later_start() {
     four_entries(&large).await;
     // The flush of the third entry failed, and so did ending its file; the next one holds nothing yet, but its name says
     // that the file before it ends there.
-    let next = dir.path().join(recovery::name_of(EntrySeq(3)));
-    fs::write(&next, frame::file_header(EntrySeq(3))).unwrap();
+    let next = dir.path().join(name_of(EntrySeq(3)));
+    fs::write(&next, salted(EntrySeq(3)).file_header()).unwrap();
     for start in 1..=3 {
-        let opened = Journal::open(large.clone()).unwrap();
+        let opened = opened(large.clone()).unwrap();
         assert_eq!((opened.last.0, everything(&opened.journal).len()), (2, 2), "start {start}");
         opened.journal.close().await;
     }
-    let journal = Journal::open(large.clone()).unwrap().journal;
+    let journal = opened(large.clone()).unwrap().journal;
     journal.record(vec![intent(9, "SELECT 9", true)]).await.unwrap();
     assert_eq!(everything(&journal).last(), Some(&intent(9, "SELECT 9", true)));
     journal.close().await;
-    assert_eq!(Journal::open(large).unwrap().last.0, 3);
+    assert_eq!(opened(large).unwrap().last.0, 3);
 }
 
 #[tokio::test]
@@ -249,28 +269,35 @@ async fn a_number_that_no_journal_reaches_is_no_entry_s() {
     let dir = tempfile::tempdir().unwrap();
     let payload = frame::encode(&outcome(1)).unwrap();
     let (first, last) = (EntrySeq(1), EntrySeq(u64::MAX));
-    let mut file = frame::file_header(first).to_vec();
-    frame::put(&mut file, first, first, &payload);
-    frame::put(&mut file, first, last, &payload);
-    fs::write(dir.path().join(recovery::name_of(first)), file).unwrap();
-    fs::write(dir.path().join(recovery::name_of(last)), frame::file_header(last)).unwrap();
-    let opened = Journal::open(settings(dir.path())).unwrap();
+    let mut file = salted(first).file_header();
+    salted(first).put(&mut file, first, &payload);
+    salted(first).put(&mut file, last, &payload);
+    fs::write(dir.path().join(name_of(first)), file).unwrap();
+    fs::write(dir.path().join(name_of(last)), salted(last).file_header()).unwrap();
+    let opened = opened(settings(dir.path())).unwrap();
     assert_eq!((opened.last, opened.damage.len()), (first, 1));
     assert_eq!(opened.journal.append(vec![outcome(2)]).await.unwrap(), EntrySeq(2));
 }
 
 #[test]
 fn a_file_full_of_what_frames_begin_with_is_searched_once() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("file");
-    fs::write(&path, b"HF".repeat(1 << 20)).unwrap();
-    let read = Arc::new(AtomicU64::new(0));
-    let counted =
-        Counted { file: FolderDisk::new(dir.path().to_owned()).open("file").unwrap(), read: Arc::clone(&read) };
-    let (mut scan, _) = scan::Scan::begin(Box::new(counted), EntrySeq(1)).unwrap();
-    assert!(!scan.resume().unwrap());
-    let (read, length) = (read.load(Ordering::Relaxed), fs::metadata(path).unwrap().len());
-    assert!(read < 2 * length, "{read} bytes were read of {length}");
+    // Heads that claim long payloads cost no more: each would be read to its end if it were believed.
+    let mut heads = Vec::new();
+    for seq in 1_u64..=1 << 16 {
+        heads.extend([&b"HF\x02\0"[..], &(400_u32 << 10).to_le_bytes(), &seq.to_le_bytes(), &[9; 8]].concat());
+    }
+    for content in [b"HF".repeat(1 << 20), heads] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        fs::write(&path, content).unwrap();
+        let read = Arc::new(AtomicU64::new(0));
+        let counted =
+            Counted { file: FolderDisk::new(dir.path().to_owned()).open("file").unwrap(), read: Arc::clone(&read) };
+        let (mut scan, _) = scan::Scan::begin(Box::new(counted), salted(EntrySeq(1))).unwrap();
+        assert!(!scan.resume().unwrap());
+        let (read, length) = (read.load(Ordering::Relaxed), fs::metadata(path).unwrap().len());
+        assert!(read < 2 * length, "{read} bytes were read of {length}");
+    }
 }
 
 /// A file that counts what is read of it.
@@ -305,7 +332,7 @@ async fn files_are_used_again_and_what_they_held_does_not_come_back() {
     let dir = tempfile::tempdir().unwrap();
     let mut written = 0;
     for _ in 0..5 {
-        let opened = Journal::open(settings(dir.path())).unwrap();
+        let opened = opened(settings(dir.path())).unwrap();
         assert_eq!((opened.last.0, opened.damage), (written, Vec::new()));
         for _ in 0..40 {
             opened.journal.record(vec![intent(written, &"x".repeat(300), true)]).await.unwrap();
@@ -323,8 +350,8 @@ async fn files_are_used_again_and_what_they_held_does_not_come_back() {
 #[tokio::test]
 async fn a_second_process_is_told_who_holds_the_journal() {
     let dir = tempfile::tempdir().unwrap();
-    let first = Journal::open(settings(dir.path())).unwrap();
-    let refused = Journal::open(settings(dir.path())).unwrap_err();
+    let first = opened(settings(dir.path())).unwrap();
+    let refused = opened(settings(dir.path())).unwrap_err();
     assert!(refused.to_string().contains(&format!("pid {}", std::process::id())), "{refused}");
     drop(first);
 }
@@ -333,7 +360,7 @@ async fn a_second_process_is_told_who_holds_the_journal() {
 async fn a_full_journal_refuses_statements_and_still_takes_closings() {
     let dir = tempfile::tempdir().unwrap();
     let small = Settings { max_bytes: 2000, refuse_new_sessions_at: 1000, ..settings(dir.path()) };
-    let journal = Journal::open(small).unwrap().journal;
+    let journal = opened(small).unwrap().journal;
     while journal.used_bytes() < 2000 {
         journal.record(vec![intent(1, "SELECT 1", true)]).await.unwrap();
     }
@@ -346,7 +373,7 @@ async fn a_full_journal_refuses_statements_and_still_takes_closings() {
 #[tokio::test]
 async fn only_whole_files_before_the_kept_entry_are_freed() {
     let dir = tempfile::tempdir().unwrap();
-    let journal = Journal::open(settings(dir.path())).unwrap().journal;
+    let journal = opened(settings(dir.path())).unwrap().journal;
     for number in 0..60 {
         journal.record(vec![intent(number, &"x".repeat(400), true)]).await.unwrap();
     }
@@ -364,7 +391,7 @@ async fn only_whole_files_before_the_kept_entry_are_freed() {
 #[tokio::test]
 async fn many_sessions_share_flushes_and_each_gets_its_own_permit() {
     let dir = tempfile::tempdir().unwrap();
-    let journal = Journal::open(settings(dir.path())).unwrap().journal;
+    let journal = opened(settings(dir.path())).unwrap().journal;
     let tasks: Vec<_> = (0..200)
         .map(|number| {
             let journal = journal.clone();

@@ -10,7 +10,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
 use super::disk::{Disk, DiskFile};
+use super::frame::Key;
 use super::recovery::{HeldFile, Recovered, name_of};
+use super::salt::Seed;
 use super::spares::Spares;
 use super::{JournalError, NOTE_DELAY, Settings, frame};
 use crate::model::EntrySeq;
@@ -114,7 +116,7 @@ pub(super) fn start(
     settings: Settings,
     disk: Arc<dyn Disk>,
     recovered: Recovered,
-    lock: Option<File>,
+    (lock, seed): (Option<File>, Seed),
     queue: usize,
 ) -> Result<Started, JournalError> {
     let Recovered { files, spares, used, last, gaps, .. } = recovered;
@@ -140,6 +142,7 @@ pub(super) fn start(
         flush_due: None,
         failing: None,
         buffer: Vec::new(),
+        seed,
         _lock: lock,
     };
     std::thread::Builder::new()
@@ -166,13 +169,15 @@ struct Writer {
     /// The last write or flush failed: how long to wait before trying again.
     failing: Option<Duration>,
     buffer: Vec<u8>,
+    /// Where the salts of files come from.
+    seed: Seed,
     _lock: Option<File>,
 }
 
 /// The file being written.
 struct Current {
     file: Box<dyn DiskFile>,
-    first: EntrySeq,
+    key: Key,
     /// Where the next frame goes.
     offset: u64,
     /// Where the next frame went at the last flush.
@@ -352,13 +357,13 @@ impl Writer {
     /// What was answered with an error should not be found at the next start, so the end is put where the last flush left
     /// it. Should this fail too, the next file's first entry says where this one's end is.
     fn give_up(&self, current: Current) {
-        let Current { mut file, first, offset, flushed, .. } = current;
+        let Current { mut file, key, offset, flushed, .. } = current;
         let mut end = Vec::new();
-        frame::put_end(&mut end, first, EntrySeq(self.flushed.borrow().0 + 1));
+        key.put_end(&mut end, EntrySeq(self.flushed.borrow().0 + 1));
         if let Err(error) = file.write_at(&end, flushed).and_then(|()| file.flush()) {
             tracing::warn!(%error, "the failed file could not be ended; the next one tells its end");
         }
-        self.account(first, flushed, offset);
+        self.account(key.first, flushed, offset);
     }
 
     fn rewrite_notes(&mut self) -> Result<(), JournalError> {
@@ -406,7 +411,7 @@ impl Writer {
         let before = current.offset;
         for payload in payloads {
             seq = EntrySeq(seq.0 + 1);
-            frame::put(buffer, current.first, seq, payload);
+            current.key.put(buffer, seq, payload);
             if buffer.len() >= BATCH_BYTES {
                 current.file.write_at(buffer, current.offset).map_err(JournalError::disk("write"))?;
                 current.offset += buffer.len() as u64;
@@ -414,10 +419,10 @@ impl Writer {
             }
         }
         let frames = buffer.len() as u64;
-        frame::put_end(buffer, current.first, EntrySeq(seq.0 + 1));
+        current.key.put_end(buffer, EntrySeq(seq.0 + 1));
         current.file.write_at(buffer, current.offset).map_err(JournalError::disk("write"))?;
         current.offset += frames;
-        let (first, after) = (current.first, current.offset);
+        let (first, after) = (current.key.first, current.offset);
         self.account(first, after, before);
         self.written = seq;
         Ok(())
@@ -449,19 +454,26 @@ impl Writer {
     /// The file to go on with; every run and every failure starts one.
     fn next_file(&mut self, closings: bool) -> Result<Current, JournalError> {
         let first = EntrySeq(self.written.0 + 1);
-        let name = name_of(first);
-        let mut file = self.spares.take(&name, closings).map_err(JournalError::disk("make a file"))?;
-        let mut start = frame::file_header(first).to_vec();
+        // One that failed before its first entry was confirmed, or whose name alone says where the file before it ends,
+        // gives its name to this one: at no time are there two of which only one counts.
+        let before = self.shared.files().get(&first).and_then(|held| held.key.salt);
+        let key = Key { first, salt: Some(before.unwrap_or_else(|| self.seed.salt(first))) };
+        let mut file = self.spares.take(&name_of(&key), closings).map_err(JournalError::disk("make a file"))?;
+        let mut start = key.file_header();
         let offset = start.len() as u64;
-        frame::put_end(&mut start, first, first);
+        key.put_end(&mut start, first);
         file.write_at(&start, 0).map_err(JournalError::disk("write"))?;
         file.flush().map_err(JournalError::disk("flush"))?;
         self.shared.disk.sync().map_err(JournalError::disk("flush its directory"))?;
         let length = file.length().map_err(JournalError::disk("measure a file"))?;
-        // One that failed before its first entry was confirmed has given its name, and its bytes, to this one.
-        let replaced = self.shared.files().insert(first, HeldFile { name, bytes: offset });
-        self.account(first, offset, replaced.map_or(0, |failed| failed.bytes));
-        Ok(Current { file, first, offset, flushed: offset, length })
+        let replaced = self.shared.files().insert(first, HeldFile { key, bytes: offset });
+        if let Some(old) = replaced.as_ref().filter(|old| old.key != key)
+            && let Err(error) = self.shared.disk.remove(&name_of(&old.key))
+        {
+            tracing::warn!(%error, "a journal file that was replaced could not be removed; the next start does");
+        }
+        self.account(first, offset, replaced.map_or(0, |replaced| replaced.bytes));
+        Ok(Current { file, key, offset, flushed: offset, length })
     }
 
     fn free(&mut self, keep: EntrySeq) -> Result<usize, JournalError> {
@@ -476,7 +488,7 @@ impl Writer {
                 .collect()
         };
         for (first, held) in &freeable {
-            self.spares.give(&held.name).map_err(JournalError::disk("free a file"))?;
+            self.spares.give(&name_of(&held.key)).map_err(JournalError::disk("free a file"))?;
             self.shared.files().remove(first);
             self.shared.used.fetch_sub(held.bytes, Ordering::Relaxed);
         }

@@ -37,7 +37,7 @@ const NOW: i64 = 1_000_000;
 fn journal_in(dir: &Path) -> Journal {
     let dir = dir.join("journal");
     let settings = journal::Settings { dir, max_bytes: 1 << 30, refuse_new_sessions_at: 1 << 29, file_bytes: 4_000 };
-    Journal::open(settings).unwrap().journal
+    Journal::open(settings, [7; 16].into()).unwrap().journal
 }
 
 /// What an archive may be: every scenario runs over each.

@@ -91,7 +91,7 @@ impl Bench {
         let disk = Breakable(FolderDisk::new(dir.to_owned()), Arc::clone(&broken));
         let settings =
             Settings { dir: dir.to_owned(), max_bytes: 8_000, refuse_new_sessions_at: 4_000, file_bytes: 2_000 };
-        let journal = Journal::open_on(settings, Arc::new(disk)).unwrap().journal;
+        let journal = Journal::open_on(settings, Arc::new(disk), [7; 16].into()).unwrap().journal;
         let (ship, status) = watch::channel(ShipStatus::default());
         let (anchored, anchors) = watch::channel(AnchorStatus::default());
         let issuer = IssuerSettings {

@@ -2,6 +2,7 @@
 //! is opened again, and records on.
 
 use std::collections::BTreeMap;
+use std::hash::Hasher;
 use std::io;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
@@ -12,29 +13,34 @@ use hansard::model::{
     Entry, EntrySeq, NodeName, Numbered, Outcome, OutcomeStatus, RecorderEvent, RecorderEventKind, Reference,
     SessionId, Timestamp,
 };
+use siphasher::sip::SipHasher24;
 use tokio::runtime::Runtime;
 
 use super::{one, piece, rarely, show};
 
 const FILE_BYTES: u64 = 4_096;
+const SALT: [u8; 16] = *b"a salt of a file";
 
 /// The payloads that were written, by their entries' numbers.
 type Put = Vec<(u64, Vec<u8>)>;
 type Files = BTreeMap<String, Vec<u8>>;
 
 pub fn body(data: &[u8]) {
-    // An input that ends early has fewer files.
-    open(&mut Unstructured::new(data)).unwrap_or_default();
+    // Files of this version, of the one before, and of both.
+    for salted in [|_| true, |_| false, |at| at % 2 == 0] {
+        // An input that ends early has fewer files.
+        open(&mut Unstructured::new(data), salted).unwrap_or_default();
+    }
 }
 
-fn open(from: &mut Unstructured<'_>) -> Result<()> {
+fn open(from: &mut Unstructured<'_>, salted: fn(usize) -> bool) -> Result<()> {
     let (mut files, mut put) = (Files::new(), Put::new());
     let mut honest = true;
-    for _ in 0..from.int_in_range(1..=3)? {
-        let first = number(from)?;
-        let (bytes, wrote_by_us) = file(from, first, &mut put)?;
-        honest &= wrote_by_us && files.is_empty() && first < 1 << 32;
-        files.insert(format!("journal-{first:020}.hj"), bytes);
+    for at in 0..from.int_in_range(1..=3)? {
+        let key = Key { first: number(from)?, salted: salted(at) };
+        let (bytes, wrote_by_us) = file(from, key, &mut put)?;
+        honest &= wrote_by_us && files.is_empty() && key.first < 1 << 32;
+        files.insert(key.name(), bytes);
     }
     let (found, left) = opened(&files);
     let written = |payload: &[u8]| cbor4ii::serde::from_slice::<Entry>(payload).ok();
@@ -56,15 +62,55 @@ fn number(from: &mut Unstructured<'_>) -> Result<u64> {
     Ok(if rarely(from)? { u64::MAX - near } else { near + 1 })
 }
 
+/// What a file is bound to: its first entry, and a salt if it is none of version 1.
+#[derive(Debug, Clone, Copy)]
+struct Key {
+    first: u64,
+    salted: bool,
+}
+
+impl Key {
+    fn name(self) -> String {
+        let salt = if self.salted { format!("-{:032x}", u128::from_be_bytes(SALT)) } else { String::new() };
+        format!("journal-{:020}{salt}.hj", self.first)
+    }
+
+    fn version(self) -> u8 {
+        if self.salted { 2 } else { 1 }
+    }
+
+    fn salt(self) -> &'static [u8] {
+        if self.salted { &SALT } else { &[] }
+    }
+
+    fn header(self) -> Vec<u8> {
+        let version = u32::from(self.version()).to_le_bytes();
+        let header = [&b"HANSARDJ"[..], &version, &self.first.to_le_bytes(), self.salt()].concat();
+        [&header[..], &crc32c::crc32c(&header).to_le_bytes()].concat()
+    }
+
+    fn frame(self, to: &mut Vec<u8>, magic: [u8; 2], seq: u64, payload: &[u8]) {
+        let length = u32::try_from(payload.len()).expect("a short payload");
+        let mut head = [&magic[..], &[self.version(), 0], &length.to_le_bytes(), &seq.to_le_bytes()].concat();
+        if self.salted {
+            let mut check = SipHasher24::new_with_key(&SALT);
+            check.write(&head);
+            head.extend(check.finish().to_le_bytes());
+        }
+        let of_file = crc32c::crc32c(&self.first.to_le_bytes());
+        let crc = crc32c::crc32c_append(crc32c::crc32c_append(of_file, &head), payload);
+        to.extend([&head[..], payload, &crc.to_le_bytes()].concat());
+    }
+}
+
 /// A file's bytes, put together after the layout in `src/journal/frame.rs`, and whether a journal could have written it.
-fn file(from: &mut Unstructured<'_>, first: u64, put: &mut Put) -> Result<(Vec<u8>, bool)> {
+fn file(from: &mut Unstructured<'_>, key: Key, put: &mut Put) -> Result<(Vec<u8>, bool)> {
     let mut honest = true;
     let mut bytes = Vec::new();
     if !rarely(from)? {
-        let header = [&b"HANSARDJ"[..], &1_u32.to_le_bytes(), &first.to_le_bytes()].concat();
-        bytes = [&header[..], &crc32c::crc32c(&header).to_le_bytes()].concat();
+        bytes = key.header();
     }
-    let mut seq = first;
+    let mut seq = key.first;
     for _ in 0..from.int_in_range(0..=6)? {
         let step = from.int_in_range(0..=9_u8)?;
         honest &= step > 4;
@@ -77,20 +123,20 @@ fn file(from: &mut Unstructured<'_>, first: u64, put: &mut Put) -> Result<(Vec<u
             }
             3 => bytes.extend_from_slice(&[0; 64]),
             4 => {
-                show(|| ("end", format!("{seq} in {first} at {}", bytes.len())));
-                frame(&mut bytes, *b"HE", first, seq, &[]);
+                show(|| ("end", format!("{seq} in {key:?} at {}", bytes.len())));
+                key.frame(&mut bytes, *b"HE", seq, &[]);
             }
             _ => {
                 let payload = payload(from, seq)?;
-                show(|| ("frame", format!("{seq} in {first} at {}", bytes.len())));
+                show(|| ("frame", format!("{seq} in {key:?} at {}", bytes.len())));
                 put.push((seq, payload.clone()));
-                frame(&mut bytes, *b"HF", first, seq, &payload);
+                key.frame(&mut bytes, *b"HF", seq, &payload);
                 seq = seq.saturating_add(1);
             }
         }
     }
     honest &= bytes.starts_with(b"HANSARDJ");
-    frame(&mut bytes, *b"HE", first, seq, &[]);
+    key.frame(&mut bytes, *b"HE", seq, &[]);
     if rarely(from)? {
         honest = false;
         let at = from.choose_index(bytes.len())?;
@@ -100,13 +146,6 @@ fn file(from: &mut Unstructured<'_>, first: u64, put: &mut Put) -> Result<(Vec<u
         bytes.resize(usize::try_from(FILE_BYTES).unwrap_or_default().max(bytes.len()), 0);
     }
     Ok((bytes, honest))
-}
-
-fn frame(to: &mut Vec<u8>, magic: [u8; 2], first: u64, seq: u64, payload: &[u8]) {
-    let length = u32::try_from(payload.len()).expect("a short payload");
-    let header = [&magic[..], &[1, 0], &length.to_le_bytes(), &seq.to_le_bytes()].concat();
-    let crc = crc32c::crc32c_append(crc32c::crc32c_append(crc32c::crc32c(&first.to_le_bytes()), &header), payload);
-    to.extend([&header[..], payload, &crc.to_le_bytes()].concat());
 }
 
 /// A real entry's payload, the same with a byte changed or its end cut off, or anything.
@@ -149,7 +188,7 @@ fn opened(files: &Files) -> (Vec<(u64, Entry)>, Files) {
     let disk = MemoryDisk::of(files);
     let settings =
         Settings { dir: "memory".into(), max_bytes: 1 << 30, refuse_new_sessions_at: 1 << 29, file_bytes: FILE_BYTES };
-    let opened = Journal::open_on(settings, Arc::new(disk.clone()));
+    let opened = Journal::open_on(settings, Arc::new(disk.clone()), [7; 16].into());
     let Opened { journal, last, damage } = opened.expect("the disk refuses nothing");
     let left = disk.content();
     show(|| ("opened", format!("{:?} to {last:?}, {damage:?}, leaves {:?}", files.keys(), left.keys())));
