@@ -18,7 +18,7 @@ use bytes::Bytes;
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
-use super::client::Socket;
+use super::client::{Socket, hang_up};
 use super::cluster::{Cluster, KNOWN, UNKNOWN};
 use super::{Desk, Target, upstream};
 use crate::model::{Entry, Ids, RecorderEvent, RecorderEventKind, SessionId};
@@ -155,6 +155,9 @@ pub(super) async fn serve(asked: Asked, desk: &Desk) {
         tracing::info!(client = %from, "a cancel request with an unknown key was ignored");
         cancels.doubts.note(from.ip(), Instant::now());
     }
+    // Not before, because the end says that it was done; and in order: libpq from 17 on takes TLS that breaks off for a failure.
+    let (mut read, mut write) = tokio::io::split(socket);
+    hang_up(&mut read, &mut write).await;
 }
 
 /// Cancels what a key of this node cancels: records that it was asked for, and asks the database. False if there is no such

@@ -269,6 +269,16 @@ impl Raw {
         self.until_ready()
     }
 
+    /// Whether the other side says nothing more and takes its leave: TLS that breaks off is no end.
+    pub(crate) fn ends_in_order(&mut self) -> bool {
+        let mut byte = [0];
+        let read = match &mut self.stream {
+            Stream::Plain(tcp) => tcp.read(&mut byte),
+            Stream::Tls(tls) => tls.read(&mut byte),
+        };
+        matches!(read, Ok(0))
+    }
+
     /// Says nothing more, and goes on reading.
     pub(crate) fn half_close(&mut self) {
         match &mut self.stream {
