@@ -18,7 +18,7 @@ help: ## says what can be made
 setup-demo: ## installs what the demo needs: PostgreSQL, a C compiler, libclang
 	@tests/setup/install.sh demo
 
-setup-test: ## installs what the tests need: that, and pinned test parts from PyPI and npm
+setup-test: ## installs what the tests need: that, clients from Debian, and pinned test parts from PyPI and npm
 	@tests/setup/install.sh test
 
 build: ## builds the program for use: target/release/hansard

@@ -126,7 +126,7 @@ async fn begin_with(login: &Login, options: &str) -> Result<Client, tokio_postgr
     let mut config = tokio_postgres::Config::new();
     config.host("127.0.0.1").port(login.port).user(&login.user).password(&login.password).dbname(&login.database);
     config.ssl_mode(tokio_postgres::config::SslMode::Require).options(options);
-    let (client, connection) = config.connect(support::encryption()).await?;
+    let (client, connection) = config.connect(support::encryption(login)).await?;
     tokio::spawn(async move { drop(connection.await) });
     Ok(client)
 }

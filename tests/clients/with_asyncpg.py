@@ -1,4 +1,4 @@
-"""asyncpg: binary values, prepared statements, cursors by portal, executemany, COPY both ways, transactions, errors."""
+"""asyncpg: binary values, prepared statements, cursors by portal, executemany, COPY, denials, cancel."""
 
 import asyncio
 import decimal
@@ -8,7 +8,7 @@ import uuid
 
 import asyncpg
 
-from record import RECORDED, check, done, ran
+from record import RECORDED, SALARIES, SLEEP, cancelled, check, denied, done, failed, ran
 
 # Ids of this client's rows, so that clients do not meet.
 BASE = 2000
@@ -51,7 +51,7 @@ async def transactions(db):
             await db.execute(INSERT, BASE + 1, "again", None, None)
         check(False, "a second row of the same key")
     except asyncpg.UniqueViolationError:
-        ran("execute", INSERT, (BASE + 1, "again", None, None), status="error", sqlstate="23505")
+        failed("execute", INSERT, "23505", (BASE + 1, "again", None, None))
         ran("query", "ROLLBACK;")
 
 
@@ -86,29 +86,49 @@ async def copies(db):
     ran("query", "COPY (select id from notes where id >= 2100 and id < 2150) TO STDOUT ", rows_returned=50)
 
 
+async def refused(run, kind=asyncpg.InsufficientPrivilegeError, begins="hansard:"):
+    try:
+        await run
+        check(False, "it was not refused")
+    except kind as error:
+        check(str(error).startswith(begins), f"the refusal says {error}")
+
+
 async def denials(db):
     if not RECORDED:
         return
-    try:
-        await db.fetch("select amount from hr.salaries where person = $1", "Ana")
-        check(False, "salaries")
-    except asyncpg.InsufficientPrivilegeError as error:
-        check(str(error).startswith("hansard:"), f"the refusal says {error}")
-        ran(
-            None,
-            "select amount from hr.salaries where person = $1",
-            decision="deny",
-            status="denied",
-            sqlstate="42501",
-        )
+    by_name = f"{SALARIES} where person = $1"
+    await refused(db.fetch(by_name, "Ana"))
+    denied("parse", by_name)
     check(await db.fetchval("select 2") == 2, "the connection after a refusal")
     ran("execute", "select 2", rows_returned=1)
+    # In a transaction: nothing works until it is over.
+    await db.execute("begin")
+    ran("query", "begin")
+    await refused(db.execute(SALARIES))
+    denied("query", SALARIES)
+    # Refused when it is prepared, so the server never executes it.
+    await refused(db.fetchval("select 2 where $1", True), asyncpg.InFailedSQLTransactionError, "")
+    await refused(db.execute("select 3"), asyncpg.InFailedSQLTransactionError, "hansard:")
+    failed("query", "select 3", "25P02")
+    await db.execute("rollback")
+    ran("query", "rollback")
+    check(await db.fetchval("select 4") == 4, "after the rollback")
+    ran("execute", "select 4", rows_returned=1)
+
+
+async def cancels(db):
+    """By a time limit, which cancels with a request on a connection of its own."""
+    await refused(db.execute(SLEEP, timeout=2), asyncio.TimeoutError, "")
+    cancelled("query", SLEEP)
+    check(await db.fetchval("select 5") == 5, "after cancelling")
+    ran("execute", "select 5", rows_returned=1)
 
 
 async def main():
     settings = {"application_name": os.environ["PGAPPNAME"]}
     db = await asyncpg.connect(server_settings=settings)
-    for chapter in (simple, values, prepared, transactions, many, cursors, copies, denials):
+    for chapter in (simple, values, prepared, transactions, many, cursors, copies, denials, cancels):
         await chapter(db)
     await db.close()
     done()

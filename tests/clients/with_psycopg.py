@@ -1,4 +1,7 @@
-"""psycopg 3: values as text and as binary, named prepared statements, pipelines, COPY both ways, transactions, errors."""
+"""psycopg 3: values as text and as binary, prepared statements, cursors, pipelines, COPY, transactions, denials, cancel.
+
+Its binary package brings libpq 18, so this is also how a libpq of today connects, fetches in chunks and cancels over TLS.
+"""
 
 import decimal
 import uuid
@@ -6,7 +9,7 @@ import uuid
 import psycopg
 from psycopg import errors
 
-from record import RECORDED, check, done, ran
+from record import RECORDED, SALARIES, SLEEP, cancelled, check, denied, done, failed, ran, refused, until_cancelled
 
 # Ids of this client's rows, so that clients do not meet.
 BASE = 1000
@@ -74,12 +77,12 @@ def failures(db):
         db.execute(INSERT, (BASE + 1, "again", None, None))
         check(False, "a second row of the same key")
     except errors.UniqueViolation:
-        ran("execute", INSERT_SENT, (BASE + 1, "again", None, None), status="error", sqlstate="23505")
+        failed("execute", INSERT_SENT, "23505", (BASE + 1, "again", None, None))
     try:
         db.execute("select 1 / (id - id) from notes where id = 1001")
         check(False, "a division by zero")
     except errors.DivisionByZero:
-        ran("query", "select 1 / (id - id) from notes where id = 1001", status="error", sqlstate="22012")
+        failed("query", "select 1 / (id - id) from notes where id = 1001", "22012")
     db.execute("select 2")
     ran("query", "select 2", rows_returned=1)
 
@@ -110,7 +113,7 @@ def pipelines(db):
             db.execute("select 4")
         check(False, "a pipeline with an error")
     except errors.UniqueViolation:
-        ran("execute", INSERT_SENT, (BASE + 1, "again", None, None), status="error", sqlstate="23505")
+        failed("execute", INSERT_SENT, "23505", (BASE + 1, "again", None, None))
         ran("execute", "select 4", status="skipped")
     db.execute("select 5")
     ran("query", "select 5", rows_returned=1)
@@ -131,34 +134,111 @@ def copies(db):
     ran("query", query, rows_returned=100)
 
 
+def cursors(db):
+    query = "select id from notes where id between %s and %s order by id"
+    with db.transaction(), db.cursor("kept") as cursor:
+        cursor.itersize = 40
+        cursor.execute(query, (BASE + 100, BASE + 199))
+        check([row[0] for row in cursor] == [BASE + 100 + n for n in range(100)], "a cursor of the server")
+    ran("query", "BEGIN")
+    ran("execute", f'DECLARE "kept" CURSOR FOR {query.replace("%s", "$1", 1).replace("%s", "$2")}', (BASE + 100, BASE + 199))
+    for rows in (40, 40, 20):
+        ran("query", 'FETCH FORWARD 40 FROM "kept"', rows_returned=rows)
+    ran("query", 'CLOSE "kept"')
+    ran("query", "COMMIT")
+
+
+def chunks(db):
+    """Rows as they come, some at a time: what libpq has from 17 on."""
+    query = "select id from notes where id between %s and %s order by id"
+    rows = list(db.cursor().stream(query, (BASE + 100, BASE + 149), size=7))
+    check(rows == [(BASE + 100 + n,) for n in range(50)], "rows in chunks")
+    ran("execute", query.replace("%s", "$1", 1).replace("%s", "$2"), (BASE + 100, BASE + 149), rows_returned=50)
+
+
 def denials(db):
     if not RECORDED:
         return
+    by_name = f"{SALARIES} where person = %s"
+    sent = f"{SALARIES} where person = $1"
     for prepare in (False, True):
-        try:
-            db.execute("select amount from hr.salaries where person = %s", ("Ana",), prepare=prepare)
-            check(False, "salaries")
-        except errors.InsufficientPrivilege as error:
-            check(str(error).startswith("hansard:"), f"the refusal says {error}")
-            ran(
-                None,
-                "select amount from hr.salaries where person = $1",
-                decision="deny",
-                status="denied",
-                sqlstate="42501",
-            )
-    try:
-        db.execute("select amount from hr.salaries")
-        check(False, "all salaries")
-    except errors.InsufficientPrivilege:
-        ran("query", "select amount from hr.salaries", decision="deny", status="denied", sqlstate="42501")
+        refused(lambda: db.execute(by_name, ("Ana",), prepare=prepare), errors.InsufficientPrivilege)  # noqa: B023
+        denied(None, sent)
+    refused(lambda: db.execute(SALARIES), errors.InsufficientPrivilege)
+    denied("query", SALARIES)
     db.execute("select 6")
     ran("query", "select 6", rows_returned=1)
 
 
+def denials_inside(db):
+    """A denial in a transaction: nothing works until it is over."""
+    if not RECORDED:
+        return
+    change = "update notes set body = %s where id = %s"
+    db.execute("begin")
+    ran("query", "begin")
+    db.execute(change, ("not to stay", BASE + 1))
+    ran("execute", "update notes set body = $1 where id = $2", ("not to stay", BASE + 1), rows_affected=1)
+    refused(lambda: db.execute(SALARIES), errors.InsufficientPrivilege)
+    denied("query", SALARIES)
+    refused(lambda: db.execute("select 7"), errors.InFailedSqlTransaction)
+    failed("query", "select 7", "25P02")
+    db.execute("rollback")
+    ran("query", "rollback")
+    # As after every rollback that psycopg sees.
+    ran("query", "DEALLOCATE ALL")
+    check(db.execute(f"select body from notes where id = {BASE + 1}").fetchone() == ("changed",), "after the rollback")
+    ran("query", f"select body from notes where id = {BASE + 1}", rows_returned=1)
+
+
+def denials_in_a_pipeline(db):
+    """What comes before is done, the denied one fails, what comes behind up to the Sync is discarded."""
+    if not RECORDED:
+        return
+    query = "select body from notes where id = %s"
+
+    def pipeline():
+        with db.pipeline():
+            db.execute(query, (BASE + 1,))
+            db.execute(f"{SALARIES} where person = %s", ("Ana",))
+            db.execute(query, (BASE + 2,))
+
+    refused(pipeline, errors.InsufficientPrivilege)
+    ran("execute", "select body from notes where id = $1", (BASE + 1,))
+    denied(None, f"{SALARIES} where person = $1")
+    db.execute("select 8")
+    ran("query", "select 8", rows_returned=1)
+
+
+def cancels(db):
+    until_cancelled(lambda: db.execute(SLEEP), db.cancel_safe, errors.QueryCanceled)
+    cancelled("query", SLEEP)
+    db.execute("select 9")
+    ran("query", "select 9", rows_returned=1)
+
+
+CHAPTERS = (
+    simple,
+    values,
+    prepared,
+    transactions,
+    failures,
+    many,
+    pipelines,
+    copies,
+    cursors,
+    chunks,
+    denials,
+    denials_inside,
+    denials_in_a_pipeline,
+    cancels,
+)
+
+
 def main():
-    with psycopg.connect(autocommit=True) as db:
-        for chapter in (simple, values, prepared, transactions, failures, many, pipelines, copies, denials):
+    check(psycopg.pq.version() >= 180000, f"libpq {psycopg.pq.version()}")
+    with psycopg.connect("max_protocol_version=latest", autocommit=True) as db:
+        for chapter in CHAPTERS:
             chapter(db)
     done()
 

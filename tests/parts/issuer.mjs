@@ -4,6 +4,7 @@
 //   POST /token   grant_type=client_credentials, client_id, client_secret, resource=<audience>
 //                 lifetime=<seconds>  (ours) how long this token lives; negative: it ended that long ago
 //                 roles=<word word>   (ours) the roles of this token, for the client `guest`
+//                 subject=<word>      (ours) whose token it is, for the client `guest`
 //   POST /test/rotate   (ours) a new signing key; the old ones stay in the key set
 //   POST /test/forget   (ours) a new signing key; the old ones leave the key set
 //
@@ -65,7 +66,10 @@ function provider(issuer, keys) {
       customizers: {
         jwt(ctx, token, { payload }) {
           Object.assign(payload, CLIENTS[token.clientId]);
-          if (token.clientId === 'guest') payload.roles = (ctx.oidc.body?.roles ?? '').split(' ');
+          if (token.clientId === 'guest') {
+            payload.roles = (ctx.oidc.body?.roles ?? '').split(' ');
+            payload.sub = ctx.oidc.body?.subject ?? payload.sub;
+          }
           const lifetime = Number(ctx.oidc.body?.lifetime ?? LIFETIME_SECONDS);
           const now = Math.floor(Date.now() / 1000);
           payload.exp = now + lifetime;

@@ -67,6 +67,17 @@ missing_packages() {
     python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
     command -v openssl >/dev/null || echo openssl
     [ -e "$DEBIAN_KEYS" ] || echo debian-archive-keyring
+    missing_clients
+}
+
+# Prints the Debian packages of the clients that are missing: pgjdbc with a Java that runs a source file, psqlODBC with a
+# driver manager, and DBD::Pg.
+missing_clients() {
+    [ -e /usr/share/java/postgresql.jar ] || echo libpostgresql-jdbc-java
+    java --list-modules 2>/dev/null | grep -q '^jdk.compiler' || echo default-jdk-headless
+    compgen -G '/usr/lib/*/odbc/psqlodbcw.so' >/dev/null || echo odbc-postgresql
+    compgen -G '/usr/lib/*/libodbc.so.2*' >/dev/null || echo unixodbc
+    perl -MDBD::Pg -MJSON::PP -e 1 2>/dev/null || echo libdbd-pg-perl
 }
 
 install_packages() {
@@ -107,7 +118,7 @@ once() {
 }
 
 install_python() {
-    say "installing Python test parts into .cache/test-parts/venv: psycopg, asyncpg, duckdb, Node"
+    say "installing Python test parts into .cache/test-parts/venv: clients, duckdb, Node"
     rm -rf "$PARTS/venv"
     python3 -m venv "$PARTS/venv" || stop "python3 -m venv failed; its own message stands above."
     "$PARTS/venv/bin/python" -m pip install --quiet --disable-pip-version-check --only-binary :all: \
@@ -118,12 +129,21 @@ install_python() {
 }
 
 install_npm() {
-    say "installing npm test parts into tests/parts/node_modules: azurite, oidc-provider"
+    say "installing npm test parts into tests/parts/node_modules: azurite, oidc-provider, clients"
     # No package's own scripts are run. The npm is the one that came with Node.
     (cd tests/parts && PATH=$PARTS/node/bin:$PATH node "$PARTS/node/lib/node_modules/npm/bin/npm-cli.js" \
         ci --ignore-scripts --no-audit --no-fund --loglevel=error) ||
         stop "npm ci failed in tests/parts; its own message stands above." \
             "It needs the npm registry or a mirror of it (npm config get registry)."
+}
+
+install_sqlx() {
+    say "building the client of sqlx into .cache/test-parts/sqlx"
+    cargo build --quiet --locked --manifest-path tests/clients/sqlx/Cargo.toml --target-dir "$PARTS/sqlx.build" ||
+        stop "the client of sqlx could not be built; the message of cargo stands above."
+    mkdir -p "$PARTS/sqlx"
+    cp "$PARTS/sqlx.build/debug/with-sqlx" "$PARTS/sqlx/"
+    rm -rf "$PARTS/sqlx.build"
 }
 
 # Reads a private list of sources into a private folder; this machine's own sources and lists stay as they are.
@@ -173,8 +193,10 @@ main() {
         mkdir -p "$PARTS"
         # The folder is part of the inputs: a virtual environment does not survive being moved.
         once python "$PARTS $(python3 --version) $(sha256sum <tests/parts/requirements.txt)" install_python
-        [ -d tests/parts/node_modules/azurite ] || rm -f "$PARTS/npm.stamp"
+        [ -d tests/parts/node_modules/azurite ] && [ -d tests/parts/node_modules/pg ] || rm -f "$PARTS/npm.stamp"
         once npm "$("$PARTS/node/bin/node" --version) $(cat tests/parts/package.json tests/parts/package-lock.json | sha256sum)" install_npm
+        [ -x "$PARTS/sqlx/with-sqlx" ] || rm -f "$PARTS/sqlx.stamp"
+        once sqlx "$(rustc --version) $(cat tests/clients/sqlx/{Cargo.toml,Cargo.lock,src/main.rs} | sha256sum)" install_sqlx
         [ -d "$PARTS/postgresql-sql" ] || rm -f "$PARTS/sql.stamp"
         once sql "postgresql-15 of bookworm, src/test/regress and contrib" install_sql
     fi

@@ -1,5 +1,6 @@
 //! Real clients: psql, tokio-postgres, and the Python programs of `tests/clients/`.
 
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use tokio_rustls::rustls;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, SignatureScheme};
 
@@ -25,14 +27,20 @@ pub(crate) struct Login {
     pub(crate) application: String,
     /// Whether the way goes by Hansard, where the rules of the tests hold.
     pub(crate) recorded: bool,
+    /// Who signed the certificate, where a client is to ask whom it talks to.
+    pub(crate) authority: Option<PathBuf>,
 }
 
 impl Login {
-    fn environment(&self, command: &mut Command) {
+    /// As clients of libpq read it; the others read it from there.
+    pub(crate) fn environment(&self, command: &mut Command) {
         command.env("PGHOST", "127.0.0.1").env("PGPORT", self.port.to_string()).env("PGUSER", &self.user);
         command.env("PGPASSWORD", &self.password).env("PGDATABASE", &self.database);
         command.env("PGAPPNAME", &self.application).env("PGSSLMODE", "require");
         command.env("HANSARD", if self.recorded { "1" } else { "0" });
+        if let Some(authority) = &self.authority {
+            command.env("PGSSLMODE", "verify-full").env("PGSSLROOTCERT", authority);
+        }
     }
 }
 
@@ -40,8 +48,13 @@ impl Login {
 pub(crate) fn client(program: &str, login: &Login, arguments: &[&str]) -> Vec<Expected> {
     let mut command = python();
     command.arg(repository("tests/clients").join(program)).args(arguments);
-    login.environment(&mut command);
-    let printed = output(&mut command, "");
+    told(program, &mut command, login)
+}
+
+/// Runs a client to its end that prints what it ran, as `tests/clients/record.py` does.
+pub(crate) fn told(program: &str, command: &mut Command, login: &Login) -> Vec<Expected> {
+    login.environment(command);
+    let printed = output(command, "");
     serde_json::from_str(&printed)
         .unwrap_or_else(|error| panic!("{program} printed something else ({error}):\n{printed}"))
 }
@@ -111,15 +124,28 @@ pub(crate) async fn connect(login: &Login) -> Result<tokio_postgres::Client, tok
     let mut config = tokio_postgres::Config::new();
     config.host("127.0.0.1").port(login.port).user(&login.user).password(&login.password);
     config.dbname(&login.database).application_name(&login.application).ssl_mode(SslMode::Require);
-    let (client, connection) = config.connect(encryption()).await?;
+    let (client, connection) = config.connect(encryption(login)).await?;
     // How the connection ends is what the tests ask the archive.
     tokio::spawn(async move { drop(connection.await) });
     Ok(client)
 }
 
 /// TLS for a client of the tests, also for its cancel requests.
-pub(crate) fn encryption() -> tokio_postgres_rustls::MakeRustlsConnect {
-    tokio_postgres_rustls::MakeRustlsConnect::new(rustls::ClientConfig::clone(&unverified()))
+pub(crate) fn encryption(login: &Login) -> tokio_postgres_rustls::MakeRustlsConnect {
+    let config = login.authority.as_deref().map_or_else(unverified, verified);
+    tokio_postgres_rustls::MakeRustlsConnect::new(rustls::ClientConfig::clone(&config))
+}
+
+/// TLS that asks whom it talks to, as `sslmode=verify-full`.
+fn verified(authority: &Path) -> Arc<rustls::ClientConfig> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(authority).unwrap()).unwrap();
+    let config = rustls::ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Arc::new(config)
 }
 
 /// TLS that takes any certificate.

@@ -105,6 +105,12 @@ impl Expected {
 /// Every statement that a client ran is one row of the archive, in order, and there is no other.
 pub(crate) fn assert_recorded(archive: &Archive<'_>, application: &str, expected: &[Expected]) -> Vec<Value> {
     let rows = archive.rows_of(application, expected.len());
+    assert_rows(application, &rows, expected);
+    rows
+}
+
+/// These rows are the statements that a client ran, in order.
+pub(crate) fn assert_rows(application: &str, rows: &[Value], expected: &[Expected]) {
     let show = |at: usize| {
         let text = |value: Option<&Value>| value.map_or_else(|| "nothing".to_owned(), Value::to_string);
         let wanted = expected.get(at).map_or_else(|| "nothing".to_owned(), |e| format!("{:?}", e.text));
@@ -122,5 +128,15 @@ pub(crate) fn assert_recorded(archive: &Archive<'_>, application: &str, expected
         }
     }
     assert!(problems.is_empty(), "{application}: the archive differs\n{}", problems.join("\n"));
-    rows
+}
+
+/// Among these rows are the statements that a client says it ran, in order; what is between them its driver asked for.
+pub(crate) fn assert_among(application: &str, rows: &[Value], expected: &[Expected]) {
+    let mut rest = rows.iter();
+    for (at, expected) in expected.iter().enumerate() {
+        let before = rest.clone();
+        let found = rest.any(|row| expected.differences(row).is_empty());
+        let texts = || before.clone().map(|row| row["text"].to_string()).collect::<Vec<_>>().join("\n     ");
+        assert!(found, "{application}, statement {at}: {expected:?}\n  is none of\n     {}", texts());
+    }
 }

@@ -36,6 +36,13 @@ impl Folder {
         self.path.join(name)
     }
 
+    /// Leaves the folder to somebody who removes it.
+    pub(super) fn leave(&mut self) {
+        if let Some(made) = self.inside.take() {
+            self.path = made.keep();
+        }
+    }
+
     /// Hands the folder to somebody who removes it.
     pub(super) fn hand_over(self) -> PathBuf {
         match self.inside {

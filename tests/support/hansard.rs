@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::azurite::{ACCOUNT, KEY};
 use super::issuer::AUDIENCE;
 use super::leash::Leash;
-use super::postgres::{DATABASE, PASSWORD, ROLE};
+use super::postgres::{DATABASE, PASSWORD, ROLE, certificates};
 use super::{Azurite, Container, Folder, Issuer, Login, Postgres, free_port, lossy, output, python, repository};
 
 /// How long a clean stop may take: sessions end, the last segment is shipped.
@@ -51,6 +51,10 @@ pub(crate) struct Hansard {
     port: u16,
     /// Where counters and health are told.
     metrics: Option<u16>,
+    /// Who signed its certificate, if it is not its own.
+    authority: Option<PathBuf>,
+    /// Whether its folder goes with its process.
+    is_shared: bool,
     issuer: &'static Issuer,
     store: Store,
     folder: Folder,
@@ -122,6 +126,16 @@ impl Hansard {
         issuer: &'static Issuer,
         edit: &dyn Fn(String) -> String,
     ) -> Self {
+        Self::configured(port, store, rules, issuer, edit).started()
+    }
+
+    fn configured(
+        port: u16,
+        store: Store,
+        rules: &str,
+        issuer: &'static Issuer,
+        edit: &dyn Fn(String) -> String,
+    ) -> Self {
         let folder = Folder::new("node");
         fs::create_dir(folder.join("rules")).unwrap();
         fs::write(folder.join("rules/tests.cedar"), rules).unwrap();
@@ -130,9 +144,32 @@ impl Hansard {
             fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o600)).unwrap();
         }
         fs::write(folder.join("hansard.toml"), edit(config(&folder, &store, issuer, port))).unwrap();
-        let mut hansard = Self { running: None, starts: 0, port, metrics: None, issuer, store, folder };
-        hansard.start_again();
-        hansard
+        Self { running: None, starts: 0, port, metrics: None, authority: None, is_shared: false, issuer, store, folder }
+    }
+
+    fn started(mut self) -> Self {
+        self.start_again();
+        self
+    }
+
+    /// One for many tests, which ends with their process: the usual rules, and a certificate that clients can verify.
+    pub(crate) fn start_to_share() -> Self {
+        let rules = fs::read_to_string(repository("tests/support/rules.cedar")).unwrap();
+        let mut hansard = Self::configured(free_port(), Store::Folder, &rules, Issuer::shared(), &|text| text);
+        let folder = hansard.folder.path().to_owned();
+        certificates(&folder, None);
+        let file = |name: &str| folder.join(name).display().to_string();
+        let listener = format!(
+            "targets = [\"app\"]\ntls = {{ cert = \"{}\", key = {{ file = \"{}\" }} }}\n",
+            file("server.pem"),
+            file("server.key")
+        );
+        let config = fs::read_to_string(file("hansard.toml")).unwrap();
+        fs::write(file("hansard.toml"), config.replace("targets = [\"app\"]\n", &listener)).unwrap();
+        hansard.authority = Some(folder.join("ca.pem"));
+        hansard.is_shared = true;
+        hansard.folder.leave();
+        hansard.started()
     }
 
     /// Starts it on the folders it had before, and waits until it listens.
@@ -155,7 +192,8 @@ impl Hansard {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hansard"));
         command.arg("serve").arg("-c").arg(self.folder.join("hansard.toml"));
         let log = self.log_path(self.starts);
-        self.running = Some(Leash::borrow("Hansard", self.folder.path(), &log, "KILL", &command));
+        let start = if self.is_shared { Leash::own } else { Leash::borrow };
+        self.running = Some(start("Hansard", self.folder.path(), &log, "KILL", &command));
     }
 
     /// Starts it, and it does not want to: the code that it ended with, and what it said.
@@ -229,6 +267,11 @@ impl Hansard {
         self.login_by(self.issuer.token(person), application)
     }
 
+    /// The way to the database by Hansard, with a token for whoever has this subject, under the same name.
+    pub(crate) fn login_of_subject(&self, subject: &str) -> Login {
+        self.login_by(self.issuer.token_of_subject(subject), subject)
+    }
+
     /// The way to the database by Hansard, with this token.
     pub(crate) fn login_by(&self, token: String, application: &str) -> Login {
         Login {
@@ -238,6 +281,7 @@ impl Hansard {
             database: DATABASE.to_owned(),
             application: application.to_owned(),
             recorded: true,
+            authority: self.authority.clone(),
         }
     }
 

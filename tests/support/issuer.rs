@@ -62,6 +62,11 @@ impl Issuer {
         self.mint("guest", AUDIENCE, &format!("3600&roles={escaped}"))
     }
 
+    /// A token for Hansard that lives an hour, of somebody with this subject and the role `workload`. The subject is a word.
+    pub(crate) fn token_of_subject(&self, subject: &str) -> String {
+        self.mint("guest", AUDIENCE, &format!("3600&roles=workload&subject={subject}"))
+    }
+
     /// Signs with a new key from now on; the old ones stay in the key set.
     pub(crate) fn rotate_keys(&self) {
         self.post("/test/rotate", "");

@@ -39,6 +39,12 @@ impl Leash {
         Self::spawn(name, [folder, Path::new("-"), log], stop, command)
     }
 
+    /// Starts `command` with its output in `log`, in a folder that goes with it.
+    pub(super) fn own(name: &'static str, folder: &Path, log: &Path, stop: &str, command: &Command) -> Self {
+        let remove = if keep() { Path::new("-") } else { folder };
+        Self::spawn(name, [folder, remove, log], stop, command)
+    }
+
     fn spawn(name: &'static str, [folder, remove, log]: [&Path; 3], stop: &str, command: &Command) -> Self {
         let file = File::create(log).unwrap();
         let pid_file = folder.join("pid");

@@ -20,6 +20,7 @@ pub(crate) const DATABASE: &str = "app";
 const UNPRIVILEGED: [&str; 2] = ["postgres", "nobody"];
 
 /// The server's log as CSV: the fields we read.
+const FIELD_SESSION: usize = 5;
 const FIELD_MESSAGE: usize = 13;
 const FIELD_DETAIL: usize = 14;
 const FIELD_APPLICATION: usize = 22;
@@ -104,6 +105,7 @@ impl Postgres {
             database: DATABASE.to_owned(),
             application: application.to_owned(),
             recorded: false,
+            authority: None,
         }
     }
 
@@ -162,6 +164,25 @@ impl Postgres {
         asked
     }
 
+    /// How each statement was asked for and its text, in order, for each of the server's sessions that ever bore the name
+    /// `application`; sorted, because sessions have no order.
+    pub(crate) fn asked_in_sessions(&self, application: &str) -> Vec<Vec<(String, String)>> {
+        let log = csv(&self.log());
+        let mut sessions: BTreeMap<&str, Vec<(String, String)>> = BTreeMap::new();
+        for row in log.iter().filter(|row| row.get(FIELD_APPLICATION).is_some_and(|name| name == application)) {
+            sessions.entry(&row[FIELD_SESSION]).or_default();
+        }
+        for row in &log {
+            let Some(asked) = row.get(FIELD_SESSION).and_then(|session| sessions.get_mut(session.as_str())) else {
+                continue;
+            };
+            asked.extend(logged(row, &row[FIELD_APPLICATION]).map(|logged| (logged.request, logged.text)));
+        }
+        let mut asked: Vec<_> = sessions.into_values().filter(|asked| !asked.is_empty()).collect();
+        asked.sort();
+        asked
+    }
+
     /// Every statement that the server was asked to execute by `application`, in order. Waits until there are `count`,
     /// because the server's log runs behind; returns what is there after a while if they do not come.
     pub(crate) fn logged(&self, application: &str, count: usize) -> Vec<Logged> {
@@ -217,7 +238,8 @@ fn as_user(user: Option<&str>, program: &Path) -> Command {
 }
 
 /// A certificate for 127.0.0.1 and localhost with who signed it, in a folder that the server's user may write to.
-fn certificates(folder: &Path, user: Option<&str>) {
+/// Their names are `server.pem`, `server.key` and `ca.pem`.
+pub(super) fn certificates(folder: &Path, user: Option<&str>) {
     let ca_key = rcgen::KeyPair::generate().unwrap();
     let mut ca = rcgen::CertificateParams::new(Vec::new()).unwrap();
     ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);

@@ -75,13 +75,9 @@ async fn tokio_story(login: &Login) -> Vec<Expected> {
     values(&db, &mut ran).await;
     transactions(&mut db, &mut ran).await;
     copies(&db, &mut ran).await;
-    cancel(&db, &mut ran).await;
+    cancel(&db, login, &mut ran).await;
     if login.recorded {
-        let salaries = "select amount from hr.salaries where person = $1";
-        let refusal = db.query(salaries, &[&"Ana"]).await.unwrap_err();
-        assert_eq!(refusal.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{refusal:?}");
-        assert!(refusal.as_db_error().unwrap().message().starts_with("hansard:"), "{refusal:?}");
-        ran.push(Expected { request: None, ..Expected::query(salaries).denied() });
+        denials(&mut db, &mut ran).await;
     }
     db.simple_query("select 9").await.unwrap();
     ran.push(Expected::query("select 9").returned(1));
@@ -146,16 +142,55 @@ async fn copies(db: &tokio_postgres::Client, ran: &mut Vec<Expected>) {
 }
 
 /// A statement that its own client cancels, by a connection of its own as every client does.
-async fn cancel(db: &tokio_postgres::Client, ran: &mut Vec<Expected>) {
-    let token = db.cancel_token();
+async fn cancel(db: &tokio_postgres::Client, login: &Login, ran: &mut Vec<Expected>) {
+    let (token, encryption) = (db.cancel_token(), encryption(login));
     let soon = async {
         tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-        token.cancel_query(encryption()).await.unwrap();
+        token.cancel_query(encryption).await.unwrap();
     };
     let (refusal, ()) = futures::future::join(db.simple_query("select pg_sleep(60)"), soon).await;
     assert_eq!(refusal.unwrap_err().code(), Some(&SqlState::QUERY_CANCELED));
     let cancelled = Expected { status: Some("cancelled".to_owned()), ..Expected::query("select pg_sleep(60)") };
     ran.push(Expected { sqlstate: Some("57014".to_owned()), ..cancelled });
+}
+
+/// Whose refusal it is.
+fn assert_denied(refusal: &tokio_postgres::Error) {
+    assert_eq!(refusal.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{refusal:?}");
+    assert!(refusal.as_db_error().unwrap().message().starts_with("hansard:"), "{refusal:?}");
+}
+
+async fn denials(db: &mut tokio_postgres::Client, ran: &mut Vec<Expected>) {
+    let salaries = "select amount from hr.salaries where person = $1";
+    let denied = || Expected { request: None, ..Expected::query(salaries).denied() };
+    assert_denied(&db.query(salaries, &[&"Ana"]).await.unwrap_err());
+    ran.push(denied());
+
+    // On their way before the first is answered: each has its own answer.
+    let before = db.prepare("select 'before'").await.unwrap();
+    let nothing: &[Parameter<'_>] = &[];
+    let (one, two, three) = futures::future::join3(
+        db.query(&before, nothing),
+        db.simple_query("select amount from hr.salaries"),
+        db.query(&before, nothing),
+    )
+    .await;
+    assert_eq!((one.unwrap().len(), three.unwrap().len()), (1, 1));
+    assert_denied(&two.unwrap_err());
+    ran.push(Expected::execute("select 'before'", &[]).returned(1));
+    ran.push(Expected::query("select amount from hr.salaries").denied());
+    ran.push(Expected::execute("select 'before'", &[]).returned(1));
+
+    // In a transaction nothing works until it is over.
+    let transaction = db.transaction().await.unwrap();
+    ran.push(Expected::query("START TRANSACTION"));
+    assert_denied(&transaction.query(salaries, &[&"Ana"]).await.unwrap_err());
+    ran.push(denied());
+    let failed = transaction.simple_query("select 8").await.unwrap_err();
+    assert_eq!(failed.code(), Some(&SqlState::IN_FAILED_SQL_TRANSACTION), "{failed:?}");
+    ran.push(Expected::query("select 8").failed("25P02"));
+    transaction.rollback().await.unwrap();
+    ran.push(Expected::query("ROLLBACK"));
 }
 
 /// Reads a COPY to its end and returns how many bytes came.
