@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use hansard::journal::{Journal, Settings};
 use hansard::model::{
-    Decision, Entry, Facts, Intent, Reference, Request, SessionId, SqlText, Statement, Timestamp, Verdict,
+    Decision, Entry, Facts, Intent, Recorded, Reference, Request, SessionId, SqlText, Statement, Timestamp, Verdict,
 };
 
 use cpu::process_cpu;
@@ -87,7 +87,7 @@ async fn round(journal: &Journal, sessions: u64) -> Figure {
                 let mut waits = Vec::new();
                 while started.elapsed() < ROUND {
                     let asked = Instant::now();
-                    journal.record(vec![intent(session, waits.len() as u64)]).await.unwrap();
+                    journal.record(vec![intent(session, waits.len() as u64)], Recorded::Flushed).await.unwrap();
                     waits.push(asked.elapsed().as_secs_f64() * 1e6);
                 }
                 waits
@@ -133,9 +133,9 @@ fn open(path: &Path) -> File {
 /// Bytes that the journal writes for one statement alone: its frame, and the end behind it.
 async fn bytes_of_a_commit(journal: &Journal) -> usize {
     const END: u64 = 28;
-    journal.record(vec![intent(0, 0)]).await.unwrap();
+    journal.record(vec![intent(0, 0)], Recorded::Flushed).await.unwrap();
     let before = journal.used_bytes();
-    journal.record(vec![intent(0, 1)]).await.unwrap();
+    journal.record(vec![intent(0, 1)], Recorded::Flushed).await.unwrap();
     usize::try_from(journal.used_bytes() - before + END).unwrap()
 }
 

@@ -18,8 +18,8 @@ use std::time::Duration;
 use disk::{Faults, FaultyDisk};
 use hansard::journal::{Journal, JournalError, Opened, Settings};
 use hansard::model::{
-    Asked, Decision, Entry, Facts, Intent, Outcome, OutcomeStatus, Reference, Request, SessionId, SqlText, Statement,
-    Timestamp, Verdict,
+    Asked, Decision, Entry, Facts, Intent, Outcome, OutcomeStatus, Recorded, Reference, Request, SessionId, SqlText,
+    Statement, Timestamp, Verdict,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -86,9 +86,9 @@ fn statements(journal: &Journal) -> Vec<Reference> {
 async fn no_permit_is_given_before_the_flush_has_come_back() {
     let disk = FaultyDisk::default();
     let journal = open(&disk).journal;
-    journal.record(vec![intent(1, 1)]).await.unwrap();
+    journal.record(vec![intent(1, 1)], Recorded::Flushed).await.unwrap();
     disk.fail(Faults { stuck: true, ..Faults::default() });
-    let mut waiting = Box::pin(journal.record(vec![intent(1, 2)]));
+    let mut waiting = Box::pin(journal.record(vec![intent(1, 2)], Recorded::Flushed));
     let early = tokio::time::timeout(Duration::from_millis(300), &mut waiting).await;
     assert!(early.is_err(), "a permit without a flush");
     let flushes = disk.flushes();
@@ -110,18 +110,18 @@ async fn a_disk_that_fails_refuses_and_what_was_refused_is_not_found_again() {
     for (name, fault) in faults {
         let disk = FaultyDisk::default();
         let journal = open(&disk).journal;
-        journal.record(vec![intent(1, 1)]).await.unwrap();
+        journal.record(vec![intent(1, 1)], Recorded::Flushed).await.unwrap();
         journal.note(outcome(1, 1)).await.unwrap();
         disk.fail(fault);
         for number in 2..5 {
-            let refused = journal.record(vec![intent(1, number)]).await;
+            let refused = journal.record(vec![intent(1, number)], Recorded::Flushed).await;
             assert!(matches!(refused, Err(JournalError::Disk { .. })), "{name}: {refused:?}");
         }
         assert_eq!(statements(&journal), [reference(1, 1)], "{name}");
         let killed = open(&disk.after_kill());
         assert_eq!(statements(&killed.journal), [reference(1, 1)], "{name}, killed before anything else was written");
         disk.fail(Faults::default());
-        journal.record(vec![intent(1, 5)]).await.unwrap();
+        journal.record(vec![intent(1, 5)], Recorded::Flushed).await.unwrap();
         let wanted = [reference(1, 1), reference(1, 5)];
         assert_eq!(statements(&journal), wanted, "{name}");
         journal.close().await;
@@ -133,23 +133,54 @@ async fn a_disk_that_fails_refuses_and_what_was_refused_is_not_found_again() {
     }
 }
 
+/// What `written` promises: released before the flush, and not lost when the flush fails; then refused until one succeeds.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_released_before_a_flush_that_fails_is_kept_and_nothing_more_is_released() {
+    let disk = FaultyDisk::default();
+    let journal = open(&disk).journal;
+    let record = |number| journal.record(vec![intent(1, number)], Recorded::Written);
+    record(1).await.unwrap();
+    let mut flushed = journal.flushed();
+    flushed.wait_for(|seq| seq.0 == 1).await.unwrap();
+    disk.fail(Faults { stuck: true, flush: Some(EIO), create: Some(EIO), ..Faults::default() });
+    // No flush comes back, and nobody waits for one.
+    for number in 2..5 {
+        record(number).await.unwrap();
+    }
+    let killed = open(&disk.after_kill());
+    assert_eq!(statements(&killed.journal).len(), 4, "a kill loses nothing that was released");
+    disk.fail(Faults { flush: Some(EIO), create: Some(EIO), ..Faults::default() });
+    while journal.trouble().is_none() {
+        tokio::task::yield_now().await;
+    }
+    let refused = record(5).await;
+    assert!(matches!(refused, Err(JournalError::Disk { .. })), "{refused:?}");
+    disk.fail(Faults::default());
+    record(6).await.unwrap();
+    assert!(journal.trouble().is_none(), "the first one after a failure waits for a flush");
+    let wanted: Vec<Reference> = [1, 2, 3, 4, 6].map(|number| reference(1, number)).to_vec();
+    assert_eq!(statements(&journal), wanted);
+    journal.close().await;
+    assert_eq!(statements(&open(&disk).journal), wanted);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn on_a_full_disk_statements_are_refused_and_what_began_can_still_be_ended() {
     let disk = FaultyDisk::default();
     let journal = open(&disk).journal;
-    journal.record(vec![intent(1, 1)]).await.unwrap();
+    journal.record(vec![intent(1, 1)], Recorded::Flushed).await.unwrap();
     // Time for the spares to be made.
     tokio::time::sleep(Duration::from_millis(200)).await;
     disk.fail(Faults { create: Some(ENOSPC), ..Faults::default() });
     let mut accepted = 1;
-    while journal.record(vec![intent(1, accepted + 1)]).await.is_ok() {
+    while journal.record(vec![intent(1, accepted + 1)], Recorded::Flushed).await.is_ok() {
         accepted += 1;
         assert!(accepted < 10_000, "the disk is never full");
     }
     for number in 1..=accepted.min(30) {
         journal.append(vec![outcome(1, number)]).await.unwrap();
     }
-    let refused = journal.record(vec![intent(1, 99_999)]).await;
+    let refused = journal.record(vec![intent(1, 99_999)], Recorded::Flushed).await;
     // The reserve's file is open now; as long as it has room there is no reason to refuse.
     drop(refused);
     journal.close().await;
@@ -180,8 +211,11 @@ async fn what_was_permitted_before_the_power_was_lost_is_found_after_it() {
                     for number in 0..statements {
                         let entry = intent(run * 10 + session, number);
                         // The power goes while others wait: their statements are neither permitted nor refused.
-                        if let Ok(Ok(_)) =
-                            tokio::time::timeout(Duration::from_millis(500), journal.record(vec![entry])).await
+                        if let Ok(Ok(_)) = tokio::time::timeout(
+                            Duration::from_millis(500),
+                            journal.record(vec![entry], Recorded::Flushed),
+                        )
+                        .await
                         {
                             permitted.push(reference(run * 10 + session, number));
                         }

@@ -21,8 +21,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hansard::model::{
     Action, CloseReason, Decision, Effect, Entry, Facts, Intent, Kind, NodeName, Object, ObjectKind, Outcome,
-    OutcomeStatus, Param, ParamFormat, Peer, Principal, Reference, Request, RuleId, Session, SessionClosed, SessionId,
-    Sha256, SqlText, Statement, Timestamp, TokenFacts, Verdict,
+    OutcomeStatus, Param, ParamFormat, Peer, Principal, Recorded, Reference, Request, RuleId, Session, SessionClosed,
+    SessionId, Sha256, SqlText, Statement, Timestamp, TokenFacts, Verdict,
 };
 
 const OPEN_SESSIONS: usize = 320;
@@ -354,6 +354,7 @@ fn session(draw: &mut Draw, now: i64, policy_version: &str) -> Session {
         database_user: if workload { "app" } else { "people" }.to_owned(),
         rules: vec!["may-connect".to_owned()],
         policy_version: policy_version.to_owned(),
+        recorded: Recorded::Flushed,
     }
 }
 

@@ -47,6 +47,7 @@ pub struct StatementRow {
     pub rows_affected: Option<i64>,
     pub total_us: Option<i64>,
     pub tag: Option<String>,
+    pub recorded: Option<String>,
 }
 
 /// One of `effects`.

@@ -131,6 +131,7 @@ pub(crate) fn session(number: u64) -> Session {
         database_user: "app".to_owned(),
         rules: vec!["may-connect".to_owned()],
         policy_version: "3f9c1a2".to_owned(),
+        recorded: crate::model::Recorded::Flushed,
     }
 }
 

@@ -16,7 +16,7 @@ use crate::gateway::tls::ServerConfig;
 use crate::gateway::{self, Cancels, Cluster, ClusterPeer, Counters, Desk, Listener, Memory, Routes, Site, Way};
 use crate::identity::{ClaimMap, IssuerSettings, Verifier};
 use crate::journal::{self, Journal};
-use crate::model::{Clock, Ids, NodeName};
+use crate::model::{Clock, Ids, NodeName, Recorded};
 use crate::policy::{InForce, Policy};
 use crate::seal::timestamp::Authorities;
 use crate::ship::{Anchors, Elsewhere, ShipSettings, Stamps};
@@ -255,6 +255,10 @@ pub(super) fn target_of(described: &config::Target) -> Result<gateway::Target, V
 
 fn target(described: &config::Target, problems: &mut Problems) -> Option<gateway::Target> {
     let key = format!("target.{}", described.name);
+    if described.recorded == config::Recorded::Written {
+        let lost = "a crash of the machine can lose the record of statements that were sent; every record says so";
+        tracing::warn!(key, "recorded = \"written\": {lost}");
+    }
     let password = problems.take(&format!("{key}.login.password"), described.password.reveal());
     let tls = match &described.tls {
         config::UpstreamTls::Disable => Some(gateway::UpstreamTls::Disable),
@@ -285,6 +289,10 @@ fn target(described: &config::Target, problems: &mut Problems) -> Option<gateway
         read_only: match described.read_only {
             config::ReadOnly::ByRules => gateway::ReadOnly::ByRules,
             config::ReadOnly::Never => gateway::ReadOnly::Never,
+        },
+        recorded: match described.recorded {
+            config::Recorded::Flushed => Recorded::Flushed,
+            config::Recorded::Written => Recorded::Written,
         },
         max_message: usize::try_from(described.max_message).unwrap_or(usize::MAX),
     })

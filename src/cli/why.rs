@@ -86,6 +86,9 @@ fn statement(row: &StatementRow, out: &mut dyn Write) -> io::Result<()> {
     for (at, param) in row.params.iter().enumerate() {
         line(out, if at == 0 { "values" } else { "" }, &bound(param))?;
     }
+    let written =
+        |word: &str| format!("{word}: sent before its record was on stable storage, as the target is configured");
+    optional(out, "recorded", row.recorded.as_deref().map(written).as_deref())?;
     line(out, "outcome", &outcome(row))
 }
 

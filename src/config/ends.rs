@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::checks::{Folder, refuse_bad_names};
 use super::file::{
-    ListenerSection, ListenerTlsSection, LoginSection, OnTokenExpiry, Plain, ReadOnly, Require, SessionSection,
-    TargetSection, UpstreamTlsMode, UpstreamTlsSection,
+    ListenerSection, ListenerTlsSection, LoginSection, OnTokenExpiry, Plain, ReadOnly, Recorded, Require,
+    SessionSection, TargetSection, UpstreamTlsMode, UpstreamTlsSection,
 };
 use super::reading::{Findings, Located, Named, OneOrMany, closest, value_if_any, value_or};
 use super::units::{Size, size_text};
@@ -90,6 +90,7 @@ fn target(name: &str, section: TargetSection, folder: Folder<'_>, findings: &mut
         databases: databases?,
         on_token_expiry: value_or(session.on_token_expiry, OnTokenExpiry::FinishTransactionThenClose)?,
         read_only: value_or(session.read_only, ReadOnly::ByRules)?,
+        recorded: value_or(section.recorded, Recorded::Flushed)?,
         max_message: value_or(section.max_message, Size(MAX_MESSAGE))?.0,
     })
 }

@@ -167,6 +167,9 @@ section! {
         databases: Option<Located<Named<String>>>,
         /// Rules for sessions.
         session: Option<Located<SessionSection>>,
+        /// How far a statement's record comes before the statement is sent.
+        #[schemars(extend("default" = "flushed"))]
+        recorded: Option<Located<Recorded>>,
         /// The longest message from a client; at most 1GiB.
         #[schemars(extend("default" = "256MiB"))]
         max_message: Option<Located<Size>>,
@@ -243,6 +246,16 @@ section! {
         /// that takes no startup parameter `default_transaction_read_only`.
         #[schemars(extend("default" = "by-rules"))]
         read_only: Option<Located<ReadOnly>>,
+    }
+}
+
+choice! {
+    /// How far a statement's record comes before the statement is sent.
+    pub Recorded {
+        /// To stable storage.
+        Flushed = "flushed",
+        /// To the journal's file: a crash of the machine can lose the last milliseconds of the record.
+        Written = "written",
     }
 }
 

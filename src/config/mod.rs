@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use crate::model::NodeName;
 
-pub use file::{Algorithm, Engine, LogFormat, LogLevel, OnTokenExpiry, Plain, ReadOnly, Require};
+pub use file::{Algorithm, Engine, LogFormat, LogLevel, OnTokenExpiry, Plain, ReadOnly, Recorded, Require};
 pub use problems::{Position, Problem, Problems};
 pub use schema::schema;
 pub use secret::{Revealed, Secret, SecretError};
@@ -162,6 +162,8 @@ pub struct Target {
     pub on_token_expiry: OnTokenExpiry,
     /// Which sessions are opened read-only.
     pub read_only: ReadOnly,
+    /// How far a statement's record comes before the statement is sent.
+    pub recorded: Recorded,
     /// The longest message from a client, in bytes.
     pub max_message: u64,
 }

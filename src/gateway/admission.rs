@@ -104,6 +104,7 @@ impl<'l> Door<'_, 'l> {
             database_user: site.target.credentials.user.clone(),
             rules: decision.rules.into_iter().map(|rule| rule.0).collect(),
             policy_version: decision.policy_version,
+            recorded: site.target.recorded,
         };
         if is_walled {
             wall::build(&mut parameters);

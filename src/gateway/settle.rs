@@ -300,7 +300,7 @@ pub(super) async fn settle(batch: &mut Batch, lane: &mut Lane<'_>) -> Result<(),
         return Ok(());
     }
     lane.exchange().recording();
-    let mut permits = match lane.site.journal.record(entries).await {
+    let mut permits = match lane.site.journal.record(entries, lane.site.target.recorded).await {
         Ok(permits) => permits.into_iter(),
         Err(error) => {
             tracing::error!(%error, session = %lane.session, "statements were refused: they could not be recorded");

@@ -11,7 +11,7 @@ use super::catalog::Catalogs;
 use super::counters::Counters;
 use super::keyring::Keyring;
 use crate::journal::Journal;
-use crate::model::{Clock, Ids, NodeName};
+use crate::model::{Clock, Ids, NodeName, Recorded};
 use crate::policy::{InForce, Place};
 use crate::sql;
 pub use crate::wire::postgres::handshake::Proof;
@@ -89,6 +89,8 @@ pub struct Target {
     pub on_token_expiry: OnTokenExpiry,
     /// Which sessions are opened read-only.
     pub read_only: ReadOnly,
+    /// How far an intent comes before its statement is released.
+    pub recorded: Recorded,
     /// The longest message of a client, in bytes.
     pub max_message: usize,
 }
@@ -156,6 +158,7 @@ pub(super) mod tests {
             databases: BTreeMap::new(),
             on_token_expiry: OnTokenExpiry::Close,
             read_only: ReadOnly::Never,
+            recorded: Recorded::Flushed,
             max_message: 0,
         }
     }

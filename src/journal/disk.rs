@@ -54,14 +54,14 @@ pub trait Disk: Send + Sync + fmt::Debug {
     fn sync(&self) -> io::Result<()>;
 }
 
-/// An open file.
-pub trait DiskFile: Send + fmt::Debug {
+/// An open file. It may be written while it is flushed; what is written meanwhile counts as not flushed.
+pub trait DiskFile: Send + Sync + fmt::Debug {
     /// Writes all bytes at an offset; beyond the end the file grows.
     ///
     /// # Errors
     ///
     /// What the system says; any part may have been written.
-    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
 
     /// Reads what is there at an offset, up to the buffer's length; 0 at the end.
     ///
@@ -75,7 +75,7 @@ pub trait DiskFile: Send + fmt::Debug {
     /// # Errors
     ///
     /// What the system says; after that, nothing since the last success may be relied upon.
-    fn flush(&mut self) -> io::Result<()>;
+    fn flush(&self) -> io::Result<()>;
 
     /// Its length in bytes.
     ///
@@ -156,7 +156,7 @@ fn fill(file: &File, length: u64) -> io::Result<()> {
 struct FolderFile(File);
 
 impl DiskFile for FolderFile {
-    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.0.write_all_at(bytes, offset)
     }
 
@@ -164,7 +164,7 @@ impl DiskFile for FolderFile {
         self.0.read_at(buffer, offset)
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    fn flush(&self) -> io::Result<()> {
         self.0.sync_data()
     }
 

@@ -2,7 +2,8 @@
 //!
 //! What it promises:
 //!
-//! * [`Journal::record`] returns only after its entries are on stable storage, and a [`Permit`] comes from nowhere else.
+//! * [`Journal::record`] returns only after its entries are on stable storage, or in the file where no more is asked for, and
+//!   a [`Permit`] comes from nowhere else and says which.
 //! * Entries are numbered from 1 without gaps. What was recorded is found again after any crash of the program; what was
 //!   answered with an error is not found again.
 //! * [`Journal::note`] keeps an entry with the next flush, within [`NOTE_DELAY`] at the latest: a crash of the machine can
@@ -18,6 +19,7 @@
 //! Rejected: an embedded key-value store (its own log under ours doubles every flush); Parquet written directly (nothing
 //! can be read back before the footer); one file for each session (a flush for each session instead of one for all).
 
+mod current;
 mod decode;
 pub mod disk;
 mod frame;
@@ -30,8 +32,8 @@ mod writer;
 
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -39,17 +41,23 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::model::Asked;
 use crate::model::Entry;
 use crate::model::EntrySeq;
+use crate::model::Recorded;
 
+use current::Core;
 use disk::{Disk, FolderDisk};
 pub use reader::Reader;
 pub use recovery::{Damage, Opened};
 pub use salt::Seed;
-use writer::{Request, Shared};
+use writer::{Request, Shared, Started};
 
 /// How long a noted entry may wait for a flush that somebody else pays for.
 pub const NOTE_DELAY: Duration = Duration::from_millis(200);
 /// Requests that may wait for the writer; more make the callers wait. Each holds at most one batch of one session.
 const QUEUE_LIMIT: usize = 4096;
+/// How often a caller looks in a row whether it can write by itself: a few microseconds, which another caller's write takes.
+const LOCK_TRIES: usize = 100;
+/// How often it comes back to that before it asks the writer, which is holding the file for something longer.
+const LOCK_ROUNDS: usize = 8;
 
 /// Where the journal lives and how much it may hold.
 #[derive(Debug, Clone)]
@@ -69,15 +77,22 @@ impl Settings {
     pub const FILE_BYTES: u64 = 64 << 20;
 }
 
-/// Proof that an allowed statement's intent is on stable storage. Only the journal makes one, and it is spent by use:
+/// Proof that an allowed statement's intent is on stable storage, or for a target that asks for no more than that in the
+/// journal's file ([`Permit::recorded`]). Only the journal makes one, and it is spent by use:
 /// neither `Clone` nor `Copy`.
 #[derive(Debug)]
 #[must_use]
 pub struct Permit {
     asked: Asked,
+    recorded: Recorded,
 }
 
 impl Permit {
+    /// How far the intent has come at least.
+    pub fn recorded(&self) -> Recorded {
+        self.recorded
+    }
+
     /// Spends the permit: what it was for.
     pub fn spend(self) -> Asked {
         self.asked
@@ -143,6 +158,7 @@ impl JournalError {
 #[derive(Debug, Clone)]
 pub struct Journal {
     requests: mpsc::Sender<Request>,
+    core: Arc<Mutex<Core>>,
     shared: Arc<Shared>,
     flushed: watch::Receiver<EntrySeq>,
 }
@@ -167,6 +183,15 @@ impl Room {
             _ => Self::Closing,
         }
     }
+}
+
+/// What became of entries that a caller tried to write by itself.
+enum Tried {
+    Written,
+    /// Somebody else is writing.
+    Busy(Vec<Vec<u8>>),
+    /// It takes the writer's thread.
+    NotHere(Vec<Vec<u8>>),
 }
 
 impl Journal {
@@ -195,19 +220,72 @@ impl Journal {
         let recovered = recovery::recover(disk.as_ref(), settings.file_bytes)?;
         let damage = recovered.damage.clone();
         let last = recovered.last;
-        let (shared, requests, flushed) = writer::start(settings, disk, recovered, only, QUEUE_LIMIT)?;
-        Ok(Opened { journal: Self { requests, shared, flushed }, damage, last })
+        let Started { shared, requests, flushed, core } = writer::start(settings, disk, recovered, only, QUEUE_LIMIT)?;
+        Ok(Opened { journal: Self { requests, core, shared, flushed }, damage, last })
     }
 
-    /// Records entries and returns after the flush, with one permit for each that was allowed, in order.
+    /// Records entries and returns with one permit for each that was allowed, in order: after the flush, or if no more is
+    /// asked for than [`Recorded::Written`], when they are in the file. Then the flush follows within 10 ms; should it fail,
+    /// they are written again, and nothing more is released until a flush has succeeded.
     ///
     /// # Errors
     ///
     /// Nothing of it counts as recorded; nothing may be forwarded.
-    pub async fn record(&self, entries: Vec<Entry>) -> Result<Vec<Permit>, JournalError> {
+    pub async fn record(&self, entries: Vec<Entry>, recorded: Recorded) -> Result<Vec<Permit>, JournalError> {
         let asked: Vec<Asked> = entries.iter().filter_map(permitted).collect();
-        self.append(entries).await?;
-        Ok(asked.into_iter().map(|asked| Permit { asked }).collect())
+        match recorded {
+            Recorded::Flushed => self.append(entries).await.map(drop)?,
+            Recorded::Written => self.written(entries).await?,
+        }
+        Ok(asked.into_iter().map(|asked| Permit { asked, recorded }).collect())
+    }
+
+    async fn written(&self, entries: Vec<Entry>) -> Result<(), JournalError> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        for entry in &entries {
+            self.room_for(Room::of(entry))?;
+        }
+        let mut payloads = encode(entries)?;
+        for _ in 0..LOCK_ROUNDS {
+            match self.write_now(payloads) {
+                Tried::Written => return Ok(()),
+                Tried::Busy(back) => payloads = back,
+                Tried::NotHere(back) => {
+                    payloads = back;
+                    break;
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+        self.ask(payloads, false, Recorded::Written).await.map(drop)
+    }
+
+    /// Writes in this thread if that needs nobody else.
+    fn write_now(&self, payloads: Vec<Vec<u8>>) -> Tried {
+        let mut tries = (0..LOCK_TRIES).map(|_| self.core.try_lock());
+        let Some(mut core) = tries.find_map(|core| core.inspect_err(|_| std::hint::spin_loop()).ok()) else {
+            return Tried::Busy(payloads);
+        };
+        match core.write_now(payloads) {
+            Ok(sooner) => {
+                drop(core);
+                if sooner {
+                    // If there is no room in the queue, the thread is awake and will look.
+                    self.requests.try_send(Request::Noted).ok();
+                }
+                Tried::Written
+            }
+            Err(back) => Tried::NotHere(back),
+        }
+    }
+
+    async fn ask(&self, payloads: Vec<Vec<u8>>, closing: bool, recorded: Recorded) -> Result<EntrySeq, JournalError> {
+        let (reply, answer) = oneshot::channel();
+        let request = Request::Append { payloads, closing, recorded, reply };
+        self.requests.send(request).await.or(Err(JournalError::Closed))?;
+        answer.await.or(Err(JournalError::Closed))?
     }
 
     /// Records entries and returns the number of the last after the flush.
@@ -223,11 +301,7 @@ impl Journal {
             self.room_for(Room::of(entry))?;
         }
         let closing = entries.iter().all(|entry| Room::of(entry) == Room::Closing);
-        let payloads = encode(entries)?;
-        let (reply, answer) = oneshot::channel();
-        let request = Request::Append { payloads, closing, reply };
-        self.requests.send(request).await.or(Err(JournalError::Closed))?;
-        answer.await.or(Err(JournalError::Closed))?
+        self.ask(encode(entries)?, closing, Recorded::Flushed).await
     }
 
     /// Keeps an entry with the next flush, at the latest after [`NOTE_DELAY`]. It comes before whatever is appended once

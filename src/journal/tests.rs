@@ -80,14 +80,14 @@ async fn what_was_recorded_is_read_back_after_a_restart() {
         for number in 0..20 {
             let entry = intent(run * 100 + number, &"x".repeat(300), number % 2 == 0);
             wanted.push(entry.clone());
-            let permits = opened.journal.record(vec![entry]).await.unwrap();
+            let permits = opened.journal.record(vec![entry], Recorded::Flushed).await.unwrap();
             assert_eq!(permits.len(), usize::from(number % 2 == 0), "only what was allowed is permitted");
             wanted.push(outcome(number));
             opened.journal.note(outcome(number)).await.unwrap();
         }
         opened.journal.close().await;
         assert_eq!(everything(&opened.journal), wanted);
-        assert!(matches!(opened.journal.record(vec![outcome(1)]).await, Err(JournalError::Closed)));
+        assert!(matches!(opened.journal.record(vec![outcome(1)], Recorded::Flushed).await, Err(JournalError::Closed)));
     }
 }
 
@@ -95,7 +95,7 @@ async fn what_was_recorded_is_read_back_after_a_restart() {
 async fn nothing_to_record_is_recorded_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let journal = opened(settings(dir.path())).unwrap().journal;
-    assert_eq!(journal.record(Vec::new()).await.unwrap().len(), 0);
+    assert_eq!(journal.record(Vec::new(), Recorded::Flushed).await.unwrap().len(), 0);
     let last = journal.append(vec![outcome(1)]).await.unwrap();
     assert_eq!(journal.append(Vec::new()).await.unwrap(), last);
 }
@@ -118,7 +118,7 @@ async fn what_was_noted_stands_before_what_is_appended_afterwards() {
         let journal = journal.clone();
         tokio::spawn(async move {
             for at in 0..50 {
-                journal.record(vec![intent(number * 100 + at, "SELECT 1", true)]).await.unwrap();
+                journal.record(vec![intent(number * 100 + at, "SELECT 1", true)], Recorded::Flushed).await.unwrap();
                 journal.note(outcome(number * 100 + at)).await.unwrap();
             }
         })
@@ -152,7 +152,7 @@ async fn four_entries(large: &Settings) -> (Vec<u8>, Vec<u64>) {
     let journal = opened(large.clone()).unwrap().journal;
     let mut ends = Vec::new();
     for number in 0..4 {
-        journal.record(vec![intent(number, "SELECT 1", true)]).await.unwrap();
+        journal.record(vec![intent(number, "SELECT 1", true)], Recorded::Flushed).await.unwrap();
         ends.push(journal.used_bytes());
     }
     journal.close().await;
@@ -163,7 +163,7 @@ async fn reopened(bytes: &[u8], large: &Settings) -> (u64, Vec<Damage>, Vec<Entr
     let other = tempfile::tempdir().unwrap();
     fs::write(other.path().join(name_of(EntrySeq(1))), bytes).unwrap();
     let opened = opened(Settings { dir: other.path().to_owned(), ..large.clone() }).unwrap();
-    opened.journal.record(vec![intent(99, "SELECT 2", true)]).await.unwrap();
+    opened.journal.record(vec![intent(99, "SELECT 2", true)], Recorded::Flushed).await.unwrap();
     let entries = everything(&opened.journal);
     opened.journal.close().await;
     (opened.last.0, opened.damage, entries)
@@ -215,7 +215,7 @@ async fn a_file_lost_as_a_whole_is_missed_and_the_rest_is_read() {
     let dir = tempfile::tempdir().unwrap();
     let journal = opened(settings(dir.path())).unwrap().journal;
     for number in 0..60 {
-        journal.record(vec![intent(number, &"x".repeat(400), true)]).await.unwrap();
+        journal.record(vec![intent(number, &"x".repeat(400), true)], Recorded::Flushed).await.unwrap();
     }
     let files: Vec<u64> = journal.shared.files().keys().map(|first| first.0).collect();
     journal.close().await;
@@ -231,7 +231,7 @@ async fn a_file_lost_before_one_that_is_damaged_as_a_whole_stops_no_reader() {
     let dir = tempfile::tempdir().unwrap();
     let journal = opened(settings(dir.path())).unwrap().journal;
     for number in 0..60 {
-        journal.record(vec![intent(number, &"x".repeat(400), true)]).await.unwrap();
+        journal.record(vec![intent(number, &"x".repeat(400), true)], Recorded::Flushed).await.unwrap();
     }
     let files: Vec<u64> = journal.shared.files().keys().map(|first| first.0).collect();
     journal.close().await;
@@ -258,7 +258,7 @@ async fn what_was_answered_with_an_error_is_found_at_no_later_start() {
         opened.journal.close().await;
     }
     let journal = opened(large.clone()).unwrap().journal;
-    journal.record(vec![intent(9, "SELECT 9", true)]).await.unwrap();
+    journal.record(vec![intent(9, "SELECT 9", true)], Recorded::Flushed).await.unwrap();
     assert_eq!(everything(&journal).last(), Some(&intent(9, "SELECT 9", true)));
     journal.close().await;
     assert_eq!(opened(large).unwrap().last.0, 3);
@@ -308,7 +308,7 @@ struct Counted {
 }
 
 impl disk::DiskFile for Counted {
-    fn write_at(&mut self, bytes: &[u8], offset: u64) -> std::io::Result<()> {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> std::io::Result<()> {
         self.file.write_at(bytes, offset)
     }
 
@@ -318,7 +318,7 @@ impl disk::DiskFile for Counted {
         Ok(got)
     }
 
-    fn flush(&mut self) -> std::io::Result<()> {
+    fn flush(&self) -> std::io::Result<()> {
         self.file.flush()
     }
 
@@ -335,7 +335,7 @@ async fn files_are_used_again_and_what_they_held_does_not_come_back() {
         let opened = opened(settings(dir.path())).unwrap();
         assert_eq!((opened.last.0, opened.damage), (written, Vec::new()));
         for _ in 0..40 {
-            opened.journal.record(vec![intent(written, &"x".repeat(300), true)]).await.unwrap();
+            opened.journal.record(vec![intent(written, &"x".repeat(300), true)], Recorded::Flushed).await.unwrap();
             written += 1;
         }
         opened.journal.free_before(EntrySeq(written)).await.unwrap();
@@ -362,9 +362,9 @@ async fn a_full_journal_refuses_statements_and_still_takes_closings() {
     let small = Settings { max_bytes: 2000, refuse_new_sessions_at: 1000, ..settings(dir.path()) };
     let journal = opened(small).unwrap().journal;
     while journal.used_bytes() < 2000 {
-        journal.record(vec![intent(1, "SELECT 1", true)]).await.unwrap();
+        journal.record(vec![intent(1, "SELECT 1", true)], Recorded::Flushed).await.unwrap();
     }
-    let refused = journal.record(vec![intent(2, "SELECT 1", true)]).await.unwrap_err();
+    let refused = journal.record(vec![intent(2, "SELECT 1", true)], Recorded::Flushed).await.unwrap_err();
     assert!(matches!(refused, JournalError::Full { .. }), "{refused}");
     assert!(journal.room_for_session().is_err());
     journal.append(vec![outcome(1)]).await.unwrap();
@@ -375,7 +375,7 @@ async fn only_whole_files_before_the_kept_entry_are_freed() {
     let dir = tempfile::tempdir().unwrap();
     let journal = opened(settings(dir.path())).unwrap().journal;
     for number in 0..60 {
-        journal.record(vec![intent(number, &"x".repeat(400), true)]).await.unwrap();
+        journal.record(vec![intent(number, &"x".repeat(400), true)], Recorded::Flushed).await.unwrap();
     }
     let second = journal.oldest_file_ends_before().unwrap();
     let before = journal.used_bytes();
@@ -395,7 +395,9 @@ async fn many_sessions_share_flushes_and_each_gets_its_own_permit() {
     let tasks: Vec<_> = (0..200)
         .map(|number| {
             let journal = journal.clone();
-            tokio::spawn(async move { journal.record(vec![intent(number, "SELECT 1", true)]).await.unwrap() })
+            tokio::spawn(async move {
+                journal.record(vec![intent(number, "SELECT 1", true)], Recorded::Flushed).await.unwrap()
+            })
         })
         .collect();
     for (number, task) in tasks.into_iter().enumerate() {
@@ -405,4 +407,38 @@ async fn many_sessions_share_flushes_and_each_gets_its_own_permit() {
         assert_eq!(asked, [Asked::Execution(reference)]);
     }
     assert_eq!(everything(&journal).len(), 200);
+}
+
+#[tokio::test]
+async fn what_is_released_when_written_is_there_after_a_kill_and_flushed_soon() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = opened(settings(dir.path())).unwrap().journal;
+    let mut wanted = Vec::new();
+    for number in 0..40 {
+        wanted.push(intent(number, &"x".repeat(300), number % 2 == 0));
+        let permits = journal.record(vec![wanted.last().unwrap().clone()], Recorded::Written).await.unwrap();
+        let said: Vec<Recorded> = permits.iter().map(Permit::recorded).collect();
+        assert_eq!(said, vec![Recorded::Written; usize::from(number % 2 == 0)]);
+        for permit in permits {
+            permit.spend();
+        }
+        wanted.push(outcome(number));
+        journal.note(outcome(number)).await.unwrap();
+    }
+    // A copy taken now is what a kill would leave.
+    let copy = tempfile::tempdir().unwrap();
+    for name in FolderDisk::new(dir.path().to_owned()).list().unwrap() {
+        fs::copy(dir.path().join(&name), copy.path().join(&name)).unwrap();
+    }
+    let killed = opened(settings(copy.path())).unwrap();
+    // An outcome that was only noted may be lost with us; every intent is there, and what came before it.
+    let found = everything(&killed.journal);
+    assert!(wanted.starts_with(&found) && found.len() >= wanted.len() - 1, "{} of {}", found.len(), wanted.len());
+    assert_eq!(killed.damage, Vec::new());
+    let mut flushed = journal.flushed();
+    tokio::time::timeout(NOTE_DELAY * 20, flushed.wait_for(|seq| seq.0 == 80)).await.unwrap().unwrap();
+    journal.close().await;
+    assert_eq!(everything(&journal), wanted);
+    assert!(matches!(journal.record(vec![outcome(1)], Recorded::Written).await, Err(JournalError::Closed)));
+    assert!(matches!(journal.note(outcome(1)).await, Err(JournalError::Closed)));
 }

@@ -17,6 +17,27 @@ pub struct Peer {
     pub application: Option<String>,
 }
 
+/// How far an intent had come when its statement was released.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Recorded {
+    /// To stable storage: a crash of the machine cannot lose it.
+    #[default]
+    Flushed,
+    /// To the journal's file and not yet to stable storage: a crash of the recorder cannot lose it, one of the machine can.
+    Written,
+}
+
+impl Recorded {
+    /// The word in columns and config.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Flushed => "flushed",
+            Self::Written => "written",
+        }
+    }
+}
+
 /// A session as it was opened. Everything a record needs to know beside the statement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
@@ -42,6 +63,10 @@ pub struct Session {
     pub rules: Vec<String>,
     /// The version of the rules in force.
     pub policy_version: String,
+    /// How far the intents of its statements come before they are released; a journal from before there was a choice says
+    /// nothing, and flushed.
+    #[serde(default)]
+    pub recorded: Recorded,
 }
 
 /// Why a session ended.

@@ -13,7 +13,7 @@ use super::columns::{Columns, number};
 use super::repeat::{Distinct, Words};
 use super::tables::{self, Who};
 use super::{Dataset, SegmentError, params};
-use crate::model::{Decision, Facts, Outcome, Param, ParamFormat, Record, SegmentNo, Session, SqlText};
+use crate::model::{Decision, Facts, Outcome, Param, ParamFormat, Record, Recorded, SegmentNo, Session, SqlText};
 
 /// The columns of `statements`.
 pub(super) fn statements(no: SegmentNo, records: &[&Record]) -> Result<Columns, SegmentError> {
@@ -193,6 +193,9 @@ impl Common {
             let each = || sessions.iter().map(|row| row.session.as_ref());
             to.text("session_id", each().map(|session| Some(session.id.to_string())));
             to.text("node", each().map(|session| Some(session.node.as_str())));
+            let written =
+                |session: &Session| (session.recorded == Recorded::Written).then_some(session.recorded.as_str());
+            to.text("recorded", each().map(written));
             let whos: Vec<Who<'_>> = each().map(Who::session).collect();
             tables::who(to, &whos)?;
             tables::ends(to, &whos);

@@ -11,8 +11,8 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use super::*;
 use crate::model::{
     Action, CloseReason, Decision, Effect, EventDetails, Facts, Intent, Kind, Object, ObjectKind, OutcomeStatus, Param,
-    ParamFormat, Peer, Principal, RecorderEventKind, Reference, Request, RuleId, SegmentCut, SessionId, SqlText,
-    Statement, TokenFacts, Verdict,
+    ParamFormat, Peer, Principal, Recorded, RecorderEventKind, Reference, Request, RuleId, SegmentCut, SessionId,
+    SqlText, Statement, TokenFacts, Verdict,
 };
 
 const DAY: i64 = 86_400_000_000;
@@ -38,6 +38,7 @@ pub(crate) fn session(number: u64) -> Arc<Session> {
         database_user: "app".to_owned(),
         rules: vec!["may-connect".to_owned()],
         policy_version: "v1".to_owned(),
+        recorded: Recorded::Flushed,
     })
 }
 

@@ -168,7 +168,7 @@ struct OpenFile {
 }
 
 impl DiskFile for OpenFile {
-    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut state = self.disk.state();
         let fault = state.faults.write;
         let written = if fault.is_some() { state.faults.written_before.min(bytes.len()) } else { bytes.len() };
@@ -188,7 +188,7 @@ impl DiskFile for OpenFile {
         Ok(count)
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    fn flush(&self) -> io::Result<()> {
         let mut state = self.disk.state();
         while state.faults.stuck {
             state = self.disk.0.changed.wait(state).unwrap();

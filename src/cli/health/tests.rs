@@ -57,7 +57,7 @@ impl Disk for Breakable {
 }
 
 impl DiskFile for BreakableFile {
-    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.0.write_at(bytes, offset)
     }
 
@@ -65,7 +65,7 @@ impl DiskFile for BreakableFile {
         self.0.read_at(buffer, offset)
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    fn flush(&self) -> io::Result<()> {
         unless(&self.1)?;
         self.0.flush()
     }

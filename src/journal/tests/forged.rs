@@ -99,7 +99,7 @@ async fn a_journal_from_before_there_was_a_salt_is_read_and_written_on() {
         let opened = opened(settings(dir.path())).unwrap();
         assert_eq!((opened.last.0, &opened.damage), (wanted.len() as u64, &Vec::new()));
         wanted.push(intent(100 + run, "SELECT 2", true));
-        opened.journal.record(vec![wanted.last().unwrap().clone()]).await.unwrap();
+        opened.journal.record(vec![wanted.last().unwrap().clone()], Recorded::Flushed).await.unwrap();
         assert_eq!(everything(&opened.journal), wanted);
         if run == 1 {
             opened.journal.free_before(EntrySeq(wanted.len() as u64)).await.unwrap();
@@ -139,7 +139,7 @@ async fn an_old_file_whose_place_is_taken_goes_and_what_took_it_stays() {
             assert_eq!(path(&ender).exists(), !killed_before_it_was_removed);
         }
         let journal = opened(settings(dir.path())).unwrap().journal;
-        journal.record(vec![intent(9, "SELECT 9", true)]).await.unwrap();
+        journal.record(vec![intent(9, "SELECT 9", true)], Recorded::Flushed).await.unwrap();
         assert_eq!(everything(&journal).len(), 3);
         assert!(path(&new).exists() && !path(&ender).exists());
     }
@@ -164,7 +164,7 @@ async fn no_message_says_a_salt_and_nobody_else_may_read_the_folder() {
     let dir = tempfile::tempdir().unwrap();
     let settings = Settings { dir: dir.path().join("made/here"), ..settings(dir.path()) };
     let journal = opened(settings.clone()).unwrap().journal;
-    journal.record(vec![intent(1, "SELECT 1", true)]).await.unwrap();
+    journal.record(vec![intent(1, "SELECT 1", true)], Recorded::Flushed).await.unwrap();
     journal.close().await;
     let path = settings.dir.join(name_of(FIRST));
     let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;

@@ -287,7 +287,7 @@ impl Disk for MemoryDisk {
 }
 
 impl DiskFile for MemoryFile {
-    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut file = held(&self.0);
         let offset = usize::try_from(offset).unwrap_or_default();
         let end = file.len().max(offset + bytes.len());
@@ -304,7 +304,7 @@ impl DiskFile for MemoryFile {
         Ok(length)
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    fn flush(&self) -> io::Result<()> {
         Ok(())
     }
 
