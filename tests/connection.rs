@@ -7,6 +7,8 @@
 
 mod support;
 
+#[path = "connection/addresses.rs"]
+mod addresses;
 #[path = "connection/cluster.rs"]
 mod cluster;
 #[path = "connection/ends.rs"]

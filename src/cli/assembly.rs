@@ -266,8 +266,15 @@ fn target(described: &config::Target, problems: &mut Problems) -> Option<gateway
     };
     Some(gateway::Target {
         name: described.name.clone(),
-        host: described.upstream.host.clone(),
-        port: described.upstream.port,
+        addresses: described.upstreams.iter().map(address).collect(),
+        wanted: match described.session_attrs {
+            config::SessionAttrs::Any => gateway::Wanted::Any,
+            config::SessionAttrs::ReadWrite => gateway::Wanted::ReadWrite,
+            config::SessionAttrs::ReadOnly => gateway::Wanted::ReadOnly,
+            config::SessionAttrs::Primary => gateway::Wanted::Primary,
+            config::SessionAttrs::Standby => gateway::Wanted::Standby,
+            config::SessionAttrs::PreferStandby => gateway::Wanted::PreferStandby,
+        },
         tls: tls?,
         credentials: gateway::Credentials::new(
             described.user.clone(),
@@ -296,6 +303,13 @@ fn target(described: &config::Target, problems: &mut Problems) -> Option<gateway
         },
         max_message: usize::try_from(described.max_message).unwrap_or(usize::MAX),
     })
+}
+
+fn address(server: &config::Server) -> gateway::Address {
+    match server {
+        config::Server::Tcp(at) => gateway::Address::Tcp { host: at.host.clone(), port: at.port },
+        config::Server::Unix(path) => gateway::Address::Unix(path.clone()),
+    }
 }
 
 fn verify_full(key: &str, ca_file: Option<&Path>, problems: &mut Problems) -> Option<gateway::UpstreamTls> {

@@ -5,12 +5,12 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::checks::{Folder, refuse_bad_names};
 use super::file::{
-    ListenerSection, ListenerTlsSection, LoginSection, OnTokenExpiry, Plain, ReadOnly, Recorded, Require,
+    ListenerSection, ListenerTlsSection, LoginSection, OnTokenExpiry, Plain, ReadOnly, Recorded, Require, SessionAttrs,
     SessionSection, TargetSection, UpstreamTlsMode, UpstreamTlsSection,
 };
 use super::reading::{Findings, Located, Named, OneOrMany, closest, value_if_any, value_or};
 use super::units::{Size, size_text};
-use super::values::{Address, HostName, NamedTargetSection, TargetChoice, Upstream};
+use super::values::{Address, HostName, NamedTargetSection, Server, TargetChoice};
 use super::{Behind, Listener, ListenerTls, Target, UpstreamTls};
 
 /// Nobody outside the machine reaches a listener whose address was not chosen. Not 5432, which is taken on a machine
@@ -18,6 +18,8 @@ use super::{Behind, Listener, ListenerTls, Target, UpstreamTls};
 const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 6432);
 /// The name of the listener that is there when none is written.
 const LISTENER: &str = "main";
+/// Addresses of one target: more than any cluster has, and few enough that trying them all ends.
+const MAX_UPSTREAMS: usize = 16;
 /// Room for any statement that a person or a program sends, and for large values.
 const MAX_MESSAGE: u64 = 256 << 20;
 /// Above it PostgreSQL itself takes no message.
@@ -47,9 +49,9 @@ pub(super) fn targets(
         findings.note(&targets.at, "the section [target.NAME] is missing");
     }
     let known = named.0.into_iter().map(|(name, section)| {
-        let upstream = section.value.as_ref().and_then(|section| section.upstream.value.as_ref());
+        let upstreams = section.value.as_ref().and_then(|section| section.upstream.value.as_ref());
         KnownTarget {
-            loopback: upstream.map(Upstream::is_loopback),
+            loopback: upstreams.map(|upstreams| upstreams.0.iter().all(Server::is_loopback)),
             used: false.into(),
             at: section.at,
             target: section.value.and_then(|section| target(&name, section, folder, findings)),
@@ -60,7 +62,12 @@ pub(super) fn targets(
 }
 
 fn target(name: &str, section: TargetSection, folder: Folder<'_>, findings: &mut Findings) -> Option<Target> {
-    let tls = upstream_tls(section.tls, section.upstream.value.as_ref(), folder, findings);
+    let upstreams = section.upstream.value.as_ref().map_or(&[][..], |upstreams| upstreams.0.as_slice());
+    if upstreams.len() > MAX_UPSTREAMS {
+        section.upstream.refuse(format_args!("has more than {MAX_UPSTREAMS} addresses"), findings);
+    }
+    let has_unix = upstreams.iter().any(Server::is_unix);
+    let tls = upstream_tls(section.tls, upstreams, folder, findings);
     if let Some(max) = &section.max_message
         && max.value.is_some_and(|Size(max)| !(MAX_MESSAGE_FLOOR..=MAX_MESSAGE_CEILING).contains(&max))
     {
@@ -72,7 +79,7 @@ fn target(name: &str, section: TargetSection, folder: Folder<'_>, findings: &mut
     let databases: Option<_> = databases.into_iter().map(|(alias, real)| Some((alias, real.value?))).collect();
     let session = value_or(section.session, SessionSection::default())?;
     let LoginSection { user, password, require } = login?;
-    let is_plain = matches!(tls, Some(UpstreamTls::Disable));
+    let is_plain = has_unix || matches!(tls, Some(UpstreamTls::Disable));
     if let Some(require) = require.as_ref().filter(|require| require.value == Some(Require::ScramSha256Plus))
         && is_plain
     {
@@ -82,7 +89,8 @@ fn target(name: &str, section: TargetSection, folder: Folder<'_>, findings: &mut
     Some(Target {
         name: name.to_owned(),
         engine: section.engine.value?,
-        upstream: section.upstream.value?,
+        upstreams: section.upstream.value?.0,
+        session_attrs: value_or(section.target_session_attrs, SessionAttrs::Any)?,
         tls: tls?,
         user: user.value?,
         password: password?,
@@ -97,14 +105,20 @@ fn target(name: &str, section: TargetSection, folder: Folder<'_>, findings: &mut
 
 fn upstream_tls(
     section: Option<Located<UpstreamTlsSection>>,
-    upstream: Option<&Upstream>,
+    upstreams: &[Server],
     folder: Folder<'_>,
     findings: &mut Findings,
 ) -> Option<UpstreamTls> {
+    if !upstreams.is_empty() && upstreams.iter().all(Server::is_unix) {
+        if let Some(section) = section {
+            section.refuse("has no meaning: a Unix socket has no TLS", findings);
+        }
+        return Some(UpstreamTls::Disable);
+    }
     let section = value_or(section, UpstreamTlsSection::default())?;
     let disabled = section.mode.as_ref().filter(|mode| mode.value == Some(UpstreamTlsMode::Disable));
     if let Some(mode) = disabled {
-        if upstream.is_some_and(|upstream| !upstream.is_loopback()) {
+        if upstreams.iter().any(|upstream| !upstream.is_loopback()) {
             let why = "\"disable\" is for an upstream on loopback: statements and rows would be readable on the way";
             mode.refuse(why, findings);
         }

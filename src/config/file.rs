@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use super::cluster::ClusterSection;
 use super::reading::{Field, Findings, FromToml, Keys, Located, Named, Node, OneOrMany, choice, section};
 use super::units::{Age, Percent, Size};
-use super::values::{Address, ClaimValue, NodeSetting, SecretSection, TargetChoice, Upstream, Version};
+use super::values::{Address, ClaimValue, NodeSetting, SecretSection, Server, TargetChoice, Version};
 
 section! {
     /// The configuration of hansard.
@@ -157,8 +157,12 @@ section! {
     TargetSection {
         /// What it speaks.
         engine: Located<Engine>,
-        /// Its host and port.
-        upstream: Located<Upstream>,
+        /// Its host and port, or the folder of its Unix socket and its port, as "/run/postgresql:5432"; or a list of at
+        /// most 16 of these, which are tried in their order for each session.
+        upstream: Located<OneOrMany<Server>>,
+        /// Which of them a session goes to, as libpq's setting of that name.
+        #[schemars(extend("default" = "any"))]
+        target_session_attrs: Option<Located<SessionAttrs>>,
         /// How the way to it is protected. Default: verified against the system's authorities.
         tls: Option<Located<UpstreamTlsSection>>,
         /// How we sign in there.
@@ -173,6 +177,24 @@ section! {
         /// The longest message from a client; at most 1GiB.
         #[schemars(extend("default" = "256MiB"))]
         max_message: Option<Located<Size>>,
+    }
+}
+
+choice! {
+    /// Which of several database servers a session goes to.
+    pub SessionAttrs {
+        /// The first that takes it.
+        Any = "any",
+        /// The first whose sessions can write.
+        ReadWrite = "read-write",
+        /// The first whose sessions cannot write.
+        ReadOnly = "read-only",
+        /// The first that is no standby.
+        Primary = "primary",
+        /// The first that is a standby.
+        Standby = "standby",
+        /// The first that is a standby; if none takes it, the first that takes it.
+        PreferStandby = "prefer-standby",
     }
 }
 

@@ -30,11 +30,13 @@ use std::time::Duration;
 
 use crate::model::NodeName;
 
-pub use file::{Algorithm, Engine, LogFormat, LogLevel, OnTokenExpiry, Plain, ReadOnly, Recorded, Require};
+pub use file::{
+    Algorithm, Engine, LogFormat, LogLevel, OnTokenExpiry, Plain, ReadOnly, Recorded, Require, SessionAttrs,
+};
 pub use problems::{Position, Problem, Problems};
 pub use schema::schema;
 pub use secret::{Revealed, Secret, SecretError};
-pub use values::Upstream;
+pub use values::{Server, Upstream};
 
 /// A configuration file is at most this long: a hundred times the longest that anybody would write by hand.
 const MAX_FILE: u64 = 1024 * 1024;
@@ -146,8 +148,10 @@ pub struct Target {
     pub name: String,
     /// What it speaks.
     pub engine: Engine,
-    /// Where it is.
-    pub upstream: Upstream,
+    /// Where it is; at least one, in the order in which they are tried.
+    pub upstreams: Vec<Server>,
+    /// Which of them a session goes to.
+    pub session_attrs: SessionAttrs,
     /// How the way to it is protected.
     pub tls: UpstreamTls,
     /// Our own user there.

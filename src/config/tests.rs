@@ -46,7 +46,7 @@ fn the_least_file_gets_every_default() {
     assert_eq!(listener.address, "127.0.0.1:6432".parse().unwrap());
     assert_eq!((&listener.tls, listener.plain), (&None, Plain::Refuse));
     let [target] = config.targets.as_slice() else { panic!("{config:?}") };
-    assert_eq!(target.upstream, Upstream { host: "pg.internal".to_owned(), port: 5432 });
+    assert_eq!(target.upstreams, [Server::Tcp(Upstream { host: "pg.internal".to_owned(), port: 5432 })]);
     assert_eq!(target.tls, UpstreamTls::VerifyFull { ca_file: None });
     assert_eq!(target.password, Secret::in_file("target.app.login.password", "/run/secrets/pg"));
     assert_eq!(target.on_token_expiry, OnTokenExpiry::FinishTransactionThenClose);
@@ -162,7 +162,8 @@ log = { format = "xml", level = 3 }
          found other text",
         "13:11: listener.main.targets: there is no [target.ap]; did you mean \"app\"?",
         "15:10: target.app.engine: expected one of \"postgresql\", found other text",
-        "16:12: target.app.upstream: expected a host and a port, such as \"db.internal:5432\", found other text",
+        "16:12: target.app.upstream: expected a host and a port, such as \"db.internal:5432\", or the folder of a Unix \
+         socket and a port, such as \"/run/postgresql:5432\", found other text",
         "17:18: target.app.login.user: is empty",
         "17:33: target.app.login.password: a secret is given by reference, { file = \"…\" } or { env = \"…\" }, never \
          written out",
@@ -316,6 +317,27 @@ fn a_database_must_ask_for_a_proof_unless_told_otherwise() {
     assert_eq!(problems(&require("scram", "")).len(), 1);
     let unbound = problems(&require("scram-sha-256-plus", "tls = { mode = \"disable\" }"));
     assert!(unbound.len() == 1 && unbound[0].contains("target.app.login.require: \"scram-sha-256-plus\" needs TLS"));
+}
+
+#[test]
+fn a_target_may_have_several_addresses_and_sockets() {
+    let with = |upstream: &str| changed("upstream = \"pg.internal:5432\"", upstream);
+    let several = "upstream = [\"a:1\", \"/run/postgresql:5432\"]\ntarget_session_attrs = \"prefer-standby\"";
+    let config = parse(&with(several)).unwrap();
+    let target = &config.targets[0];
+    let socket = Server::Unix("/run/postgresql/.s.PGSQL.5432".into());
+    assert_eq!(target.upstreams, [Server::Tcp(Upstream { host: "a".to_owned(), port: 1 }), socket]);
+    assert_eq!((target.session_attrs.as_str(), target.tls != UpstreamTls::Disable), ("prefer-standby", true));
+    let config = parse(&with("upstream = \"/run/postgresql:5432\"")).unwrap();
+    assert_eq!(config.targets[0].tls, UpstreamTls::Disable, "a socket has none");
+
+    let said = |upstream: &str| problems(&with(upstream)).join("\n");
+    assert!(said("upstream = \"/run/postgresql:5432\"\ntls = { mode = \"verify-full\" }").contains("has no TLS"));
+    assert!(said("upstream = [\"127.0.0.1:1\", \"b:1\"]\ntls = { mode = \"disable\" }").contains("loopback"));
+    let many = (0..17).map(|at| format!("\"h{at}:1\"")).collect::<Vec<_>>().join(", ");
+    assert!(said(&format!("upstream = [{many}]")).contains("more than 16 addresses"));
+    assert!(said("upstream = []").contains("the list is empty"));
+    assert!(said("target_session_attrs = \"master\"\nupstream = \"a:1\"").contains("expected one of"));
 }
 
 /// The least file with a timestamp authority.
@@ -524,5 +546,5 @@ fn a_default_that_the_schema_states_is_the_one_that_is_used() {
             assert!(parse(&text).is_ok(), "{name}.{key}");
         }
     }
-    assert_eq!(stated, 23);
+    assert_eq!(stated, 24);
 }

@@ -215,10 +215,30 @@ pub struct Upstream {
     pub port: u16,
 }
 
-impl Upstream {
-    /// Whether the server is on this machine, by its address or the one name that always means so.
+/// Where a database server is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Server {
+    /// On the network.
+    Tcp(Upstream),
+    /// On this machine: the path of its socket.
+    Unix(PathBuf),
+}
+
+/// The longest path of a socket, in bytes: `sun_path` of Linux without the zero at its end.
+const MAX_SOCKET_PATH: usize = 107;
+
+impl Server {
+    /// Whether the server is on this machine, by its socket, its address or the one name that always means so.
     pub fn is_loopback(&self) -> bool {
-        is_loopback(&self.host)
+        match self {
+            Self::Tcp(upstream) => is_loopback(&upstream.host),
+            Self::Unix(_) => true,
+        }
+    }
+
+    /// Whether it is reached by a Unix socket.
+    pub fn is_unix(&self) -> bool {
+        matches!(self, Self::Unix(_))
     }
 }
 
@@ -232,8 +252,7 @@ impl TextValue for Upstream {
     const PATTERN: &'static str = "^.+:[0-9]+$";
 
     fn parse(text: &str) -> Option<Self> {
-        let (host, port) = text.rsplit_once(':')?;
-        let port = port.bytes().all(|byte| byte.is_ascii_digit()).then(|| port.parse().ok()).flatten()?;
+        let (host, port) = host_and_port(text)?;
         let bare = match host.strip_prefix('[') {
             Some(inner) => inner.strip_suffix(']').filter(|inner| inner.contains(':'))?,
             None => host,
@@ -241,11 +260,33 @@ impl TextValue for Upstream {
         let name = |host: &str| host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
         let fits = !bare.is_empty() && (name(bare) || bare.parse::<IpAddr>().is_ok());
         let bracketed_if_v6 = bare.contains(':') == host.starts_with('[');
-        (fits && bracketed_if_v6 && port != 0).then(|| Self { host: bare.to_owned(), port })
+        (fits && bracketed_if_v6).then(|| Self { host: bare.to_owned(), port })
     }
 }
 
-text_schema!(Age, Size, Percent, Address, HostName, Upstream);
+fn host_and_port(text: &str) -> Option<(&str, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let port = port.bytes().all(|byte| byte.is_ascii_digit()).then(|| port.parse().ok()).flatten()?;
+    (port != 0).then_some((host, port))
+}
+
+/// As `libpq` has it: a host that begins with a slash is the folder of a socket, whose name is made of the port.
+impl TextValue for Server {
+    const EXPECTED: &'static str = "a host and a port, such as \"db.internal:5432\", or the folder of a Unix socket and a \
+                                    port, such as \"/run/postgresql:5432\"";
+    const PATTERN: &'static str = "^.+:[0-9]+$";
+
+    fn parse(text: &str) -> Option<Self> {
+        if !text.starts_with('/') {
+            return Upstream::parse(text).map(Self::Tcp);
+        }
+        let (folder, port) = host_and_port(text)?;
+        let path = PathBuf::from(folder).join(format!(".s.PGSQL.{port}"));
+        (path.as_os_str().len() <= MAX_SOCKET_PATH).then_some(Self::Unix(path))
+    }
+}
+
+text_schema!(Age, Size, Percent, Address, HostName, Server, Upstream);
 
 #[cfg(test)]
 mod tests {
@@ -253,12 +294,28 @@ mod tests {
 
     #[test]
     fn an_upstream_is_a_host_and_a_port() {
-        let read = |text: &str| Upstream::parse(text).map(|upstream| (upstream.host, upstream.port));
-        assert_eq!(read("db.internal:5432"), Some(("db.internal".to_owned(), 5432)));
-        assert_eq!(read("[::1]:5432"), Some(("::1".to_owned(), 5432)));
-        for bad in
-            ["db", "db:", ":5432", "db:0", "db:+1", "db:65536", "::1:5432", "[db]:5432", "a/b:1", "u@h:1", "a b:1"]
-        {
+        let read = Server::parse;
+        let tcp = |host: &str, port: u16| Some(Server::Tcp(Upstream { host: host.to_owned(), port }));
+        assert_eq!(read("db.internal:5432"), tcp("db.internal", 5432));
+        assert_eq!(read("[::1]:5432"), tcp("::1", 5432));
+        let socket = |path: &str| Some(Server::Unix(PathBuf::from(path)));
+        assert_eq!(read("/run/postgresql:5433"), socket("/run/postgresql/.s.PGSQL.5433"));
+        assert_eq!(read(&format!("/{}:5432", "x".repeat(100))), None, "longer than a socket's path may be");
+        for bad in [
+            "db",
+            "db:",
+            ":5432",
+            "db:0",
+            "db:+1",
+            "db:65536",
+            "::1:5432",
+            "[db]:5432",
+            "a/b:1",
+            "u@h:1",
+            "a b:1",
+            "/run:0",
+            "/run",
+        ] {
             assert_eq!(read(bad), None, "{bad}");
         }
     }

@@ -20,7 +20,8 @@ use tokio::time::Instant;
 
 use super::client::{Socket, hang_up};
 use super::cluster::{Cluster, KNOWN, UNKNOWN};
-use super::{Desk, Target, upstream};
+use super::upstream::{self, Spot};
+use super::{Desk, Target};
 use crate::model::{Entry, Ids, RecorderEvent, RecorderEventKind, SessionId};
 
 /// Bytes of a secret for a client of protocol 3.0: the field has no room for more.
@@ -39,9 +40,11 @@ struct Cancellable {
     secret: Bytes,
     session: SessionId,
     target: Arc<Target>,
-    /// The database's key for it: process number and secret.
-    theirs: Option<(i32, Bytes)>,
+    theirs: Option<Theirs>,
 }
+
+/// Where a session is at the database, and the key for it there: process number and secret.
+pub(super) type Theirs = (Spot, i32, Bytes);
 
 /// Our keys, by process number, and what they cancel. One for all listeners: a request may come to any.
 #[derive(Debug)]
@@ -71,7 +74,7 @@ impl Cancels {
         ids: &dyn Ids,
         takes_long: bool,
         (session, target): (SessionId, &Arc<Target>),
-        theirs: Option<(i32, Bytes)>,
+        theirs: Option<Theirs>,
     ) -> KeptKey<'_> {
         let (process, secret) = ids.cancel_key();
         let secret =
@@ -171,8 +174,8 @@ async fn cancel(pid: i32, secret: &[u8], by: Option<u8>, desk: &Desk) -> bool {
         tracing::error!(%error, %session, "a cancel request could not be recorded and was not forwarded");
         return true;
     }
-    if let Some((pid, secret)) = theirs
-        && let Err(error) = upstream::cancel(&target, pid, &secret).await
+    if let Some((spot, pid, secret)) = theirs
+        && let Err(error) = upstream::cancel(&target, &spot, pid, &secret).await
     {
         tracing::warn!(%error, %session, "a cancel request could not be forwarded");
     }

@@ -43,7 +43,7 @@ pub use cancel::Cancels;
 pub use cluster::{Cluster, ClusterPeer};
 pub use counters::Counters;
 pub use listener::{Desk, Listener, Routes, Way};
-pub use site::{Credentials, Memory, OnTokenExpiry, Proof, ReadOnly, Site, Target, UpstreamTls};
+pub use site::{Address, Credentials, Memory, OnTokenExpiry, Proof, ReadOnly, Site, Target, UpstreamTls, Wanted};
 pub use wall::walled;
 pub use words::{denial, no_access};
 

@@ -108,9 +108,10 @@ async fn attend(
     site: &Site,
     stop: &CancellationToken,
 ) -> End {
-    let Upstream { socket, greeting, buffer } = upstream;
+    let Upstream { spot, socket, greeting, buffer } = upstream;
+    let theirs = greeting.key.clone().map(|(pid, secret)| (spot, pid, secret));
     let takes_long = client.startup.takes_long_keys();
-    let key = site.cancels.give(&*site.ids, takes_long, (session.id, &site.target), greeting.key.clone());
+    let key = site.cancels.give(&*site.ids, takes_long, (session.id, &site.target), theirs);
     let mut welcome = message::authentication_ok().to_vec();
     for frame in &greeting.frames {
         welcome.extend_from_slice(frame);

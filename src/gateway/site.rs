@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio_rustls::rustls::ClientConfig;
@@ -50,6 +51,61 @@ pub enum UpstreamTls {
     Disable,
 }
 
+/// Where a database server is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// On the network.
+    Tcp {
+        /// Its host.
+        host: String,
+        /// Its port.
+        port: u16,
+    },
+    /// On this machine, by a socket's path.
+    Unix(PathBuf),
+}
+
+/// For the log and the record; nothing that a client reads.
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// Which of several servers a session goes to, as `libpq`'s `target_session_attrs`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// The first that takes it.
+    Any,
+    /// One whose sessions can write.
+    ReadWrite,
+    /// One whose sessions cannot.
+    ReadOnly,
+    /// The primary.
+    Primary,
+    /// A standby.
+    Standby,
+    /// A standby if there is one, else any.
+    PreferStandby,
+}
+
+impl Wanted {
+    /// What is looked for among all addresses, and then again.
+    pub(super) fn rounds(self) -> &'static [Self] {
+        match self {
+            Self::Any => &[Self::Any],
+            Self::ReadWrite => &[Self::ReadWrite],
+            Self::ReadOnly => &[Self::ReadOnly],
+            Self::Primary => &[Self::Primary],
+            Self::Standby => &[Self::Standby],
+            Self::PreferStandby => &[Self::Standby, Self::Any],
+        }
+    }
+}
+
 /// What happens to a session whose token ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnTokenExpiry {
@@ -75,10 +131,10 @@ pub enum ReadOnly {
 pub struct Target {
     /// Its name.
     pub name: String,
-    /// Its host.
-    pub host: String,
-    /// Its port.
-    pub port: u16,
+    /// Where it is: at least one address, in the order in which they are tried.
+    pub addresses: Vec<Address>,
+    /// Which of them a session goes to.
+    pub wanted: Wanted,
     /// How the way to it is protected.
     pub tls: UpstreamTls,
     /// Our own login there.
@@ -151,8 +207,8 @@ pub(super) mod tests {
     pub(in crate::gateway) fn target() -> Target {
         Target {
             name: "app".to_owned(),
-            host: "127.0.0.1".to_owned(),
-            port: 1,
+            addresses: vec![Address::Tcp { host: "127.0.0.1".to_owned(), port: 1 }],
+            wanted: Wanted::Any,
             tls: UpstreamTls::Disable,
             credentials: Credentials::new("app".to_owned(), String::new(), Proof::Any),
             databases: BTreeMap::new(),

@@ -1,4 +1,11 @@
-//! The database's end: dial, TLS, login, cancel.
+//! The database's end: where it is, login, cancel.
+//!
+//! Promises: a session goes to the first of the target's addresses, in their order, that takes it and is what is wanted
+//! ([`fit`]); an address that is away holds it up for [`ATTEMPT_LIMIT`] at most; a server's answer that is about us and not
+//! about the server ends the search, because every other would give it too; what a client is told names no address.
+
+mod dial;
+mod fit;
 
 use std::time::Duration;
 
@@ -7,23 +14,27 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::BytesMut;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::ServerName;
+use tokio::time::{Instant, timeout_at};
 
-use super::client::{Socket, prepare};
-use super::{Target, UpstreamTls, tls};
+use super::client::Socket;
+use super::{Target, Wanted};
 use crate::wire::Violation;
 use crate::wire::postgres::frame::{Framer, Side, Step};
 use crate::wire::postgres::handshake::{self, Channel, Greeting, Login, LoginError, Progress};
 
+pub(super) use dial::Spot;
+
 /// How long a database may take to be reached and to let us in.
 const CONNECT_LIMIT: Duration = Duration::from_secs(15);
+/// How long one of several places may take, so that those behind it still have their turn.
+const ATTEMPT_LIMIT: Duration = Duration::from_secs(5);
 /// Bytes of chance in a login, as `libpq` has.
 const NONCE_BYTES: usize = 18;
 
 /// A connection that is ready for statements.
 pub(super) struct Upstream {
+    /// Where it is.
+    pub(super) spot: Spot,
     pub(super) socket: Box<dyn Socket>,
     pub(super) greeting: Greeting,
     /// Bytes read and not yet taken.
@@ -35,7 +46,7 @@ pub(super) struct Upstream {
 pub(super) enum UpstreamError {
     #[error("it cannot be reached: {0}")]
     Unreachable(#[from] std::io::Error),
-    #[error("it did not answer within {} s", CONNECT_LIMIT.as_secs())]
+    #[error("it did not answer in time")]
     TooSlow,
     #[error("it does not speak TLS")]
     NoTls,
@@ -43,6 +54,15 @@ pub(super) enum UpstreamError {
     Name,
     #[error("the startup parameters are too long")]
     TooLong,
+    #[error("its name leads nowhere")]
+    Nowhere,
+    #[error("{0}, which is not what target_session_attrs wants")]
+    Wrong(&'static str),
+    #[error("it did not say what it is: {0}")]
+    Unasked(String),
+    /// Several places, and what is wrong with each.
+    #[error("none of its addresses would do: {0}")]
+    None(String),
     #[error("the system gives no random bytes")]
     NoChance,
     #[error("the program is stopping")]
@@ -61,23 +81,87 @@ impl UpstreamError {
     }
 }
 
-/// Dials and logs in with the target's own credentials.
+impl UpstreamError {
+    /// Whether every other address would say the same: the answer is about our login, or about what was asked for. A server
+    /// that starts, stops or has no room (classes 53, 57 and 58) speaks of itself.
+    fn is_about_us(&self) -> bool {
+        match self {
+            Self::Login(LoginError::Refused(state)) => !["53", "57", "58"].iter().any(|class| state.starts_with(class)),
+            Self::TooLong | Self::Stopping | Self::NoChance => true,
+            _ => false,
+        }
+    }
+}
+
+/// Connects and logs in with the target's own credentials, wherever the target wants.
 pub(super) async fn connect(
     target: &Target,
     database: &str,
     parameters: &[(String, String)],
 ) -> Result<Upstream, UpstreamError> {
-    let connecting = async {
-        let (socket, channel) = dial(target).await?;
-        login((socket, channel), target, database, parameters).await
-    };
-    tokio::time::timeout(CONNECT_LIMIT, connecting).await.unwrap_or(Err(UpstreamError::TooSlow))
+    let until = Instant::now() + CONNECT_LIMIT;
+    let mut failures: Vec<(String, UpstreamError)> = Vec::new();
+    for wanted in target.wanted.rounds() {
+        for address in &target.addresses {
+            let spots = match timeout_at(until, dial::spots(address)).await {
+                Ok(Ok(spots)) if spots.is_empty() => Err(UpstreamError::Nowhere),
+                Ok(Ok(spots)) => Ok(spots),
+                Ok(Err(error)) => Err(error.into()),
+                Err(_elapsed) => Err(UpstreamError::TooSlow),
+            };
+            let spots = match spots {
+                Ok(spots) => spots,
+                Err(error) => {
+                    failures.push((address.to_string(), error));
+                    continue;
+                }
+            };
+            let is_only = spots.len() == 1 && target.addresses.len() == 1;
+            for spot in spots {
+                let limit = if is_only { until } else { until.min(Instant::now() + ATTEMPT_LIMIT) };
+                let name = spot.to_string();
+                let trying = attempt(spot, (target, *wanted), database, parameters);
+                let tried = timeout_at(limit, trying).await.unwrap_or(Err(UpstreamError::TooSlow));
+                match tried {
+                    Err(error) if !error.is_about_us() => {
+                        tracing::debug!(target = target.name, address = name, %error, "an address would not do");
+                        failures.push((name, error));
+                    }
+                    settled => return settled,
+                }
+            }
+        }
+    }
+    Err(summary(failures))
 }
 
-/// Forwards a `CancelRequest`, as protected as the session itself.
-pub(super) async fn cancel(target: &Target, pid: i32, secret: &[u8]) -> Result<(), UpstreamError> {
+/// What is said of several places: each once, with what was wrong at last.
+fn summary(mut failures: Vec<(String, UpstreamError)>) -> UpstreamError {
+    if failures.len() == 1
+        && let Some((_, only)) = failures.pop()
+    {
+        return only;
+    }
+    let said: Vec<String> = failures.iter().map(|(name, error)| format!("{name}: {error}")).collect();
+    UpstreamError::None(said.join("; "))
+}
+
+async fn attempt(
+    spot: Spot,
+    (target, wanted): (&Target, Wanted),
+    database: &str,
+    parameters: &[(String, String)],
+) -> Result<Upstream, UpstreamError> {
+    let connected = dial::dial(&spot, &target.tls).await?;
+    let mut upstream = login((spot, connected), target, database, parameters).await?;
+    fit::judge(&mut upstream, wanted, parameters).await?;
+    Ok(upstream)
+}
+
+/// Forwards a `CancelRequest` to where the session is, as protected as the session itself.
+pub(super) async fn cancel(target: &Target, spot: &Spot, pid: i32, secret: &[u8]) -> Result<(), UpstreamError> {
     let cancelling = async {
-        let (mut socket, _) = dial(target).await?;
+        let (mut socket, _) = dial::dial(spot, &target.tls).await?;
         socket.write_all(&handshake::cancel_request(pid, secret)).await?;
         socket.flush().await?;
         // The server answers by closing; only then has it taken the request.
@@ -88,22 +172,6 @@ pub(super) async fn cancel(target: &Target, pid: i32, secret: &[u8]) -> Result<(
     tokio::time::timeout(CONNECT_LIMIT, cancelling).await.unwrap_or(Err(UpstreamError::TooSlow))
 }
 
-async fn dial(target: &Target) -> Result<(Box<dyn Socket>, Channel), UpstreamError> {
-    let mut socket = TcpStream::connect((target.host.as_str(), target.port)).await?;
-    prepare(&socket)?;
-    let UpstreamTls::VerifyFull(config) = &target.tls else { return Ok((Box::new(socket), Channel::Open)) };
-    socket.write_all(&handshake::ssl_request()).await?;
-    // Exactly one byte is read: what follows it belongs to TLS.
-    if socket.read_u8().await? != b'S' {
-        return Err(UpstreamError::NoTls);
-    }
-    let name = ServerName::try_from(target.host.clone()).or(Err(UpstreamError::Name))?;
-    let encrypted = TlsConnector::from(config.clone()).connect(name, socket).await?;
-    let chain = encrypted.get_ref().1.peer_certificates();
-    let bound = chain.and_then(|chain| chain.first()).and_then(tls::end_point);
-    Ok((Box::new(encrypted), Channel::Tls(bound)))
-}
-
 /// New chance, in letters that a login may hold.
 fn nonce() -> Result<String, UpstreamError> {
     let mut bytes = [0; NONCE_BYTES];
@@ -112,7 +180,7 @@ fn nonce() -> Result<String, UpstreamError> {
 }
 
 async fn login(
-    (mut socket, channel): (Box<dyn Socket>, Channel),
+    (spot, (mut socket, channel)): (Spot, (Box<dyn Socket>, Channel)),
     target: &Target,
     database: &str,
     parameters: &[(String, String)],
@@ -143,7 +211,7 @@ async fn login(
                         socket.flush().await?;
                     }
                     Progress::Wait => {}
-                    Progress::Ready(greeting) => return Ok(Upstream { socket, greeting, buffer }),
+                    Progress::Ready(greeting) => return Ok(Upstream { spot, socket, greeting, buffer }),
                 }
             }
             Step::Wait { .. } => {
@@ -155,5 +223,22 @@ async fn login(
                 return Err(LoginError::from(Violation("data before the session is ready")).into());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_says_of_itself_does_not_end_the_search_and_what_it_says_of_us_does() {
+        let refused = |state: &str| UpstreamError::Login(LoginError::Refused(state.to_owned())).is_about_us();
+        for of_the_server in ["57P03", "57P01", "53300", "58030"] {
+            assert!(!refused(of_the_server), "{of_the_server}");
+        }
+        for of_us in ["28P01", "28000", "3D000", "42501", "unknown"] {
+            assert!(refused(of_us), "{of_us}");
+        }
+        assert!(!UpstreamError::TooSlow.is_about_us() && !UpstreamError::NoTls.is_about_us());
     }
 }

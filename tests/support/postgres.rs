@@ -63,8 +63,11 @@ impl Postgres {
             .args(["--username=admin", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "-D"])
             .arg(&data);
         output(initdb.current_dir(folder.path()), "");
-        fs::write(data.join("pg_hba.conf"), "local all all trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n")
-            .unwrap();
+        fs::write(
+            data.join("pg_hba.conf"),
+            "local all,replication all trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n",
+        )
+        .unwrap();
 
         let port = free_port();
         let mut server = as_user(user.as_deref(), &binaries.join("postgres"));
@@ -87,8 +90,47 @@ impl Postgres {
         server
     }
 
+    /// A standby that follows this server, with its certificate.
+    pub(crate) fn standby(&self) -> Self {
+        let binaries = binaries();
+        let folder = Folder::new("standby");
+        let user = unprivileged();
+        if let Some((uid, gid)) = user.as_deref().map(numbers) {
+            chown(folder.path(), Some(uid), Some(gid)).unwrap();
+        }
+        let data = folder.join("data");
+        let mut copy = as_user(user.as_deref(), &binaries.join("pg_basebackup"));
+        copy.args(["--checkpoint=fast", "--no-sync", "--write-recovery-conf", "-U", "admin", "-D"]).arg(&data);
+        copy.arg("-h").arg(self.socket_folder()).arg("-p").arg(self.port.to_string());
+        output(copy.current_dir(folder.path()), "");
+        let port = free_port();
+        let mut server = as_user(user.as_deref(), &binaries.join("postgres"));
+        server.arg("-D").arg(&data);
+        for (name, value) in settings(self.socket_folder(), port) {
+            let value = match name {
+                "unix_socket_directories" => folder.path().display().to_string(),
+                "log_directory" => folder.join("logs").display().to_string(),
+                _ => value,
+            };
+            server.arg("-c").arg(format!("{name}={value}"));
+        }
+        let mut leash = Leash::start("a standby", folder, "INT", &server);
+        let socket = leash.folder().to_owned();
+        leash.wait(|_| {
+            let mut probe = Command::new(binaries.join("pg_isready"));
+            let answer = probe.arg("-q").arg("-h").arg(&socket).arg("-p").arg(port.to_string()).status().unwrap();
+            answer.success().then_some(())
+        });
+        Self { leash, binaries, port }
+    }
+
     pub(crate) fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Where its Unix socket is.
+    pub(crate) fn socket_folder(&self) -> &Path {
+        self.leash.folder()
     }
 
     /// The certificate of who signed the server's.
