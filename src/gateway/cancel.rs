@@ -2,8 +2,9 @@
 //!
 //! A key is a process number and a secret. A client of protocol 3.0 gets a secret of 4 bytes, as every server gives; one of
 //! 3.2 gets 32, as PostgreSQL 18 gives. Process numbers are given once at a time, and a request is held to the whole secret
-//! in the same time wherever it first differs. In a cluster the process number says which node gave the key, and a request
-//! that came to another is passed on ([`super::cluster`]).
+//! in the same time wherever it first differs. The process number is the database's own, if no other session has that:
+//! clients compare it with `pg_backend_pid()` and with the sender of a notification. In a cluster it says instead which node
+//! gave the key, and a request that came to another is passed on ([`super::cluster`]).
 //!
 //! Whoever asks is told nothing, as by a server. An address from which too many unknown keys came is not listened to for a
 //! while: what is left to guess (a secret of 32 bits at least, and which of the process numbers there is) cannot be tried out.
@@ -83,7 +84,8 @@ impl Cancels {
         let (lowest, highest) = self.processes;
         let mut sessions = self.sessions();
         let numbers = highest.abs_diff(lowest).saturating_add(1);
-        let mut pid = lowest.saturating_add_unsigned(process % numbers);
+        let own = theirs.as_ref().map(|(_, own, _)| *own).filter(|own| self.cluster.is_none() && *own >= lowest);
+        let mut pid = own.unwrap_or_else(|| lowest.saturating_add_unsigned(process % numbers));
         // The next one that nobody has: there are eight million at least, and some thousand sessions.
         loop {
             if let Slot::Vacant(free) = sessions.entry(pid) {
@@ -276,6 +278,19 @@ mod tests {
         let last = i32::MAX.unsigned_abs() - 1;
         let kept = [give(last), give(last), give(0), give(1), give(last + 2)];
         assert_eq!(kept.each_ref().map(|kept| kept.pid), [i32::MAX, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn the_process_number_is_the_databases_own_if_nobody_has_it() {
+        let cancels = Cancels::new(None);
+        let target = target();
+        let give = |own| {
+            let theirs = Some((Spot::Unix("/run/none".into()), own, Bytes::from_static(b"1234")));
+            cancels.give(&Same(50), false, (SessionId::from_bits(3), &target), theirs)
+        };
+        let kept = [give(4711), give(4711), give(0)];
+        assert_eq!(kept.each_ref().map(|kept| kept.pid), [4711, 4712, 51]);
+        assert_eq!(&kept[0].secret[..], [7; 4], "and the secret is ours");
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod catalog;
 mod client;
 mod cluster;
 mod counters;
+mod fastpath;
 mod handles;
 pub mod inspection;
 mod keyring;

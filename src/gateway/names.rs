@@ -50,6 +50,12 @@ impl<'a> Names<'a> {
         self.resolver.resolved(facts, &catalog, self.path_is_known)
     }
 
+    /// Schema and name of a function that is not the server's own.
+    pub(super) fn function(&self, number: u32) -> Option<(String, String)> {
+        let known = self.site.memory.catalogs.current(&self.site.target, self.database);
+        known.or_else(|| self.resolver.catalog())?.routines_by_number.get(&number).cloned()
+    }
+
     /// The session has defined something. Before it does something else with it, a look is taken that sees it; further
     /// definitions do not wait, and in a transaction there is nothing to see for anybody else.
     fn after_definition(&mut self, facts: &Facts, transaction: char) {

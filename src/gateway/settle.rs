@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::Site;
 use super::admission::moment;
+use super::fastpath;
 use super::handles::Handles;
 use super::names::Names;
 use super::relay::{Lane, RelayError};
@@ -13,8 +14,8 @@ use super::wall;
 use super::words::{NOTHING_SENT, denial};
 use crate::journal::Permit;
 use crate::model::{
-    Asked, Decision, Entry, Facts, Intent, Outcome, OutcomeStatus, Prepared, Reference, Request as How, RuleId,
-    Session, SqlText, Statement,
+    Asked, Decision, Entry, Facts, Intent, Outcome, OutcomeStatus, Prepared, Reference, Request as How, Session,
+    SqlText, Statement,
 };
 use crate::policy::{Current, Remembered};
 use crate::wire::Held;
@@ -132,30 +133,14 @@ impl<'a> Judge<'a> {
                 let judged = self.decide(Some(facts), &statement.text, exchange);
                 self.execution(statement, judged, &frame, exchange);
             }
-            Request::FunctionCall => {
-                let refusal = |reference| {
-                    let text = format!("the function call message is not available through hansard (ref {reference})");
-                    Refusal::error("0A000", text).detail(NOTHING_SENT)
-                };
-                let statement = bare(How::Query, SqlText::from(""));
-                let facts = Arc::new(Facts::unparsed("a function call message, which is not supported"));
-                let read = Arc::clone(&facts);
-                let judged =
-                    Judged { facts, read, decision: self.unsupported().into(), transaction: exchange.transaction() };
-                let reference = self.next();
-                self.refuse(statement, judged, (reference, true), &refusal(reference), exchange);
+            Request::Call(called, frame) => {
+                let (text, is_known) = fastpath::text_of(&called, &self.names);
+                let read = if is_known { self.read(&text) } else { Arc::new(Facts::unparsed(fastpath::UNKNOWN)) };
+                let judged = self.decide_read(read, exchange);
+                let statement = Statement { params: called.params, ..bare(How::FunctionCall, text) };
+                self.execution(statement, judged, &frame, exchange);
             }
             Request::Discard | Request::Wait(_) | Request::Terminate => {}
-        }
-    }
-
-    fn unsupported(&self) -> Decision {
-        Decision {
-            verdict: crate::model::Verdict::Deny,
-            rules: Vec::<RuleId>::new(),
-            policy_version: self.site.policy.current().policy.version().to_owned(),
-            message: Some("not supported".to_owned()),
-            hint: None,
         }
     }
 
@@ -165,6 +150,11 @@ impl<'a> Judge<'a> {
             Some(problem) => Arc::new(Facts::unparsed(problem)),
             None => known.unwrap_or_else(|| self.read(text)),
         };
+        self.decide_read(read, exchange)
+    }
+
+    /// What the rules say of what was read.
+    fn decide_read(&mut self, read: Arc<Facts>, exchange: &Exchange) -> Judged {
         let transaction = exchange.transaction();
         let followed = self.handles.followed(&read, exchange);
         let facts = self.names.resolved(&followed, transaction);
@@ -195,19 +185,19 @@ impl<'a> Judge<'a> {
         })
     }
 
-    /// A `Query` or an `Execute`.
+    /// A `Query`, an `Execute` or a `FunctionCall`.
     fn execution(&mut self, statement: Statement, judged: Judged, frame: &Bytes, exchange: &mut Exchange) {
         let reference = self.next();
-        let simple = statement.request == How::Query;
+        let simple = statement.request != How::Execute;
         if !judged.decision.allows() {
             let refusal = denial(&judged.facts, &judged.decision, &reference);
             return self.refuse(statement, judged, (reference, simple), &refusal, exchange);
         }
         let changes = Changes::of(&judged.facts, &judged.read, &statement.text);
-        if simple {
-            exchange.allow_query(reference, frame.len(), changes);
-        } else {
-            exchange.allow_execute(reference, frame.len(), changes);
+        match statement.request {
+            How::Execute => exchange.allow_execute(reference, frame.len(), changes),
+            How::FunctionCall => exchange.allow_call(reference, frame.len(), changes),
+            How::Query | How::Parse => exchange.allow_query(reference, frame.len(), changes),
         }
         self.batch.entries.push(self.intent(statement, judged, reference, exchange));
         let held = Held::new(Asked::Execution(reference), frame.clone());

@@ -71,11 +71,13 @@ impl Decoder {
         from.map(5)?;
         from.field(b"request")?;
         let word = from.text()?;
-        let request = [Request::Query, Request::Execute, Request::Parse].into_iter().find(|it| it.as_str() == word)?;
+        let request = *Request::ALL.iter().find(|it| it.as_str() == word)?;
         from.field(b"text")?;
         let text = from.bytes()?;
         let text = match request {
-            Request::Execute => self.texts.get(text, |text| Some(Bytes::copy_from_slice(text)))?,
+            Request::Execute | Request::FunctionCall => {
+                self.texts.get(text, |text| Some(Bytes::copy_from_slice(text)))?
+            }
             // A text with literals seldom comes twice.
             Request::Query | Request::Parse => Bytes::copy_from_slice(text),
         };

@@ -100,7 +100,14 @@ mod tests {
         salt.print(&mut name);
         assert_eq!(name, "000102030405060708090a0b0c0d0eff");
         assert_eq!(Salt::read(&name), Some(salt));
-        for bad in ["", "00", &name[1..], &name.to_uppercase(), &format!("+{}", &name[1..]), &format!("{name}0")] {
+        for bad in [
+            "",
+            "00",
+            name.get(1..).unwrap(),
+            &name.to_uppercase(),
+            &format!("+{}", name.get(1..).unwrap()),
+            &format!("{name}0"),
+        ] {
             assert_eq!(Salt::read(bad), None, "{bad}");
         }
         assert_eq!(format!("{salt:?}"), "Salt");

@@ -38,6 +38,8 @@ pub struct Catalog {
     pub relations: HashMap<String, HashMap<String, Relation>>,
     /// Functions and procedures that are not the server's own, by name.
     pub routines: HashMap<String, Vec<Routine>>,
+    /// Schema and name of each of them, by its number.
+    pub routines_by_number: HashMap<u32, (String, String)>,
     /// Functions behind operators that neither the server nor an extension brought, by the operator.
     pub operators: HashMap<String, Vec<Object>>,
     /// Functions that a conversion into a type runs, by the type's name: of casts, and of conditions of domains.

@@ -57,15 +57,21 @@ pub enum Request {
     Execute,
     /// A `Parse` that was refused before anything of it was executed.
     Parse,
+    /// A `FunctionCall` message: a function by its number, without a text.
+    FunctionCall,
 }
 
 impl Request {
+    /// Every way.
+    pub const ALL: &[Self] = &[Self::Query, Self::Execute, Self::Parse, Self::FunctionCall];
+
     /// The word in columns.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Query => "query",
             Self::Execute => "execute",
             Self::Parse => "parse",
+            Self::FunctionCall => "function_call",
         }
     }
 }

@@ -146,40 +146,54 @@ install_sqlx() {
     rm -rf "$PARTS/sqlx.build"
 }
 
+# What of the source package stays: every SQL script, to be read; and PostgreSQL's own suite, to be run.
+SUITE="$PARTS/postgresql-suite"
 # Reads a private list of sources into a private folder; this machine's own sources and lists stay as they are.
 install_sql() {
     local work=$PARTS/postgresql-sql.work apt=()
     rm -f "$PARTS/postgresql-sql.left-out"
     if [[ -z $DEBIAN_MIRROR ]]; then
-        say "PostgreSQL's regression SQL is left out: it comes from Debian 12; HANSARD_DEBIAN_MIRROR=URL names a mirror"
+        say "PostgreSQL's regression suite is left out: it comes from Debian 12; HANSARD_DEBIAN_MIRROR=URL names a mirror"
         mkdir -p "$PARTS" && touch "$PARTS/postgresql-sql.left-out"
         return
     fi
-    say "fetching PostgreSQL's regression SQL into .cache/test-parts/postgresql-sql (24 MB, of which 5 stay)"
-    rm -rf "$work" "$PARTS/postgresql-sql"
+    say "fetching PostgreSQL's regression suite into .cache/test-parts (34 MB, of which 21 stay)"
+    rm -rf "$work" "$PARTS/postgresql-sql" "$SUITE"
     mkdir -p "$work"/{lists,cache/archives}/partial "$work/source"
-    printf '%s\n' "deb-src [signed-by=$DEBIAN_KEYS] $DEBIAN_MIRROR bookworm main" >"$work/debian.list"
+    printf "%s [signed-by=$DEBIAN_KEYS] $DEBIAN_MIRROR bookworm main\n" deb deb-src >"$work/debian.list"
     apt=(apt-get -qq -o "Dir::Etc::sourcelist=$work/debian.list" -o Dir::Etc::sourceparts=- -o "Dir::Cache=$work/cache"
         -o "Dir::State::lists=$work/lists" -o "APT::Sandbox::User=$(id -un)")
-    { "${apt[@]}" update && (cd "$work/source" && "${apt[@]}" source --download-only postgresql-15); } ||
+    # The second is the server's headers, which the suite's own functions in C are built with.
+    { "${apt[@]}" update && (cd "$work/source" && "${apt[@]}" source --download-only postgresql-15 &&
+        "${apt[@]}" download postgresql-server-dev-15); } ||
         stop "Debian's source package postgresql-15 could not be had; the message of apt-get stands above." \
             "It needs apt-get and $DEBIAN_MIRROR or a mirror of it:" \
             "HANSARD_DEBIAN_MIRROR=http://mirror.example/debian make setup-test"
-    python3 - "$work"/source/postgresql-15_*.orig.tar.* "$work/sql" <<'END' || stop "the source package could not be unpacked."
+    python3 - "$work"/source/postgresql-15_*.orig.tar.* "$work/sql" "$work/suite" <<'END' || stop "the source package could not be unpacked."
 import pathlib, re, sys, tarfile
 
-wanted = re.compile(r"[^/]+/((?:src/test/regress|contrib/[^/]+)/sql/[^/]+\.sql)")
-count = 0
+read = re.compile(r"[^/]+/((?:src/test/regress|contrib/[^/]+)/sql/[^/]+\.sql)")
+run = re.compile(
+    r"[^/]+/src/test/((?:regress/(?:sql|data|expected)|isolation/(?:specs|expected))/[^/]+"
+    r"|regress/(?:parallel_schedule|resultmap|regress\.c)|isolation/isolation_schedule)"
+)
+count = {read: 0, run: 0}
 with tarfile.open(sys.argv[1]) as package:
-    for member in package:
-        path = wanted.fullmatch(member.name)
-        if path and member.isfile():
-            target = pathlib.Path(sys.argv[2], path[1])
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(package.extractfile(member).read())
-            count += 1
-sys.exit(count < 200 and f"only {count} scripts were in it")
+    for member in filter(tarfile.TarInfo.isfile, package):
+        for wanted, folder in ((read, sys.argv[2]), (run, sys.argv[3])):
+            path = wanted.fullmatch(member.name)
+            if path:
+                target = pathlib.Path(folder, path[1])
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(package.extractfile(member).read())
+                count[wanted] += 1
+sys.exit((count[read] < 200 or count[run] < 600) and f"only {count[read]} scripts and {count[run]} files of the suite were in it")
 END
+    dpkg-deb -x "$work"/source/postgresql-server-dev-15_*.deb "$work/headers" &&
+        cc -O1 -fPIC -shared -I "$work/headers/usr/include/postgresql/15/server" \
+            -o "$work/suite/regress.so" "$work/suite/regress/regress.c" ||
+        stop "the functions in C of PostgreSQL's suite could not be built; the message stands above."
+    mv "$work/suite" "$SUITE"
     mv "$work/sql" "$PARTS/postgresql-sql"
     rm -rf "$work"
 }
@@ -199,6 +213,8 @@ main() {
         once sqlx "$(rustc --version) $(cat tests/clients/sqlx/{Cargo.toml,Cargo.lock,src/main.rs} | sha256sum)" install_sqlx
         [ -d "$PARTS/postgresql-sql" ] || rm -f "$PARTS/sql.stamp"
         once sql "postgresql-15 of bookworm, src/test/regress and contrib" install_sql
+        [ -d "$PARTS/postgresql-sql" ] && [ -d "$SUITE" ] || rm -f "$PARTS/sql.stamp"
+        once sql "postgresql-15 of bookworm, src/test/regress and isolation, contrib" install_sql
     fi
     say "everything that 'make $1' needs is there"
 }

@@ -108,6 +108,18 @@ impl Hansard {
         Self::start_on(store, &rules, Issuer::shared(), edit)
     }
 
+    /// Starts one that signs in as the superuser of a server of one's own.
+    pub(crate) fn start_before(postgres: &Postgres, store: Store, rules: &str, issuer: &'static Issuer) -> Self {
+        let (shared, user) = (Postgres::shared(), postgres.superuser().user);
+        let edits = [
+            (format!("127.0.0.1:{}", shared.port()), format!("127.0.0.1:{}", postgres.port())),
+            (shared.ca_file().display().to_string(), postgres.ca_file().display().to_string()),
+            (format!("user = \"{ROLE}\""), format!("user = \"{user}\"")),
+        ];
+        let edit = |config| edits.iter().fold(config, |config: String, (from, to)| config.replace(from, to));
+        Self::start_on(store, rules, issuer, &edit)
+    }
+
     /// Starts one before the shared PostgreSQL with the configuration as `edit` leaves it.
     pub(crate) fn start_on(
         store: Store,

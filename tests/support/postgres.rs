@@ -53,6 +53,16 @@ impl Postgres {
 
     /// A server of one's own, for tests that harm it.
     pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The folder of its programs.
+    pub(crate) fn binaries() -> PathBuf {
+        binaries()
+    }
+
+    /// A server of one's own with settings of one's own.
+    pub(crate) fn start_with(own: &[(&str, &str)]) -> Self {
         let binaries = binaries();
         let folder = Folder::new("postgres");
         let user = unprivileged();
@@ -73,6 +83,9 @@ impl Postgres {
         let mut server = as_user(user.as_deref(), &binaries.join("postgres"));
         server.arg("-D").arg(&data);
         for (name, value) in settings(folder.path(), port) {
+            server.arg("-c").arg(format!("{name}={value}"));
+        }
+        for (name, value) in own {
             server.arg("-c").arg(format!("{name}={value}"));
         }
         let mut leash = Leash::start("PostgreSQL", folder, "INT", &server);
@@ -149,6 +162,12 @@ impl Postgres {
             recorded: false,
             authority: None,
         }
+    }
+
+    /// The same as its superuser.
+    pub(crate) fn superuser(&self) -> Login {
+        self.admin_in("postgres", &format!("alter role admin password '{PASSWORD}'"));
+        Login { user: "admin".to_owned(), ..self.direct("the superuser") }
     }
 
     /// Everything that it logged so far.

@@ -78,13 +78,16 @@ impl Seen {
         for ((schema, name), shared) in sharing(self.parents) {
             at(&mut catalog, &schema, &name).shares_rows_with = shared;
         }
-        for [schema, name, of_extension, languages, is_volatile, is_security_definer] in rows(self.routines) {
+        for [schema, name, of_extension, languages, is_volatile, is_security_definer, numbers] in rows(self.routines) {
             let traits = RoutineTraits {
                 // Sorted by the server, which gives names as JSON because any letter may stand in one.
                 languages: serde_json::from_str(&languages).unwrap_or_default(),
                 is_volatile: is_volatile == "t",
                 is_security_definer: is_security_definer == "t",
             };
+            let numbers: Vec<u32> = serde_json::from_str(&numbers).unwrap_or_default();
+            let named = numbers.into_iter().map(|number| (number, (schema.clone(), name.clone())));
+            catalog.routines_by_number.extend(named);
             let routine = Routine { schema, of_extension: of_extension == "t", traits };
             catalog.routines.entry(name).or_default().push(routine);
         }

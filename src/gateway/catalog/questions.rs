@@ -50,11 +50,12 @@ SELECT n.nspname, c.relname,
 FROM pg_foreign_table f
 JOIN pg_class c ON c.oid = f.ftrelid JOIN pg_namespace n ON n.oid = c.relnamespace";
 
-/// Schema and name of functions that are not the server's own, and whether an extension brought it.
+/// Schema and name of functions that are not the server's own, whether an extension brought it, what it is, and its number
+/// with those of its namesakes as a JSON array.
 pub(super) const ROUTINES: &str = "\
 SELECT n.nspname, p.proname, bool_and(EXISTS (
   SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')),
-  json_agg(DISTINCT l.lanname), bool_or(p.provolatile = 'v'), bool_or(p.prosecdef)
+  json_agg(DISTINCT l.lanname), bool_or(p.provolatile = 'v'), bool_or(p.prosecdef), json_agg(p.oid::int8 ORDER BY p.oid)
 FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_language l ON l.oid = p.prolang
 WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_(toast|temp)'
 GROUP BY 1, 2";

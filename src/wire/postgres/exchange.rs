@@ -12,6 +12,7 @@
 //! ```
 
 mod answer;
+mod ask;
 mod standing;
 
 use std::collections::VecDeque;
@@ -19,11 +20,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::message::{self, Name, Refusal, Target};
-use super::names::{Change, MAX_NAMES, Names, Portal};
+use super::message::{self, Name, Refusal};
+use super::names::{Change, Names, Portal};
 use super::running::Running;
 use crate::model::{Asked, Facts, Outcome, OutcomeStatus, Param, Reference, SqlText, Timestamp};
-use crate::wire::Violation;
 
 pub use super::names::Prepared;
 pub use super::running::Changes;
@@ -45,8 +45,8 @@ pub enum Request {
     Parse(message::Parse, Bytes),
     /// `Execute`: judge it again with its values, then [`Exchange::allow_execute`] or [`Exchange::deny`].
     Execute(Executed, Bytes),
-    /// `FunctionCall`: not supported; [`Exchange::deny`].
-    FunctionCall,
+    /// `FunctionCall`: judge it, then [`Exchange::allow_call`] or [`Exchange::deny`].
+    Call(Called, Bytes),
     /// Discarded, as the database would after an error.
     Discard,
     /// What the frame names hangs on an answer that is still to come: take it again after the next answer.
@@ -63,6 +63,15 @@ pub struct Executed {
     /// The statement; nothing if neither was made through the protocol.
     pub statement: Option<Arc<Prepared>>,
     /// The values.
+    pub params: Vec<Param>,
+}
+
+/// What a `FunctionCall` calls.
+#[derive(Debug)]
+pub struct Called {
+    /// The function's object identifier.
+    pub function: u32,
+    /// The arguments.
     pub params: Vec<Param>,
 }
 
@@ -136,6 +145,10 @@ pub struct Exchange {
     copying_in: bool,
     /// A `Sync` came meanwhile.
     synced_in_copy: bool,
+    /// Whether it is a connection for replication, where COPY can go both ways.
+    replicates: bool,
+    /// COPY goes both ways until the client ends its half.
+    copying_both: bool,
     transaction: char,
     /// The denied statement that failed the transaction.
     stopped_by: Option<Reference>,
@@ -187,6 +200,8 @@ impl Exchange {
             suspect: false,
             copying_in: false,
             synced_in_copy: false,
+            replicates: false,
+            copying_both: false,
             transaction: 'I',
             stopped_by: None,
             parameters: Parameters::default(),
@@ -237,6 +252,11 @@ impl Exchange {
         TWO_FACED.contains(&encoding).then_some("the session's client_encoding can hide quotes")
     }
 
+    /// The connection was opened for replication: the database may answer a command with COPY both ways.
+    pub fn replicate(&mut self) {
+        self.replicates = true;
+    }
+
     /// The session was opened read-only and is to stay so.
     pub fn wall_off(&mut self) {
         self.is_walled = true;
@@ -256,95 +276,17 @@ impl Exchange {
         self.fatal
     }
 
-    /// Takes a whole frame of the client.
-    ///
-    /// # Errors
-    ///
-    /// The frame is malformed: the session must end.
-    pub fn take(&mut self, kind: u8, frame: Bytes) -> Result<Request, Violation> {
-        if matches!(kind, b'S' | b'H' | b'c' | b'X') {
-            message::bare(&frame)?;
-        }
-        if kind == b'X' {
-            return Ok(Request::Terminate);
-        }
-        if self.discarding && kind != b'S' {
-            return Ok(Request::Discard);
-        }
-        if self.copying_in && !self.synced_in_copy && !matches!(kind, b'S' | b'H' | b'c' | b'f') {
-            // The server would lose its place and end the connection; nothing of it would run. Behind a Sync it may have
-            // failed at the data before, and then it would run.
-            return Err(Violation("a message in the middle of COPY data"));
-        }
-        if matches!(kind, b'Q' | b'P' | b'E') && self.unanswered(|changes| changes.reading) == Some(Since::EarlierBatch)
-        {
-            return Ok(Request::Wait(frame));
-        }
-        match kind {
-            b'Q' => Ok(Request::Query(SqlText::new(message::query(&frame)?), frame)),
-            b'P' => {
-                if self.statements.len() >= MAX_NAMES {
-                    return Err(Violation("more prepared statements than a session may hold"));
-                }
-                Ok(Request::Parse(message::parse(&frame)?, frame))
-            }
-            b'B' => self.take_bind(frame),
-            b'E' => self.take_execute(frame),
-            b'D' => {
-                let statement = match message::target(&frame)? {
-                    Target::Statement(name) => self.statements.get(&name).map(|slot| Arc::clone(&slot.value)),
-                    Target::Portal(_) => None,
-                };
-                self.push(Pending::Describe(statement));
-                Ok(Request::Pass(frame))
-            }
-            b'C' => {
-                let pending = match message::target(&frame)? {
-                    Target::Statement(name) => {
-                        let value = self.statements.get(&name).map(|slot| Arc::clone(&slot.value));
-                        Pending::CloseStatement(name, value)
-                    }
-                    Target::Portal(name) => {
-                        let value = self.portals.get(&name).map(|slot| Arc::clone(&slot.value));
-                        Pending::ClosePortal(name, value)
-                    }
-                };
-                self.push(pending);
-                Ok(Request::Pass(frame))
-            }
-            b'S' => {
-                self.discarding = false;
-                self.synced_in_copy = self.copying_in;
-                if !self.copying_in {
-                    self.skipping = false;
-                    let skipped = std::mem::take(&mut self.skipped);
-                    self.discard_all(skipped);
-                    self.push(Pending::Sync(self.batch));
-                    self.batch += 1;
-                }
-                Ok(Request::Pass(frame))
-            }
-            b'c' | b'f' => {
-                if kind == b'f' {
-                    message::copy_fail(&frame)?;
-                }
-                // Without a statement that may turn out to be a COPY, the server ignores it.
-                if !self.copying_in && !self.pending.is_empty() {
-                    self.push(Pending::CopyEnd);
-                }
-                self.copying_in = false;
-                Ok(Request::Pass(frame))
-            }
-            b'H' => Ok(Request::Pass(frame)),
-            b'F' => Ok(Request::FunctionCall),
-            _ => Err(Violation("a message that no client sends here")),
-        }
-    }
-
     /// A `Query` was allowed: queued, to be answered.
     pub fn allow_query(&mut self, reference: Reference, bytes_in: usize, changes: Changes) {
         self.suspect |= changes.any();
         self.push(Pending::Query(self.batch, Running::new(reference, bytes_in, changes)));
+        self.query_ends_batch();
+    }
+
+    /// A `FunctionCall` was allowed: queued, to be answered. It ends with a `ReadyForQuery` of its own, as a `Query` does.
+    pub fn allow_call(&mut self, reference: Reference, bytes_in: usize, changes: Changes) {
+        self.suspect |= changes.any();
+        self.push(Pending::Query(self.batch, Running::new(reference, bytes_in, changes).of_a_call()));
         self.query_ends_batch();
     }
 

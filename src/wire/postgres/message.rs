@@ -108,8 +108,20 @@ pub struct Bind {
     pub portal: Name,
     /// The statement's name.
     pub statement: Name,
-    /// The values, in order: format and bytes, or NULL.
-    pub values: Vec<(ParamFormat, Option<Bytes>)>,
+    /// The values, in order.
+    pub values: Vec<Value>,
+}
+
+/// A value as sent: format and bytes, or NULL.
+pub type Value = (ParamFormat, Option<Bytes>);
+
+/// `FunctionCall`: the fast path, by which libraries use large objects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FunctionCall {
+    /// The function's object identifier.
+    pub function: u32,
+    /// The arguments, in order.
+    pub values: Vec<Value>,
 }
 
 /// What `Describe` and `Close` name.
@@ -153,11 +165,21 @@ pub fn parse(frame: &Bytes) -> Result<Parse, Violation> {
 pub fn bind(frame: &Bytes) -> Result<Bind, Violation> {
     let mut body = Body::of(frame);
     let (portal, statement) = (body.string()?, body.string()?);
+    let values = values(&mut body)?;
+    let count = body.u16()?;
+    for _ in 0..count {
+        body.u16()?;
+    }
+    body.end().map(|()| Bind { portal, statement, values })
+}
+
+/// Formats and values, as `Bind` and `FunctionCall` have them: one format for each, one for all, or none where all are text.
+fn values(body: &mut Body) -> Result<Vec<Value>, Violation> {
     let count = body.u16()?;
     let formats: Vec<u16> = (0..count).map(|_| body.u16()).collect::<Result<_, _>>()?;
     let count = usize::from(body.u16()?);
     if formats.len() > 1 && formats.len() != count {
-        return Err(Violation("a Bind with as many formats as it has no values"));
+        return Err(Violation("another number of formats than of values"));
     }
     let mut values = Vec::with_capacity(count);
     for at in 0..count {
@@ -165,7 +187,7 @@ pub fn bind(frame: &Bytes) -> Result<Bind, Violation> {
         let format = match code {
             0 => ParamFormat::Text,
             1 => ParamFormat::Binary,
-            _ => return Err(Violation("a Bind with an unknown format")),
+            _ => return Err(Violation("a value of unknown format")),
         };
         let value = match body.i32()? {
             -1 => None,
@@ -173,11 +195,20 @@ pub fn bind(frame: &Bytes) -> Result<Bind, Violation> {
         };
         values.push((format, value));
     }
-    let count = body.u16()?;
-    for _ in 0..count {
-        body.u16()?;
-    }
-    body.end().map(|()| Bind { portal, statement, values })
+    Ok(values)
+}
+
+/// Decodes `FunctionCall`. The format of the result stays in the frame.
+///
+/// # Errors
+///
+/// The frame is not a `FunctionCall`.
+pub fn function_call(frame: &Bytes) -> Result<FunctionCall, Violation> {
+    let mut body = Body::of(frame);
+    let function = body.i32()?.cast_unsigned();
+    let values = values(&mut body)?;
+    body.u16()?;
+    body.end().map(|()| FunctionCall { function, values })
 }
 
 /// Decodes `Execute`: the portal's name. The row limit stays in the frame.

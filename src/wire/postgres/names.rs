@@ -7,10 +7,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
-
-use super::message::Name;
-use crate::model::{Facts, ParamFormat, SqlText};
+use super::message::{Name, Value};
+use crate::model::{Facts, SqlText};
 
 /// Names that one session may hold at a time. PostgreSQL has no limit; each of ours keeps a statement's text in memory.
 pub(super) const MAX_NAMES: usize = 65_536;
@@ -46,7 +44,7 @@ pub(super) struct Portal {
     /// Whether it outlives its transaction: a cursor `WITH HOLD`.
     pub(super) held: bool,
     /// The values: format and bytes, or NULL.
-    pub(super) values: Vec<(ParamFormat, Option<Bytes>)>,
+    pub(super) values: Vec<Value>,
 }
 
 /// What a name stands for, and since which batch.

@@ -21,6 +21,8 @@ pub(super) struct Running {
     affected: Option<u64>,
     tags: Vec<String>,
     sqlstate: Option<String>,
+    /// Whether it is a `FunctionCall`, which has one value for an answer.
+    call: bool,
     /// Whether the database said how it ended: a `ReadyForQuery` before that answers something else.
     answered: bool,
     /// What it does to the session that later statements are read by.
@@ -121,6 +123,7 @@ impl Running {
     pub(super) fn new(reference: Reference, bytes_in: usize, changes: Changes) -> Self {
         Self {
             reference,
+            call: false,
             answered: false,
             changes,
             handed: false,
@@ -133,6 +136,15 @@ impl Running {
             bytes_in: bytes_in as u64,
             bytes_out: 0,
         }
+    }
+
+    pub(super) fn of_a_call(self) -> Self {
+        Self { call: true, ..self }
+    }
+
+    /// Whether a value may answer it, and none has.
+    pub(super) fn awaits_value(&self) -> bool {
+        self.call && !self.answered
     }
 
     pub(super) fn is(&self, reference: Reference) -> bool {

@@ -10,10 +10,10 @@ use std::sync::{Arc, LazyLock};
 
 use arbitrary::Unstructured;
 use bytes::Bytes;
-use hansard::model::{Asked, Facts, Outcome, OutcomeStatus, Reference, SessionId, SqlText, Timestamp};
+use hansard::model::{Asked, Facts, Kind, Outcome, OutcomeStatus, Reference, SessionId, SqlText, Timestamp};
 use hansard::sql::{self, Dialect};
 use hansard::wire::Violation;
-use hansard::wire::postgres::exchange::{Changes, Exchange, Reply, Request};
+use hansard::wire::postgres::exchange::{Called, Changes, Exchange, Reply, Request};
 use hansard::wire::postgres::message::{Parse, Refusal};
 
 use super::server::{Ran, Server};
@@ -179,9 +179,23 @@ impl Session {
                     .map(|prepared| (prepared.text.text().unwrap_or_default().to_owned(), Arc::clone(&prepared.facts)));
                 self.execution(false, known, frame);
             }
-            Request::FunctionCall => self.deny(true),
+            Request::Call(called, frame) => self.call(&called, frame),
             Request::Discard | Request::Wait(_) | Request::Terminate => {}
         }
+    }
+
+    /// A function call; functions of even numbers are denied.
+    fn call(&mut self, called: &Called, frame: Bytes) {
+        if called.function % 2 == 0 {
+            return self.deny(true);
+        }
+        self.numbers += 1;
+        let number = self.numbers;
+        let facts = Facts { kind: Kind::Select, effects: Vec::new(), ..Facts::unparsed("") };
+        let changes = Changes::of(&facts, &facts, &SqlText::from(""));
+        self.exchange.allow_call(reference(number), frame.len(), changes);
+        let asked = Asked::Execution(reference(number));
+        self.batch.push(Item::Held { kind: b'F', frame, asked, number, text: None });
     }
 
     fn deny(&mut self, simple: bool) {
@@ -269,7 +283,7 @@ impl Session {
                     self.send_poison(simple, poison);
                 }
                 Item::Held { kind, asked, number, .. } => {
-                    let simple = kind == b'Q';
+                    let simple = matches!(kind, b'Q' | b'F');
                     let answer = (simple || !failed).then_some(&refusal);
                     failed |= !simple;
                     if let Some(poison) = self.exchange.withdraw(asked, reference(number), answer) {
@@ -286,7 +300,7 @@ impl Session {
 
     fn send(&mut self, kind: u8, frame: Bytes, fate: Fate) {
         assert_eq!(frame.first(), Some(&kind));
-        if matches!(kind, b'Q' | b'E') {
+        if matches!(kind, b'Q' | b'E' | b'F') {
             self.executions.push(fate);
         }
         self.sent.push_back((kind, frame));
@@ -366,7 +380,12 @@ fn asked(from: &mut Unstructured<'_>) -> arbitrary::Result<(u8, Vec<u8>)> {
         11 => (one(from, b"Hc")?, Vec::new()),
         _ => {
             let kind = one(from, b"dfF")?;
-            (kind, if kind == b'd' { b"1\n".to_vec() } else { b"x\0".to_vec() })
+            let body: &[u8] = match kind {
+                b'd' => b"1\n",
+                b'F' => b"\0\0\x03\xbd\0\0\0\0\0\0",
+                _ => b"x\0",
+            };
+            (kind, body.to_vec())
         }
     })
 }

@@ -81,7 +81,7 @@ impl Server {
             return self.copy(copying, kind, fails);
         }
         let number = self.executions;
-        self.executions += usize::from(matches!(kind, b'Q' | b'E'));
+        self.executions += usize::from(matches!(kind, b'Q' | b'E' | b'F'));
         if self.skipping && kind != b'S' {
             return;
         }
@@ -89,6 +89,18 @@ impl Server {
             b'Q' => {
                 let text = message::query(whole).expect("a query");
                 self.query(number, std::str::from_utf8(&text).expect("a text of ours"), fails);
+            }
+            b'F' => {
+                message::function_call(whole).expect("a call");
+                let ok = !fails && self.transaction != b'E';
+                self.ran.push(Ran { number, text: None, is_there: true, ok });
+                match (ok, self.transaction) {
+                    (true, _) => self.say(b'V', b"\0\0\0\x04\0\0\0\x07"),
+                    (false, b'E') => self.error(FAILED_TRANSACTION),
+                    (false, _) => self.error("42883"),
+                }
+                self.skipping = false;
+                self.ready();
             }
             b'P' => {
                 let parse = message::parse(whole).expect("a Parse");

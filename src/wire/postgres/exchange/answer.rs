@@ -22,6 +22,13 @@ impl Exchange {
         match self.front() {
             Some(Pending::Query(_, run) | Pending::Execute(run)) if run.has_started() => {
                 run.bytes_out += len as u64;
+                if kind == Some(b'V') {
+                    if !run.awaits_value() {
+                        return Err(Violation(UNASKED));
+                    }
+                    run.row(true, now);
+                    run.nothing();
+                }
                 if matches!(kind, Some(b'D' | b'd')) {
                     run.row(kind == Some(b'D'), now);
                 }
@@ -51,7 +58,7 @@ impl Exchange {
         }
         match kind {
             // A statement that was not sent has no answer; but the connection may end at any time.
-            b'C' | b'I' | b's' | b'G' if is_here => return Err(Violation(UNASKED)),
+            b'C' | b'I' | b's' | b'G' | b'H' | b'W' if is_here => return Err(Violation(UNASKED)),
             b'E' if is_here => {
                 let (_, fatal) = message::error_fields(&Bytes::copy_from_slice(frame));
                 self.fatal |= fatal;
@@ -91,6 +98,9 @@ impl Exchange {
                 _ => return Err(Violation(UNASKED)),
             },
             b'G' => self.begin_copy_in(),
+            b'W' if self.replicates && self.front().is_some_and(|front| front.run().is_some()) => {
+                self.copying_both = true;
+            }
             b'S' => {
                 let mut body = message::Body::of(&Bytes::copy_from_slice(frame));
                 let (name, value) = (body.string()?, body.string()?);
@@ -113,7 +123,7 @@ impl Exchange {
         run.tag(tag);
         let changes = run.changes.clone();
         self.renamed(tag, changes);
-        self.copying_in = false;
+        (self.copying_in, self.copying_both) = (false, false);
         self.end_execute(OutcomeStatus::Ok, now);
         Ok(())
     }
@@ -181,7 +191,7 @@ impl Exchange {
 
     fn ready(&mut self, status: char, now: Timestamp) -> Result<(), Violation> {
         self.transaction = status;
-        self.copying_in = false;
+        (self.copying_in, self.copying_both) = (false, false);
         if status != 'E' {
             self.stopped_by = None;
         }
@@ -214,7 +224,10 @@ impl Exchange {
         self.fatal |= fatal;
         let mut reply = Reply::Pass;
         match self.front() {
-            Some(Pending::Query(_, run)) => run.fail(sqlstate.clone()),
+            Some(Pending::Query(_, run)) => {
+                run.fail(sqlstate.clone());
+                self.copying_both = false;
+            }
             Some(Pending::Poison { simple: true, answer, .. }) => {
                 if let Some(answer) = answer.take().filter(|_| !fatal) {
                     return Reply::Replace(answer);

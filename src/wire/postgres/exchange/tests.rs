@@ -1,11 +1,15 @@
 //! Conversations, frame by frame.
 
+mod copy_both;
 mod handles;
+mod pieces;
 
 use super::*;
 use crate::model::SessionId;
 
 const NOW: Timestamp = Timestamp(1_000);
+/// A function that nobody may call.
+const DENIED_FUNCTION: u32 = 666;
 
 fn frame(kind: u8, body: &[u8]) -> Bytes {
     let length = u32::try_from(body.len() + 4).unwrap();
@@ -69,6 +73,14 @@ impl Session {
             Request::Execute(_, frame) => {
                 self.number += 1;
                 self.exchange.allow_execute(reference(self.number), frame.len(), nothing());
+                Some(frame)
+            }
+            Request::Call(called, frame) => {
+                self.number += 1;
+                if called.function == DENIED_FUNCTION {
+                    return Some(self.exchange.deny(true, reference(self.number), &refusal));
+                }
+                self.exchange.allow_call(reference(self.number), frame.len(), nothing());
                 Some(frame)
             }
             Request::Discard => None,

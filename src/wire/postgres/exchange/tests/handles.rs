@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::model::{Handle, Kind};
+use crate::wire::postgres::names::MAX_NAMES;
 
 /// Facts of a text that does this with handles and nothing else.
 fn with_handle(kind: Kind, handle: Handle) -> Facts {
