@@ -36,6 +36,7 @@ fn other_record() -> Record {
     session.database_user.push('x');
     session.rules.push("x".to_owned());
     session.policy_version.push('x');
+    session.recorded = crate::model::Recorded::Written;
     session.node = NodeName::new("node-2").unwrap();
     let intent = Arc::make_mut(&mut other.intent);
     intent.statement.request = Asked::Execute;
