@@ -9,7 +9,7 @@ ARGS ?=
 # Some fuzz targets instead of all, such as TARGETS="guard facts".
 TARGETS ?=
 
-.PHONY: help setup-demo setup-test build demo test soak fuzz fuzz-keep fuzz-lock lint bench bench-backlog clean-parts
+.PHONY: help setup-demo setup-test setup-bench build demo test soak fuzz fuzz-keep fuzz-lock lint bench bench-backlog clean-parts
 
 help: ## says what can be made
 	@printf 'Hansard: the word-for-word record of who said what to a database.\n\n'
@@ -20,6 +20,9 @@ setup-demo: ## installs what the demo needs: PostgreSQL, a C compiler, libclang
 
 setup-test: ## installs what the tests need: that, clients from Debian, and pinned test parts from PyPI and npm
 	@tests/setup/install.sh test
+
+setup-bench: ## installs what `make bench` needs: that of the tests, HAProxy and PgBouncer
+	@tests/setup/install.sh bench
 
 build: ## builds the program for use: target/release/hansard
 	$(CARGO) build --release --locked
@@ -52,7 +55,7 @@ fuzz-keep: setup-demo ## puts the smallest set of inputs that reaches as much as
 fuzz-lock: ## takes the versions in Cargo.lock over for the fuzzer
 	@tests/fuzz/fuzz.sh lock
 
-bench: ## runs the benchmarks
+bench: setup-bench ## runs the benchmarks
 	$(CARGO) bench --locked
 
 bench-backlog: export HANSARD_BACKLOG_STATEMENTS ?= 7200000

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Installs what `make demo` or `make test` needs on Debian 12/13 or Ubuntu 22.04/24.04, and says what it does.
+# Installs what `make demo`, `make test` or `make bench` needs on Debian 12/13 or Ubuntu 22.04/24.04, and says what it does.
 # Looks first: where everything is there, it changes nothing and is done in a moment.
 #
-# usage: install.sh demo|test
+# usage: install.sh demo|test|bench
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -68,6 +68,10 @@ missing_packages() {
     command -v openssl >/dev/null || echo openssl
     [ -e "$DEBIAN_KEYS" ] || echo debian-archive-keyring
     missing_clients
+    [ "$1" = bench ] || return 0
+    # Relays to be measured beside.
+    command -v haproxy >/dev/null || echo haproxy
+    command -v pgbouncer >/dev/null || echo pgbouncer
 }
 
 # Prints the Debian packages of the clients that are missing: pgjdbc with a Java that runs a source file, psqlODBC with a
@@ -199,11 +203,11 @@ END
 }
 
 main() {
-    case ${1:-} in demo | test) ;; *) stop "usage: install.sh demo|test" ;; esac
+    case ${1:-} in demo | test | bench) ;; *) stop "usage: install.sh demo|test|bench" ;; esac
     check_rust "$1"
     install_packages "$1"
     check_postgres
-    if [ "$1" = test ]; then
+    if [ "$1" != demo ]; then
         mkdir -p "$PARTS"
         # The folder is part of the inputs: a virtual environment does not survive being moved.
         once python "$PARTS $(python3 --version) $(sha256sum <tests/parts/requirements.txt)" install_python

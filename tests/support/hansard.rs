@@ -315,7 +315,8 @@ impl Hansard {
         fs::write(format!("/proc/{}/clear_refs", self.pid()), "5").unwrap();
     }
 
-    fn pid(&self) -> u32 {
+    /// The number of its process.
+    pub(crate) fn pid(&self) -> u32 {
         self.running.as_ref().unwrap().pid().as_raw_nonzero().get().unsigned_abs()
     }
 }
