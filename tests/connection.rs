@@ -11,6 +11,8 @@ mod support;
 mod addresses;
 #[path = "connection/cluster.rs"]
 mod cluster;
+#[path = "connection/encryption.rs"]
+mod encryption;
 #[path = "connection/ends.rs"]
 mod ends;
 #[path = "connection/frames.rs"]

@@ -1,20 +1,15 @@
-//! The client's end: TLS, the startup packet, the token.
+//! The client's end once its startup packet is read: the token, and hanging up. [`super::arrival`] is what comes before.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
 
-use super::Listener;
-use super::cancel::Asked;
 use crate::model::{Credential, Peer};
 use crate::wire::Violation;
 use crate::wire::postgres::frame::{Framer, Side, Step};
-use crate::wire::postgres::handshake::{self, FirstPacket, Startup};
+use crate::wire::postgres::handshake::{self, Startup};
 use crate::wire::postgres::message::{self, Refusal};
 
 /// Either end of a connection, plain or encrypted.
@@ -32,18 +27,6 @@ pub(super) struct Client {
     pub(super) buffer: BytesMut,
 }
 
-/// What came in at the door.
-pub(super) enum Greeted {
-    /// Somebody who wants a session.
-    Client(Box<Client>),
-    /// Somebody who wants a statement cancelled.
-    Cancel(Asked),
-    /// Nobody: the connection ended before a startup packet, as those of scanners and health checks do.
-    Nobody,
-    /// Somebody without TLS where TLS is demanded.
-    Plain(Box<Client>),
-}
-
 /// Why a handshake failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ClientError {
@@ -53,10 +36,9 @@ pub(super) enum ClientError {
     Gone(#[from] std::io::Error),
     #[error("bytes followed a request for TLS before TLS began")]
     PlainBeforeTls,
+    #[error("TLS without a request for it, and without the protocol \"postgresql\" (ALPN)")]
+    NoProtocol,
 }
-
-/// Requests for encryption that are answered before the startup packet must come: one for GSS and one for TLS.
-const MAX_REQUESTS: usize = 3;
 
 /// How long a client may take to read why its connection ends.
 const LINGER_LIMIT: Duration = Duration::from_secs(2);
@@ -77,58 +59,6 @@ pub(super) fn prepare(socket: &TcpStream) -> std::io::Result<()> {
         .with_interval(KEEPALIVE_INTERVAL)
         .with_retries(KEEPALIVE_TRIES);
     socket2::SockRef::from(socket).set_tcp_keepalive(&keepalive)
-}
-
-/// Answers requests for encryption and reads the startup packet.
-pub(super) async fn greet(socket: TcpStream, address: SocketAddr, listener: &Listener) -> Result<Greeted, ClientError> {
-    prepare(&socket)?;
-    let mut socket: Box<dyn Socket> = Box::new(socket);
-    let (mut tls_version, mut server_name) = (None, None);
-    let mut buffer = BytesMut::new();
-    for _ in 0..MAX_REQUESTS {
-        let Some(first) = first_packet(&mut socket, &mut buffer).await? else { return Ok(Greeted::Nobody) };
-        match first {
-            FirstPacket::Cancel(pid, secret) => {
-                return Ok(Greeted::Cancel(Asked { pid, secret, from: address, socket }));
-            }
-            FirstPacket::Gss => socket.write_all(b"N").await?,
-            FirstPacket::Ssl if tls_version.is_some() => return Err(Violation("a request for TLS inside TLS").into()),
-            FirstPacket::Ssl => {
-                // Whatever came in the clear must not be read as if it had come encrypted (CVE-2021-23214).
-                if !buffer.is_empty() {
-                    return Err(ClientError::PlainBeforeTls);
-                }
-                socket.write_all(b"S").await?;
-                let encrypted = TlsAcceptor::from(Arc::clone(&listener.tls)).accept(socket).await?;
-                let (_, tls) = encrypted.get_ref();
-                server_name = tls.server_name().map(str::to_owned);
-                let version = tls.protocol_version();
-                tls_version = Some(version.and_then(|version| version.as_str()).unwrap_or("TLS").replace('_', "."));
-                socket = Box::new(encrypted);
-            }
-            FirstPacket::Startup(startup) => {
-                let plain_is_fine = listener.plain_on_loopback && address.ip().is_loopback();
-                let refused = tls_version.is_none() && !plain_is_fine;
-                let application = startup.get("application_name").map(str::to_owned);
-                let peer = Peer { address, tls_version, application };
-                let client = Box::new(Client { socket, peer, startup, server_name, buffer });
-                return Ok(if refused { Greeted::Plain(client) } else { Greeted::Client(client) });
-            }
-        }
-    }
-    Err(Violation("more requests for encryption than there are kinds").into())
-}
-
-async fn first_packet(socket: &mut Box<dyn Socket>, buffer: &mut BytesMut) -> Result<Option<FirstPacket>, ClientError> {
-    loop {
-        if let Some((first, used)) = handshake::first_packet(buffer)? {
-            bytes::Buf::advance(buffer, used);
-            return Ok(Some(first));
-        }
-        if socket.read_buf(buffer).await? == 0 {
-            return if buffer.is_empty() { Ok(None) } else { Err(Violation("a startup packet cut short").into()) };
-        }
-    }
 }
 
 impl Client {

@@ -13,7 +13,8 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use super::admission::{Admitted, Door};
-use super::client::{Client, ClientError, Greeted, greet};
+use super::arrival::{Greeted, greet};
+use super::client::{Client, ClientError};
 use super::names::Names;
 use super::relay::{End, Ends};
 use super::upstream::{Upstream, UpstreamError};

@@ -31,11 +31,15 @@ pub enum TlsError {
     NoAuthorities,
 }
 
+/// PostgreSQL's name among the protocols inside TLS (ALPN), as registered with IANA.
+pub(super) const PROTOCOL_NAME: &[u8] = b"postgresql";
+
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
-/// Our side towards clients: TLS 1.2 and 1.3, from PEM texts.
+/// Our side towards clients: TLS 1.2 and 1.3, from PEM texts. It speaks PostgreSQL inside TLS
+/// and says so (ALPN).
 ///
 /// # Errors
 ///
@@ -49,10 +53,11 @@ pub fn acceptor(certificate: &[u8], key: &[u8]) -> Result<Arc<ServerConfig>, Tls
     }
     let key =
         PrivateKeyDer::from_pem_slice(key).map_err(|_broken| TlsError::NoKey("the certificate's key".to_owned()))?;
-    let config = ServerConfig::builder_with_provider(provider())
+    let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
         .map_err(TlsError::Unusable)?;
+    config.alpn_protocols = vec![PROTOCOL_NAME.to_vec()];
     Ok(Arc::new(config))
 }
 

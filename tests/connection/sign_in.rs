@@ -22,7 +22,7 @@ fn strangers_get_nothing_and_the_database_is_not_asked() {
         ("garbage", vec![0xff; 64]),
         ("zeroes", vec![0; 64]),
         ("HTTP", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec()),
-        ("TLS without asking", hello),
+        ("a broken beginning of TLS", hello),
         ("a startup packet over 10,000 bytes", long),
         ("a startup packet of another protocol", startup(2 << 16, &[("user", "x")])),
         ("a startup packet without its end", packet(PROTOCOL, b"user\0x\0")),

@@ -125,6 +125,13 @@ impl Raw {
         raw.encrypted()
     }
 
+    /// A connection that begins with TLS at once and offers these protocols inside it (ALPN).
+    pub(crate) fn direct(port: u16, protocols: &[&str]) -> Self {
+        let mut config = ClientConfig::clone(&unverified());
+        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Self::plain(port).encrypted_by(Arc::new(config), "127.0.0.1")
+    }
+
     /// How long an answer may take from now on.
     pub(crate) fn patience(&self, limit: Duration) {
         let tcp = match &self.stream {

@@ -1,0 +1,140 @@
+//! From the first byte to the startup packet: TLS, asked for or at once, and requests for encryption.
+//!
+//! Promises: nothing that came in the clear is read as if it had come encrypted; a client that begins with TLS unasked
+//! (`sslnegotiation=direct`) is let in only if it named PostgreSQL's protocol (ALPN), as servers do since version 17, so that
+//! nobody can lead a browser or a mail server's client here.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+
+use super::Listener;
+use super::cancel::Asked;
+use super::client::{Client, ClientError, Socket, hang_up, prepare};
+use super::tls::PROTOCOL_NAME;
+use crate::model::Peer;
+use crate::wire::Violation;
+use crate::wire::postgres::handshake::{self, FirstPacket};
+
+/// Requests for encryption that are answered before the startup packet must come: one for GSS and one for TLS.
+const MAX_REQUESTS: usize = 3;
+/// The first byte of TLS: a record of its handshake. A startup packet begins with the zero of its length.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// What came in at the door.
+pub(super) enum Greeted {
+    /// Somebody who wants a session.
+    Client(Box<Client>),
+    /// Somebody who wants a statement cancelled.
+    Cancel(Asked),
+    /// Nobody: the connection ended before a startup packet, as those of scanners and health checks do.
+    Nobody,
+    /// Somebody without TLS where TLS is demanded.
+    Plain(Box<Client>),
+}
+
+/// A connection on its way to the startup packet.
+struct Arrival {
+    socket: Box<dyn Socket>,
+    /// Bytes read and not yet taken.
+    buffer: BytesMut,
+    tls: Option<Encrypted>,
+}
+
+/// What a client said in its TLS handshake.
+struct Encrypted {
+    version: String,
+    server_name: Option<String>,
+}
+
+/// How TLS began.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Began {
+    /// With the client's first byte.
+    AtOnce,
+    /// After it was asked for.
+    Asked,
+}
+
+/// Answers requests for encryption and reads the startup packet.
+pub(super) async fn greet(socket: TcpStream, address: SocketAddr, listener: &Listener) -> Result<Greeted, ClientError> {
+    prepare(&socket)?;
+    let mut first = [0];
+    let came = socket.peek(&mut first).await?;
+    let mut arrival = Arrival { socket: Box::new(socket), buffer: BytesMut::new(), tls: None };
+    if came > 0 && first == [TLS_HANDSHAKE] {
+        arrival = arrival.encrypted(Began::AtOnce, listener).await?;
+    }
+    for _ in 0..MAX_REQUESTS {
+        let Some(first) = arrival.first_packet().await? else { return Ok(Greeted::Nobody) };
+        match first {
+            FirstPacket::Cancel(pid, secret) => {
+                let socket = arrival.socket;
+                return Ok(Greeted::Cancel(Asked { pid, secret, from: address, socket }));
+            }
+            FirstPacket::Gss => arrival.socket.write_all(b"N").await?,
+            FirstPacket::Ssl if arrival.tls.is_some() => return Err(Violation("a request for TLS inside TLS").into()),
+            FirstPacket::Ssl => {
+                // Whatever came in the clear must not be read as if it had come encrypted (CVE-2021-23214).
+                if !arrival.buffer.is_empty() {
+                    return Err(ClientError::PlainBeforeTls);
+                }
+                arrival.socket.write_all(b"S").await?;
+                arrival = arrival.encrypted(Began::Asked, listener).await?;
+            }
+            FirstPacket::Startup(startup) => {
+                let Arrival { socket, buffer, tls } = arrival;
+                let plain_is_fine = listener.plain_on_loopback && address.ip().is_loopback();
+                let refused = tls.is_none() && !plain_is_fine;
+                let (tls_version, server_name) = tls.map(|tls| (tls.version, tls.server_name)).unzip();
+                let application = startup.get("application_name").map(str::to_owned);
+                let peer = Peer { address, tls_version, application };
+                let client = Client { socket, peer, startup, server_name: server_name.flatten(), buffer };
+                let client = Box::new(client);
+                return Ok(if refused { Greeted::Plain(client) } else { Greeted::Client(client) });
+            }
+        }
+    }
+    Err(Violation("more requests for encryption than there are kinds").into())
+}
+
+impl Arrival {
+    async fn first_packet(&mut self) -> Result<Option<FirstPacket>, ClientError> {
+        loop {
+            if let Some((first, used)) = handshake::first_packet(&self.buffer)? {
+                bytes::Buf::advance(&mut self.buffer, used);
+                return Ok(Some(first));
+            }
+            if self.socket.read_buf(&mut self.buffer).await? == 0 {
+                let is_empty = self.buffer.is_empty();
+                return if is_empty { Ok(None) } else { Err(Violation("a startup packet cut short").into()) };
+            }
+        }
+    }
+
+    /// Goes on in TLS.
+    async fn encrypted(self, began: Began, listener: &Listener) -> Result<Self, ClientError> {
+        let accepting = TlsAcceptor::from(Arc::clone(&listener.tls)).accept(self.socket).into_fallible();
+        let mut socket = match accepting.await {
+            Ok(socket) => socket,
+            Err((error, socket)) => {
+                // What is wrong went down as an alert of TLS, and is to arrive.
+                let (mut read, mut write) = tokio::io::split(socket);
+                hang_up(&mut read, &mut write).await;
+                return Err(error.into());
+            }
+        };
+        let (_, tls) = socket.get_ref();
+        if began == Began::AtOnce && tls.alpn_protocol() != Some(PROTOCOL_NAME) {
+            socket.shutdown().await?;
+            return Err(ClientError::NoProtocol);
+        }
+        let version = tls.protocol_version().and_then(|version| version.as_str()).unwrap_or("TLS").replace('_', ".");
+        let encrypted = Encrypted { version, server_name: tls.server_name().map(str::to_owned) };
+        Ok(Self { socket: Box::new(socket), buffer: self.buffer, tls: Some(encrypted) })
+    }
+}
