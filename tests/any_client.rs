@@ -8,12 +8,7 @@
 //! Not here, because they cannot be installed from the registries of the tests: npgsql (no .NET), DBeaver (pgjdbc is what it
 //! speaks with) and other programs with a window.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a helper of a test that fails says so by panicking"
-)]
+#![expect(clippy::unwrap_used, reason = "a helper of a test that fails says so by panicking")]
 
 mod support;
 

@@ -197,7 +197,7 @@ fn outcomes(statements: &[Statement]) -> Vec<Outcome> {
             let start = Instant::now();
             let facts = read(&text, Dialect::PostgreSql);
             let took = start.elapsed();
-            let is_varied = at % VARIED == 0 && facts.by_shape && statement.varied != statement.text;
+            let is_varied = at.is_multiple_of(VARIED) && facts.by_shape && statement.varied != statement.text;
             let varied = is_varied.then(|| read(&SqlText::from(statement.varied.as_str()), Dialect::PostgreSql));
             done.push((at, Outcome { facts, took, varied }));
         }

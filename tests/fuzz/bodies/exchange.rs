@@ -186,7 +186,7 @@ impl Session {
 
     /// A function call; functions of even numbers are denied.
     fn call(&mut self, called: &Called, frame: Bytes) {
-        if called.function % 2 == 0 {
+        if called.function.is_multiple_of(2) {
             return self.deny(true);
         }
         self.numbers += 1;
