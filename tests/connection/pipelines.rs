@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::support::raw::{
     Message, Raw, bind, errors, execute, flush, kinds, message, parse, query, run_unnamed, sync,
 };
-use super::support::{Hansard, Postgres, Store, connect};
+use super::support::{Hansard, Issuer, Postgres, Store, connect, repository};
 use super::{assert_alive, closed};
 
 const DENIED: &str = "select amount from hr.salaries";
@@ -364,14 +364,33 @@ fn a_sync_too_many_in_a_copy_shifts_no_outcome_to_another_statement() {
 }
 
 #[test]
-fn a_function_call_message_is_refused_and_the_session_lives() {
-    let hansard = Hansard::start(Store::Folder);
+fn a_function_call_message_is_judged_and_recorded_as_the_select_that_does_the_same() {
+    let rules = std::fs::read_to_string(repository("tests/support/rules.cedar")).unwrap()
+        + "@id(\"kept\") forbid (principal, action == Action::\"call\", resource) when { resource.name == \"lo_unlink\" };\n";
+    let hansard = Hansard::start_with(Store::Folder, &rules, Issuer::shared());
     let mut raw = Raw::sign_in(&hansard.login("dev", "function-call"));
-    let said = raw.talk(&message('F', b"\0\0\x06\xa4\0\0\0\0\0\0"));
-    assert_eq!((kinds(&said).as_str(), errors(&said)), ("EZ", vec!["0A000".to_owned()]));
+    // The function's number, binary values, one of them, a binary result.
+    let call = |function: u32, value: &[u8; 4]| {
+        message('F', &[&function.to_be_bytes()[..], &[0, 1, 0, 1, 0, 1, 0, 0, 0, 4], value, &[0, 1]].concat())
+    };
+    let (lo_creat, lo_unlink) = (957, 964);
+    let said = raw.talk(&call(lo_creat, &[0xff; 4]));
+    assert_eq!(kinds(&said), "VZ");
+    let object: [u8; 4] = said[0].body[4..8].try_into().unwrap();
+    let said = raw.talk(&call(lo_unlink, &object));
+    assert_eq!((kinds(&said).as_str(), errors(&said)), ("EZ", vec!["42501".to_owned()]));
     assert_eq!(kinds(&raw.talk(&query("select 1"))), "TDCZ");
-    let rows = recorded(&hansard, "function-call", 2);
-    assert_eq!(rows[0], " | deny | denied");
+    let rows = recorded(&hansard, "function-call", 3);
+    assert_eq!(
+        rows[..2],
+        [
+            "SELECT \"pg_catalog\".\"lo_creat\"($1) /* function call message, OID 957 */ | allow | ok",
+            "SELECT \"pg_catalog\".\"lo_unlink\"($1) /* function call message, OID 964 */ | deny | denied",
+        ]
+    );
+    let sql = "select request, params[1].raw as raw from statements where text like '%lo_creat%'";
+    let rows = hansard.archive().query_until(sql, |rows| !rows.is_empty());
+    assert_eq!(rows[0]["request"], "function_call");
 }
 
 #[test]
