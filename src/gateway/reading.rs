@@ -25,7 +25,8 @@ thread_local! {
 }
 
 /// Reads what is there into `buffer`, and says how many bytes came; 0 is the end. Of `missing` bytes it is known that the
-/// buffer will need them: a long message goes right where it belongs.
+/// buffer will need them: a long message goes right where it belongs. A buffer that all was taken from is let go first, as
+/// it would keep alive whatever it once held.
 ///
 /// # Errors
 ///
@@ -35,6 +36,9 @@ pub(super) async fn read_some(
     buffer: &mut BytesMut,
     missing: usize,
 ) -> std::io::Result<usize> {
+    if buffer.is_empty() {
+        *buffer = BytesMut::new();
+    }
     if missing > CHUNK {
         buffer.reserve(missing);
         return from.read_buf(buffer).await;
@@ -68,6 +72,21 @@ mod tests {
         peer.write_all(&[7; 100]).await.unwrap();
         assert_eq!(read_some(&mut ours, &mut buffer, 0).await.unwrap(), 100);
         assert!(buffer[..] == [7; 100] && buffer.capacity() < 200, "{}", buffer.capacity());
+    }
+
+    #[tokio::test]
+    async fn a_session_that_once_held_a_large_message_does_not_keep_its_memory() {
+        let (mut peer, mut ours) = tokio::io::duplex(1 << 20);
+        let mut buffer = BytesMut::from(&vec![7; 10 * CHUNK][..]);
+        let message = buffer.split_to(10 * CHUNK).freeze();
+        {
+            let mut waiting = Box::pin(read_some(&mut ours, &mut buffer, 0));
+            assert!(futures::poll!(&mut waiting).is_pending());
+        }
+        assert!(message.is_unique(), "the buffer keeps what was taken from it");
+        peer.write_all(b"x").await.unwrap();
+        assert_eq!(read_some(&mut ours, &mut buffer, 0).await.unwrap(), 1);
+        assert!(buffer.capacity() < CHUNK);
     }
 
     #[tokio::test]

@@ -425,9 +425,6 @@ async fn from_database(
             client.flush().await.map_err(RelayError::ClientGone)?;
             shared.at_boundary.store(framer.at_boundary(), Ordering::Relaxed);
             buffer.advance(used);
-            if buffer.is_empty() {
-                buffer = BytesMut::new();
-            }
             shared.answered.notify_waiters();
         }
         if shared.ending.load(Ordering::Relaxed) && shared.exchange().idle() {

@@ -313,8 +313,9 @@ impl Journal {
     pub async fn note(&self, entry: Entry) -> Result<(), JournalError> {
         let payload = frame::encode(&entry).or(Err(JournalError::TooLong))?;
         // Most notes wake nobody: the writer looks by itself as long as there is something to do.
-        if !self.shared.noted().put(payload) {
-            return if self.requests.is_closed() { Err(JournalError::Closed) } else { Ok(()) };
+        let must_be_told = self.shared.noted().put(payload)?;
+        if !must_be_told {
+            return Ok(());
         }
         self.requests.send(Request::Noted).await.or(Err(JournalError::Closed))
     }

@@ -57,14 +57,29 @@ pub(super) struct Noted {
     bytes: usize,
     /// Whether the writer will look by itself within [`NOTE_DELAY`].
     watched: bool,
+    /// Whether the writer has looked for the last time.
+    closed: bool,
 }
 
 impl Noted {
     /// Takes a note; whether the writer must be told.
-    pub(super) fn put(&mut self, payload: Vec<u8>) -> bool {
+    ///
+    /// # Errors
+    ///
+    /// Nobody will look any more.
+    pub(super) fn put(&mut self, payload: Vec<u8>) -> Result<bool, JournalError> {
+        if self.closed {
+            return Err(JournalError::Closed);
+        }
         self.bytes += payload.len();
         self.payloads.push(payload);
-        !std::mem::replace(&mut self.watched, true) || self.bytes > UNFLUSHED_BYTES
+        Ok(!std::mem::replace(&mut self.watched, true) || self.bytes > UNFLUSHED_BYTES)
+    }
+
+    /// Takes no more, unless there is something to look at still.
+    fn close(&mut self) -> bool {
+        self.closed = self.payloads.is_empty();
+        self.closed
     }
 
     pub(super) fn take(&mut self) -> Vec<Vec<u8>> {
@@ -227,8 +242,9 @@ impl Writer {
         loop {
             self.look();
             let mut core = self.core();
-            // What a caller wrote during the flush gets one of its own.
-            if core.failing.is_some() || core.flushed.borrow().0 >= core.written.0 {
+            // What a caller wrote during the flush gets one of its own, and what was noted since is written.
+            let is_all = core.flushed.borrow().0 >= core.written.0 && self.shared.noted().close();
+            if core.failing.is_some() || is_all {
                 core.file = None;
                 return;
             }
