@@ -243,8 +243,10 @@ impl Writer {
             self.look();
             let mut core = self.core();
             // What a caller wrote during the flush gets one of its own, and what was noted since is written.
-            let is_all = core.flushed.borrow().0 >= core.written.0 && self.shared.noted().close();
-            if core.failing.is_some() || is_all {
+            let mut noted = self.shared.noted();
+            // What a disk that refuses has not taken by now it never will.
+            noted.closed |= core.failing.is_some();
+            if noted.closed || core.flushed.borrow().0 >= core.written.0 && noted.close() {
                 core.file = None;
                 return;
             }
