@@ -53,8 +53,12 @@ fn a_database_that_dies_without_a_word_is_a_lost_connection() {
         Hansard::start_edited(&|config| config.replace(&shared, &own).replace(&ca(Postgres::shared()), &ca(&postgres)));
     let mut raw = Raw::sign_in(&hansard.login("dev", "died"));
     raw.send(&query("select pg_sleep(60)"));
-    let sql = "select pid from pg_stat_activity where application_name = 'died'";
-    let pid = postgres.admin(sql);
+    // A session that waits for its statement to be judged has a process, too: only one at work has a statement to lose.
+    let sql = "select pid from pg_stat_activity where application_name = 'died' and state = 'active'";
+    let pid = wait_for("the statement at the database", Duration::from_secs(10), || {
+        let pid = postgres.admin(sql);
+        (!pid.is_empty()).then_some(pid)
+    });
     let status = std::process::Command::new("kill").args(["-9", &pid]).status().unwrap();
     assert!(status.success());
     let said = raw.rest();
