@@ -20,6 +20,7 @@ mod reload;
 pub mod render;
 mod replay;
 mod serve;
+mod signals;
 pub mod system;
 mod verify;
 mod why;

@@ -123,8 +123,8 @@ impl Recorder {
     }
 
     /// Says that the recorder stops, ships what there is, anchors the last checkpoint if others let it, and closes the
-    /// journal. All sessions have ended before.
-    pub(super) async fn stop(mut self) {
+    /// journal. All sessions have ended before. Nobody else is waited for once `hurry` is cancelled.
+    pub(super) async fn stop(mut self, hurry: &CancellationToken) {
         // The word that it stops is the last one.
         self.last_breath.cancel();
         if let Err(error) = self.living.await {
@@ -134,20 +134,23 @@ impl Recorder {
         if let Err(error) = self.journal.append(vec![Entry::Event(stopped)]).await {
             tracing::error!(%error, "the stop could not be recorded");
         }
-        match tokio::time::timeout(LAST_SHIPMENT_LIMIT, self.ship.finish()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "not everything was shipped; the journal keeps it"),
-            Err(_elapsed) => tracing::warn!("the archive did not take everything in time; the journal keeps it"),
+        let shipped = tokio::time::timeout(LAST_SHIPMENT_LIMIT, self.ship.finish());
+        match hurry.run_until_cancelled(shipped).await {
+            Some(Ok(Ok(()))) => {}
+            Some(Ok(Err(error))) => tracing::error!(%error, "not everything was shipped; the journal keeps it"),
+            Some(Err(_elapsed)) => tracing::warn!("the archive did not take everything in time; the journal keeps it"),
+            None => tracing::warn!("the archive was not waited for; the journal keeps what it has not got"),
         }
         self.stop.cancel();
         if let Err(error) = self.shipping.await {
             tracing::error!(%error, "shipping ended badly");
         }
         // It ends by itself with the last checkpoint, now that shipping has.
-        match tokio::time::timeout(LAST_ANCHOR_LIMIT, &mut self.anchoring).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "anchoring ended badly"),
-            Err(_elapsed) => {
+        let anchored = tokio::time::timeout(LAST_ANCHOR_LIMIT, &mut self.anchoring);
+        match hurry.run_until_cancelled(anchored).await {
+            Some(Ok(Ok(()))) => {}
+            Some(Ok(Err(error))) => tracing::error!(%error, "anchoring ended badly"),
+            Some(Err(_)) | None => {
                 self.anchoring.abort();
                 tracing::warn!("the last checkpoint could not be anchored in time; the next start tries again");
             }

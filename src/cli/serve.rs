@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
+use tokio::signal::unix::Signal;
 use tokio_util::task::TaskTracker;
 
 use super::Globals;
@@ -19,10 +19,14 @@ use super::policy::live::tell;
 use super::recorder::{Recorder, StartError};
 use super::reload::Reload;
 use super::render::say;
+use super::signals::obey;
 use crate::config::{Azure, Config, Metrics, Place};
-use crate::gateway::{self, Listener};
+use crate::gateway::{self, Drain, Listener};
 use crate::store::Store;
 use crate::telemetry;
+
+/// How long sessions may take to end that are broken off: their last words, and recording them.
+const CUT_LIMIT: Duration = Duration::from_secs(3);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -124,11 +128,19 @@ async fn serve(config: &Config, mut parts: Parts) -> Exit {
             return Exit::DependencyAway;
         }
     };
-    let stop = CancellationToken::new();
+    // From the first moment on: a stop that is asked for while we start is one in order.
+    let drain = Drain::new(config.drain.limit);
+    let hangups = match obey(&drain) {
+        Ok(hangups) => hangups,
+        Err(error) => {
+            tracing::error!(%error, "signals cannot be waited for");
+            return Exit::Unexpected;
+        }
+    };
     // Before anything that takes time: whoever watches over us is to see that we live.
     let health = match &config.metrics {
         None => None,
-        Some(Metrics { address }) => match HealthServer::open(*address, stop.clone()).await {
+        Some(Metrics { address }) => match HealthServer::open(*address, drain.begun().clone()).await {
             Ok(health) => Some(health),
             Err(error) => {
                 tracing::error!(%error, %address, "telemetry.metrics: the address cannot be had");
@@ -148,13 +160,16 @@ async fn serve(config: &Config, mut parts: Parts) -> Exit {
         }
     };
     let served = match open(config, &mut parts, &recorder).await {
-        Ok(doors) => attend(config, doors, parts, &recorder, health.as_ref(), stop).await,
+        Ok(doors) => {
+            attend(config, doors, parts, (&recorder, health.as_ref()), hangups, &drain).await;
+            if drain.cut().is_cancelled() { Exit::Unexpected } else { Exit::Done }
+        }
         Err(problem) => {
             tracing::error!(problem, "not every listener could be opened");
             Exit::DependencyAway
         }
     };
-    recorder.stop().await;
+    recorder.stop(drain.cut()).await;
     drop(health);
     tracing::info!("stopped");
     served
@@ -181,23 +196,18 @@ async fn open(config: &Config, parts: &mut Parts, recorder: &Recorder) -> Result
     Ok(doors)
 }
 
+/// Serves until a signal, and then until all sessions have ended.
 async fn attend(
     config: &Config,
     doors: Doors,
     parts: Parts,
-    recorder: &Recorder,
-    health: Option<&HealthServer>,
-    stop: CancellationToken,
-) -> Exit {
-    if let Err(error) = parts.verifier.warm().await {
+    (recorder, health): (&Recorder, Option<&HealthServer>),
+    hangups: Signal,
+    drain: &Drain,
+) {
+    if let Some(Err(error)) = drain.begun().run_until_cancelled(parts.verifier.warm()).await {
         tracing::warn!(%error, "the issuer cannot be reached; nobody can sign in until it can");
     }
-    let signals = signal(SignalKind::terminate())
-        .and_then(|term| Ok((term, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?)));
-    let Ok((mut terminate, mut interrupt, hangups)) = signals else {
-        tracing::error!("signals cannot be waited for");
-        return Exit::Unexpected;
-    };
     if let Some(health) = health {
         health.serves(Sources {
             journal: recorder.journal.clone(),
@@ -208,6 +218,7 @@ async fn attend(
             clock: Arc::clone(&parts.clock),
         });
     }
+    let stop = drain.begun();
     let reload = Reload::new(config, &parts.policy, parts.rules, recorder.journal.clone(), &parts.clock);
     let serving = TaskTracker::new();
     serving.spawn(reload.run(hangups, stop.clone()));
@@ -222,19 +233,16 @@ async fn attend(
             let targets: Vec<&str> = listener.routes.all().map(|site| site.target.name.as_str()).collect();
             tracing::info!(%address, listener = listener.name, target = targets.join(", "), "listening");
         }
-        serving.spawn(gateway::serve(socket, listener, stop.clone()));
+        serving.spawn(gateway::serve(socket, listener, drain.clone()));
     }
     serving.close();
+    let cut = async {
+        drain.cut().cancelled().await;
+        tokio::time::sleep(CUT_LIMIT).await;
+    };
     tokio::select! {
-        _ = terminate.recv() => {},
-        _ = interrupt.recv() => {},
-    }
-    tracing::info!("stopping: sessions end when they are idle, at the latest in a few seconds; again to stop at once");
-    stop.cancel();
-    tokio::select! {
-        () = serving.wait() => Exit::Done,
-        _ = terminate.recv() => Exit::Unexpected,
-        _ = interrupt.recv() => Exit::Unexpected,
+        () = serving.wait() => {},
+        () = cut => tracing::warn!("not every session ended in time; their ends are recorded at next start"),
     }
 }
 

@@ -13,6 +13,7 @@ use super::file::{
     Algorithm, File, IdentitySection, IssuerSection, JournalSection, LogLevel, LogSection, MetricsSection,
     TelemetrySection,
 };
+use super::limits::drain;
 use super::reading::{Findings, Keys, Located, Named, OneOrMany, Surroundings, value_if_any, value_or};
 use super::storage::storage;
 use super::units::{Age, Percent, Size, duration_text};
@@ -92,6 +93,7 @@ fn assemble(file: File, folder: Folder<'_>, surroundings: Surroundings<'_>, find
     let journal_folder = journal.as_ref().map_or(Path::new(JOURNAL), |journal| journal.path.as_path());
     let evidence = evidence(file.evidence, journal_folder, folder, findings);
     let cluster = cluster(file.cluster, folder, findings);
+    let drain = drain(file.drain, findings);
     let telemetry = value_or(file.telemetry, TelemetrySection::default());
     let (log, metrics) = telemetry
         .map(|telemetry| (log(telemetry.log), metrics(telemetry.metrics, listeners.as_deref(), findings)))
@@ -109,6 +111,7 @@ fn assemble(file: File, folder: Folder<'_>, surroundings: Surroundings<'_>, find
         storage: storage?,
         evidence: evidence?,
         cluster: cluster?,
+        drain: drain?,
         log: log??,
         metrics: metrics??,
     })

@@ -36,6 +36,8 @@ section! {
         evidence: Option<Located<EvidenceSection>>,
         /// Other recorders in front of the same databases. Default: none.
         cluster: Option<Located<ClusterSection>>,
+        /// How serving ends when a stop is asked for.
+        drain: Option<Located<DrainSection>>,
         /// What the program says about itself.
         telemetry: Option<Located<TelemetrySection>>,
     }
@@ -423,6 +425,17 @@ section! {
         /// How often the newest checkpoint is stamped; 1s to 1d.
         #[schemars(extend("default" = "1h"))]
         every: Option<Located<Age>>,
+    }
+}
+
+section! {
+    /// How serving ends when a stop is asked for.
+    #[derive(Default)]
+    DrainSection {
+        /// How long open transactions may go on then; at most 1h. Idle sessions end at once. What is open after it is broken
+        /// off.
+        #[schemars(extend("default" = "10s"))]
+        limit: Option<Located<Age>>,
     }
 }
 

@@ -10,6 +10,7 @@ mod cluster;
 mod ends;
 mod evidence;
 mod file;
+mod limits;
 mod problems;
 mod reading;
 mod schema;
@@ -64,6 +65,8 @@ pub struct Config {
     pub evidence: Evidence,
     /// Other recorders in front of the same databases, if any.
     pub cluster: Option<Cluster>,
+    /// How serving ends.
+    pub drain: Drain,
     /// The log on standard error.
     pub log: Log,
     /// Where counters and health are told; absent, nowhere.
@@ -295,6 +298,13 @@ pub struct ClusterPeer {
     pub number: u8,
     /// One of its listeners.
     pub address: Upstream,
+}
+
+/// `[drain]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drain {
+    /// How long open transactions may go on after a stop was asked for.
+    pub limit: Duration,
 }
 
 /// `[telemetry] log`

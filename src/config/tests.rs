@@ -57,6 +57,7 @@ fn the_least_file_gets_every_default() {
     assert_eq!(config.log, Log { format: None, level: LogLevel::Info });
     assert_eq!(config.metrics, None);
     assert_eq!(config.cluster, None);
+    assert_eq!(config.drain, Drain { limit: Duration::from_secs(10) });
 }
 
 #[test]
@@ -376,6 +377,14 @@ fn metrics_have_an_address_of_their_own() {
 }
 
 #[test]
+fn a_stop_waits_as_long_as_it_is_told_and_not_for_hours() {
+    let drain = |limit: &str| format!("{MINIMAL}[drain]\nlimit = \"{limit}\"\n");
+    assert_eq!(parse(&drain("90s")).unwrap().drain.limit, Duration::from_secs(90));
+    assert_eq!(parse(&drain("0s")).unwrap().drain.limit, Duration::ZERO);
+    assert_eq!(problems(&drain("2h")), ["18:9: drain.limit: must be at most 1h"]);
+}
+
+#[test]
 fn azure_keys_belong_to_the_proof_they_are_for() {
     let storage = |lines: &str| {
         let text = changed("url = \"file:///var/lib/hansard/store\"", &format!("url = \"az://audit\"\n{lines}"));
@@ -499,7 +508,7 @@ fn the_schema_in_the_tree_is_the_one_the_types_give() {
 fn the_schema_has_exactly_the_keys_that_are_accepted() {
     let schema = schema();
     let sections = sections(&schema);
-    assert_eq!(sections.len(), 30, "{:?}", sections.keys());
+    assert_eq!(sections.len(), 31, "{:?}", sections.keys());
     for (name, section) in sections {
         let text = match name.as_str() {
             "" => "zzzzzz = 1".to_owned(),
@@ -546,5 +555,5 @@ fn a_default_that_the_schema_states_is_the_one_that_is_used() {
             assert!(parse(&text).is_ok(), "{name}.{key}");
         }
     }
-    assert_eq!(stated, 24);
+    assert_eq!(stated, 25);
 }

@@ -7,7 +7,8 @@
 //! [`upstream`] are the two ends, [`admission`] decides who comes in, [`settle`] judges and records, [`relay`] moves the
 //! bytes; [`cancel`] finds the session that a key cancels, here or at another node of the [`cluster`]; [`catalog`] knows
 //! what the names of a database mean, [`handles`] what those stand for that a session gave; [`wall`] opens sessions
-//! read-only where nobody may write; [`inspection`] says what our own login may do that the rules forbid.
+//! read-only where nobody may write; [`ending`] is why a session ends that could go on, [`drain`] how all of them do;
+//! [`inspection`] says what our own login may do that the rules forbid.
 
 mod admission;
 mod arrival;
@@ -16,6 +17,8 @@ mod catalog;
 mod client;
 mod cluster;
 mod counters;
+mod drain;
+mod ending;
 mod fastpath;
 mod handles;
 pub mod inspection;
@@ -37,12 +40,12 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use cancel::Cancels;
 pub use cluster::{Cluster, ClusterPeer};
 pub use counters::Counters;
+pub use drain::Drain;
 pub use listener::{Desk, Listener, Routes, Way};
 pub use site::{Address, Credentials, Memory, OnTokenExpiry, Proof, ReadOnly, Site, Target, UpstreamTls, Wanted};
 pub use wall::walled;
@@ -50,18 +53,16 @@ pub use words::{denial, no_access};
 
 /// Connections held at a time. Each costs two sockets and some 200 KiB; the usual limit of open files is 1,024 to 65,536.
 const MAX_CONNECTIONS: usize = 2_000;
-/// How long sessions may finish their transactions after a stop was asked for.
-const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 /// A pause after a failed accept: the cause (too many open files) does not go away by trying at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves clients until `stop`; returns when all sessions have ended.
-pub async fn serve(socket: TcpListener, listener: Arc<Listener>, stop: CancellationToken) {
+/// Serves clients until `drain` begins; returns when all sessions have ended.
+pub async fn serve(socket: TcpListener, listener: Arc<Listener>, drain: Drain) {
     let sessions = TaskTracker::new();
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let accepted = tokio::select! {
-            () = stop.cancelled() => break,
+            () = drain.begun().cancelled() => break,
             accepted = socket.accept() => accepted,
         };
         let (client, address) = match accepted {
@@ -77,16 +78,16 @@ pub async fn serve(socket: TcpListener, listener: Arc<Listener>, stop: Cancellat
             listener.desk.counters.refused(counters::OVER_LIMIT);
             continue;
         };
-        let (listener, stop) = (Arc::clone(&listener), stop.clone());
+        let (listener, drain) = (Arc::clone(&listener), drain.clone());
         sessions.spawn(async move {
             // Boxed: a session's future is large, and lives for hours.
-            Box::pin(session::run(client, address, &listener, &stop)).await;
+            Box::pin(session::run(client, address, &listener, &drain)).await;
             drop(place);
         });
     }
     drop(socket);
     sessions.close();
-    if tokio::time::timeout(DRAIN_LIMIT * 2, sessions.wait()).await.is_err() {
+    if tokio::time::timeout(drain.whole(), sessions.wait()).await.is_err() {
         tracing::warn!(
             sessions = sessions.len(),
             "sessions did not end in time; their ends are recorded at next start"

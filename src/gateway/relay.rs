@@ -13,25 +13,21 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::Notify;
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::client::{Socket, hang_up};
+use super::ending::{race, upstream_lost};
 use super::names::Names;
 use super::reading::{CHUNK, read_some};
 use super::settle::{Judge, settle};
-use super::{DRAIN_LIMIT, OnTokenExpiry, Site};
+use super::{Drain, Site};
 use crate::journal::JournalError;
 use crate::model::{CloseReason, Entry, Session, SessionId};
 use crate::wire::Violation;
 use crate::wire::postgres::exchange::{Exchange, Reply, Request};
 use crate::wire::postgres::frame::{Framer, Side, Step};
-use crate::wire::postgres::message::Refusal;
 
 /// A batch of this size is recorded and sent before more is read: it bounds what one session holds.
 const BATCH_BYTES: usize = 1 << 20;
-/// How long a transaction may go on after its token ended, where it may at all.
-const EXPIRY_GRACE: Duration = Duration::from_secs(300);
 /// How long a client may take to read why its session ends.
 const FAREWELL_LIMIT: Duration = Duration::from_secs(5);
 
@@ -64,7 +60,7 @@ pub(super) struct End {
 }
 
 /// What both directions share.
-struct Shared {
+pub(super) struct Shared {
     exchange: Mutex<Exchange>,
     /// The database answered something.
     answered: Notify,
@@ -74,11 +70,11 @@ struct Shared {
     /// Whether the client could be sent a frame of ours now: the last one ended.
     at_boundary: std::sync::atomic::AtomicBool,
     /// Set when the session is to end as soon as it is idle.
-    ending: std::sync::atomic::AtomicBool,
+    pub(super) ending: std::sync::atomic::AtomicBool,
 }
 
 impl Shared {
-    fn exchange(&self) -> MutexGuard<'_, Exchange> {
+    pub(super) fn exchange(&self) -> MutexGuard<'_, Exchange> {
         self.exchange.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -128,7 +124,7 @@ pub(super) async fn run(
     exchange: Exchange,
     (session, names): (&Session, Names<'_>),
     site: &Site,
-    stop: &CancellationToken,
+    drain: &Drain,
 ) -> End {
     let shared = Shared {
         exchange: Mutex::new(exchange),
@@ -145,7 +141,7 @@ pub(super) async fn run(
     let (reason, detail, refusal) = {
         let up = Box::pin(from_client(&mut client_read, ends.client_buffer, (session, names), lane));
         let down = Box::pin(from_database(upstream_read, ends.upstream_buffer, &mut client_write, site, &shared));
-        race(up, down, session, site, stop, &shared).await
+        race(up, down, session, site, drain, &shared).await
     };
     let refusal = match reason {
         // Its own last words are better than ours, and a client should read either.
@@ -177,107 +173,6 @@ pub(super) async fn run(
         bytes_out: shared.bytes_out.load(Ordering::Relaxed),
         server_version,
     }
-}
-
-type Closing = (CloseReason, Option<String>, Option<Refusal>);
-
-/// Both directions until one ends for good, the token ends, or a stop is asked for.
-async fn race(
-    mut up: impl Future<Output = Result<CloseReason, RelayError>> + Unpin,
-    mut down: impl Future<Output = Result<(), RelayError>> + Unpin,
-    session: &Session,
-    site: &Site,
-    stop: &CancellationToken,
-    shared: &Shared,
-) -> Closing {
-    let expiry = expiry_of(session, site);
-    let mut said: Option<CloseReason> = None;
-    let mut ending: Option<(CloseReason, Refusal)> = None;
-    let mut deadline = Instant::now() + EXPIRY_GRACE;
-    loop {
-        tokio::select! {
-            ended = &mut up, if said.is_none() => match ended {
-                // The client has said all; the database may still answer what it was asked.
-                Ok(reason) => said = Some(reason),
-                Err(error) => return failed(&error, session.id),
-            },
-            ended = &mut down => return match (ended, said, ending) {
-                (Err(error), None, _) => failed(&error, session.id),
-                (_, Some(reason), _) => (reason, None, None),
-                (Ok(()), None, Some((reason, refusal))) => (reason, None, Some(refusal)),
-                (Ok(()), None, None) => (CloseReason::UpstreamGone, None, None),
-            },
-            () = wait_until(expiry), if ending.is_none() && expiry.is_some() => {
-                let text = format!("session closed: your sign-in expired (ref {})", session.id);
-                let refusal = Refusal::fatal("57P01", text).hint(Some("Sign in again and reconnect.".to_owned()));
-                let idle = shared.exchange().idle();
-                if idle || site.target.on_token_expiry == OnTokenExpiry::Close {
-                    return (CloseReason::TokenExpired, None, Some(refusal));
-                }
-                deadline = Instant::now() + EXPIRY_GRACE;
-                ending = Some((CloseReason::TokenExpired, refusal));
-                shared.ending.store(true, Ordering::Relaxed);
-            },
-            () = stop.cancelled(), if !matches!(ending, Some((CloseReason::Shutdown, _))) => {
-                let text = format!("session closed: the recorder is being stopped (ref {})", session.id);
-                let refusal = Refusal::fatal("57P01", text);
-                if shared.exchange().idle() {
-                    return (CloseReason::Shutdown, None, Some(refusal));
-                }
-                deadline = Instant::now() + DRAIN_LIMIT;
-                ending = Some((CloseReason::Shutdown, refusal));
-                shared.ending.store(true, Ordering::Relaxed);
-            },
-            () = tokio::time::sleep_until(deadline), if ending.is_some() => {
-                let (reason, refusal) = ending.unzip();
-                return (reason.unwrap_or(CloseReason::Shutdown), None, refusal);
-            },
-        }
-    }
-}
-
-/// When the session's token ends, if that matters.
-fn expiry_of(session: &Session, site: &Site) -> Option<Instant> {
-    if site.target.on_token_expiry == OnTokenExpiry::Keep {
-        return None;
-    }
-    let left = session.principal.token.expires.micros_since(site.clock.now());
-    Instant::now().checked_add(Duration::from_micros(left))
-}
-
-async fn wait_until(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => tokio::time::sleep_until(moment).await,
-        None => std::future::pending().await,
-    }
-}
-
-fn failed(error: &RelayError, session: SessionId) -> Closing {
-    let (reason, refusal) = match error {
-        RelayError::Client(_) => {
-            let text = format!("the connection broke the PostgreSQL protocol and was closed (ref {session})");
-            (CloseReason::ProtocolViolation, Some(Refusal::fatal("08P01", text).detail(sentence_of(error))))
-        }
-        RelayError::Server(_) => (CloseReason::ProtocolViolation, Some(upstream_lost(session))),
-        RelayError::ClientGone(_) => (CloseReason::ClientGone, None),
-        RelayError::UpstreamGone(_) => (CloseReason::UpstreamGone, Some(upstream_lost(session))),
-        RelayError::Journal(_) | RelayError::Unpermitted => {
-            let text = format!("session closed: recording is not possible right now (ref {session})");
-            (CloseReason::RecordingImpossible, Some(Refusal::fatal("58030", text)))
-        }
-    };
-    tracing::info!(%session, %error, "a session ended early");
-    (reason, Some(error.to_string()), refusal)
-}
-
-fn sentence_of(error: &RelayError) -> String {
-    let text = error.to_string();
-    let mut letters = text.chars();
-    letters.next().map(|first| format!("{}{}.", first.to_uppercase(), letters.as_str())).unwrap_or_default()
-}
-
-fn upstream_lost(session: SessionId) -> Refusal {
-    Refusal::fatal("08006", format!("the connection to the database was lost (ref {session})"))
 }
 
 /// Client → database. Ends when the client has said all.

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio_util::sync::CancellationToken;
 
 use super::admission::{Admitted, Door};
 use super::arrival::{Greeted, greet};
@@ -18,7 +17,7 @@ use super::client::{Client, ClientError};
 use super::names::Names;
 use super::relay::{End, Ends};
 use super::upstream::{Upstream, UpstreamError};
-use super::{Listener, Site, cancel, relay, upstream, wall};
+use super::{Drain, Listener, Site, cancel, relay, upstream, wall};
 use crate::model::{CloseReason, Entry, Session, SessionClosed};
 use crate::wire::postgres::exchange::Exchange;
 use crate::wire::postgres::message::{self, Refusal};
@@ -27,11 +26,12 @@ use crate::wire::postgres::message::{self, Refusal};
 const SIGN_IN_LIMIT: Duration = Duration::from_secs(60);
 
 /// Runs one client's connection. However it ends, the end is recorded.
-pub(super) async fn run(socket: TcpStream, address: SocketAddr, listener: &Listener, stop: &CancellationToken) {
+pub(super) async fn run(socket: TcpStream, address: SocketAddr, listener: &Listener, drain: &Drain) {
     let greeting = tokio::time::timeout(SIGN_IN_LIMIT, Box::pin(greet(socket, address, listener)));
-    let Some(greeted) = stop.run_until_cancelled(greeting).await else { return };
+    let Some(greeted) = drain.admits(greeting).await else { return };
     match greeted {
-        Ok(Ok(Greeted::Client(client))) => converse(*client, listener, stop).await,
+        Ok(Ok(Greeted::Client(client))) if drain.begun().is_cancelled() => client.refuse(&stopping()).await,
+        Ok(Ok(Greeted::Client(client))) => converse(*client, listener, drain).await,
         Ok(Ok(Greeted::Cancel(asked))) => cancel::serve(asked, &listener.desk).await,
         Ok(Ok(Greeted::Plain(client))) => {
             let refusal = door(&client, listener).without_tls().await;
@@ -43,6 +43,11 @@ pub(super) async fn run(socket: TcpStream, address: SocketAddr, listener: &Liste
     }
 }
 
+/// What a client reads that came too late.
+fn stopping() -> Refusal {
+    Refusal::fatal("57P03", "the recorder is being stopped").hint(Some("Connect again in a moment.".to_owned()))
+}
+
 /// The door in front of the target that the client asks for.
 fn door<'c, 'l>(client: &'c Client, listener: &'l Listener) -> Door<'c, 'l> {
     let database = client.startup.database();
@@ -52,7 +57,7 @@ fn door<'c, 'l>(client: &'c Client, listener: &'l Listener) -> Door<'c, 'l> {
 }
 
 /// From the startup packet to the end: sign in, then statements until either side leaves.
-async fn converse(mut client: Client, listener: &Listener, stop: &CancellationToken) {
+async fn converse(mut client: Client, listener: &Listener, drain: &Drain) {
     if let Err(error) = listener.desk.journal.room_for_session() {
         tracing::error!(%error, "a session was refused: there is no room to record it");
         door(&client, listener).counters().session_unrecorded();
@@ -60,7 +65,7 @@ async fn converse(mut client: Client, listener: &Listener, stop: &CancellationTo
         return client.refuse(&Refusal::fatal("57P03", text)).await;
     }
     let asking = tokio::time::timeout(SIGN_IN_LIMIT, client.credential());
-    let asked = stop.run_until_cancelled(asking).await;
+    let asked = drain.begun().run_until_cancelled(asking).await;
     let credential = match asked {
         Some(Ok(Ok(credential))) => credential,
         Some(Ok(Err(ClientError::Violation(flaw)))) => {
@@ -76,7 +81,7 @@ async fn converse(mut client: Client, listener: &Listener, stop: &CancellationTo
             let refusal = door(&client, listener).without_answer().await;
             return client.refuse(&refusal).await;
         }
-        None => return client.refuse(&Refusal::fatal("57P03", "the recorder is being stopped")).await,
+        None => return client.refuse(&stopping()).await,
     };
     // Boxed, here and below: what is over soon leaves no room behind in what lives for hours.
     let admitted = Box::pin(door(&client, listener).admit(credential)).await;
@@ -87,13 +92,17 @@ async fn converse(mut client: Client, listener: &Listener, stop: &CancellationTo
     let _open = site.counters.session_opened();
     let (id, target, address) = (&session.id, &session.target, &session.peer.address);
     tracing::info!(session = %id, target, client = %address, read_only = is_walled, "session opened");
-    let connected = Box::pin(upstream::connect(&site.target, &session.database, &parameters)).await;
-    let end = match connected {
-        Ok(upstream) => {
+    let connecting = Box::pin(upstream::connect(&site.target, &session.database, &parameters));
+    let end = match drain.begun().run_until_cancelled(connecting).await {
+        Some(Ok(upstream)) => {
             let names = Names::new(site, &session, &parameters);
-            attend(client, upstream, (&session, names, is_walled), site, stop).await
+            attend(client, upstream, (&session, names, is_walled), site, drain).await
         }
-        Err(error) => {
+        None => {
+            client.refuse(&stopping()).await;
+            End { reason: CloseReason::Shutdown, ..nothing_happened() }
+        }
+        Some(Err(error)) => {
             client.refuse(&unreachable_database(&error, (&session, is_walled))).await;
             never_began(&error)
         }
@@ -107,7 +116,7 @@ async fn attend(
     upstream: Upstream,
     (session, names, is_walled): (&Session, Names<'_>, bool),
     site: &Site,
-    stop: &CancellationToken,
+    drain: &Drain,
 ) -> End {
     let Upstream { spot, socket, greeting, buffer } = upstream;
     let theirs = greeting.key.clone().map(|(pid, secret)| (spot, pid, secret));
@@ -134,7 +143,7 @@ async fn attend(
         (false, _) => {}
     }
     let ends = Ends { client: client.socket, client_buffer: client.buffer, upstream: socket, upstream_buffer: buffer };
-    relay::run(ends, exchange, (session, names), site, stop).await
+    relay::run(ends, exchange, (session, names), site, drain).await
 }
 
 /// What the client reads when the database is not there: never its address, never our login.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::support::raw::{
-    CANCEL_REQUEST, PROTOCOL, Raw, bind, errors, execute, kinds, message, packet, parse, query, sync,
+    CANCEL_REQUEST, PROTOCOL, Raw, bind, errors, execute, kinds, message, packet, parse, query, startup, sync,
 };
 use super::support::{Hansard, Issuer, Login, Postgres, Store, assert_recorded, client, wait_for};
 use super::{asleep, assert_alive, closed};
@@ -92,30 +92,78 @@ fn a_client_that_vanishes_in_the_middle_of_a_result_is_gone() {
     assert_alive(&hansard);
 }
 
+/// One whose open transactions may go on so long after a stop was asked for.
+fn draining(limit: &str) -> Hansard {
+    Hansard::start_replaced(FINISH, &format!("[drain]\nlimit = \"{limit}\"\n\n{FINISH}"))
+}
+
 #[test]
-fn a_stop_waits_for_open_transactions_but_not_for_ever() {
-    let mut hansard = Hansard::start(Store::Folder);
+fn a_stop_ends_idle_sessions_at_once_and_lets_open_transactions_end() {
+    let mut hansard = draining("10m");
     let mut idle = Raw::sign_in(&hansard.login("dev", "stop-idle"));
     let mut finishing = Raw::sign_in(&hansard.login("dev", "stop-finishing"));
-    let mut dawdling = Raw::sign_in(&hansard.login("dev", "stop-dawdling"));
+    let mut asked = Raw::tls(port(&hansard));
+    asked.send(&startup(PROTOCOL, &[("user", "dev"), ("database", "app")]));
+    assert_eq!(asked.next().unwrap().kind, 'R');
     finishing.talk(&query("begin"));
-    dawdling.talk(&query("begin"));
     let client = std::thread::spawn(move || {
-        assert_eq!(errors(&idle.rest()), ["57P01"]);
+        let said = idle.rest();
+        assert_eq!(errors(&said), ["57P01"]);
+        assert!(said[0].field('M').starts_with("hansard: session closed: "), "{said:?}");
+        assert_eq!(errors(&asked.rest()), ["57P03"], "who is at the door is told to come again");
         assert_eq!(kinds(&finishing.talk(&query("insert into notes (id) values (740001)"))), "CZ");
         assert_eq!(kinds(&finishing.talk(&query("commit"))), "CZ");
         assert_eq!(errors(&finishing.rest()), ["57P01"]);
-        let started = Instant::now();
-        assert_eq!(errors(&dawdling.rest()), ["57P01"]);
-        started.elapsed()
     });
     assert_eq!(hansard.stop(), 0);
-    let waited = client.join().unwrap();
-    assert!((5..15).contains(&waited.as_secs()), "{waited:?}");
-    for application in ["stop-idle", "stop-finishing", "stop-dawdling"] {
+    client.join().unwrap();
+    for application in ["stop-idle", "stop-finishing"] {
+        let row = closed(&hansard, application);
+        assert_eq!((&row["reason"], &row["detail"]), (&json!("shutdown"), &json!(null)), "{application}");
+    }
+    let rows = hansard.archive().rows_of("stop-finishing", 3);
+    assert!(rows.len() == 3 && rows.iter().all(|row| row["status"] == "ok"), "{rows:?}");
+    assert_eq!(Postgres::shared().admin("select id from notes where id = 740001"), "740001");
+}
+
+#[test]
+fn a_stop_breaks_off_what_is_open_when_the_limit_is_over() {
+    let mut hansard = draining("1s");
+    let mut dawdling = Raw::sign_in(&hansard.login("dev", "stop-dawdling"));
+    dawdling.talk(&query("begin"));
+    dawdling.talk(&query("insert into notes (id) values (740002)"));
+    let started = Instant::now();
+    let client = std::thread::spawn(move || errors(&dawdling.rest()));
+    assert_eq!(hansard.stop(), 0);
+    assert!(started.elapsed() >= Duration::from_secs(1));
+    assert_eq!(client.join().unwrap(), ["57P01"]);
+    let row = closed(&hansard, "stop-dawdling");
+    assert_eq!(row["reason"], "shutdown");
+    assert!(row["detail"].as_str().unwrap().contains("broken off"), "{row}");
+    assert_eq!(hansard.archive().rows_of("stop-dawdling", 2).len(), 2);
+    assert_eq!(Postgres::shared().admin("select count(*) from notes where id = 740002"), "0");
+}
+
+#[test]
+fn a_second_signal_ends_at_once_and_the_ends_are_on_record() {
+    let mut hansard = draining("10m");
+    let mut idle = Raw::sign_in(&hansard.login("dev", "twice-idle"));
+    let mut dawdling = Raw::sign_in(&hansard.login("dev", "twice-dawdling"));
+    dawdling.talk(&query("begin"));
+    let client = std::thread::spawn(move || errors(&dawdling.rest()));
+    hansard.begin_to_stop();
+    assert_eq!(errors(&idle.rest()), ["57P01"]);
+    assert_eq!(hansard.stop(), 1);
+    assert_eq!(client.join().unwrap(), ["57P01"]);
+    // What is not in the archive yet is so after the next start.
+    hansard.start_again();
+    for application in ["twice-idle", "twice-dawdling"] {
         assert_eq!(closed(&hansard, application)["reason"], "shutdown", "{application}");
     }
-    assert_eq!(Postgres::shared().admin("select id from notes where id = 740001"), "740001");
+}
+
+fn port(hansard: &Hansard) -> u16 {
+    hansard.login("dev", "nobody").port
 }
 
 fn short(hansard: &Hansard, application: &str, seconds: u64) -> Login {

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
 use super::DemoError;
 use super::home::Home;
@@ -20,7 +19,7 @@ use crate::cli::keyring::KeyFolder;
 use crate::cli::recorder::Recorder;
 use crate::cli::system::SystemClock;
 use crate::config::Config;
-use crate::gateway;
+use crate::gateway::{self, Drain};
 use crate::identity::Verifier;
 use crate::model::NodeName;
 use crate::store::Store;
@@ -81,7 +80,7 @@ pub(super) struct Node {
     keys: PathBuf,
     recorder: Recorder,
     serving: JoinHandle<()>,
-    stop: CancellationToken,
+    drain: Drain,
 }
 
 impl Node {
@@ -113,10 +112,10 @@ impl Node {
         let opened = door.listener(&parts, &sites, &recorder.journal, &config.node);
         let Opened { listener, made } = opened.map_err(|problem| unfit(vec![problem]))?;
         let certificate = made.map(|made| made.cert_file).unwrap_or_default();
-        let stop = CancellationToken::new();
-        let serving = tokio::spawn(gateway::serve(socket, listener, stop.clone()));
+        let drain = Drain::new(config.drain.limit);
+        let serving = tokio::spawn(gateway::serve(socket, listener, drain.clone()));
         let (rules, name, keys) = (parts.policy.current().policy.rules(), config.node, config.evidence.keys);
-        Ok(Self { address, certificate, config: file, rules, store, name, keys, recorder, serving, stop })
+        Ok(Self { address, certificate, config: file, rules, store, name, keys, recorder, serving, drain })
     }
 
     /// Puts everything that was recorded until now into the archive.
@@ -157,11 +156,11 @@ impl Node {
 
     /// Ends all sessions, ships what is left, closes the journal.
     pub(super) async fn stop(self) {
-        self.stop.cancel();
+        self.drain.begin();
         if let Err(error) = self.serving.await {
             tracing::error!(%error, "the listener ended badly");
         }
-        self.recorder.stop().await;
+        self.recorder.stop(self.drain.cut()).await;
     }
 }
 
