@@ -76,6 +76,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("tokio_postgres_rustls", &["cli"]),
     ("clap", &["cli"]),
     ("indicatif", &["cli"]),
+    ("listenfd", &["cli"]),
 ];
 
 /// Modules that open no socket, file or clock and draw no random number.

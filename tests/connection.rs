@@ -23,6 +23,8 @@ mod journal;
 mod login;
 #[path = "connection/pipelines.rs"]
 mod pipelines;
+#[path = "connection/restart.rs"]
+mod restart;
 #[path = "connection/sign_in.rs"]
 mod sign_in;
 #[path = "connection/state.rs"]

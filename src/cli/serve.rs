@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::signal::unix::Signal;
 use tokio_util::task::TaskTracker;
 
 use super::Globals;
@@ -19,7 +18,9 @@ use super::policy::live::tell;
 use super::recorder::{Recorder, StartError};
 use super::reload::Reload;
 use super::render::say;
-use super::signals::obey;
+use super::restart::Program;
+use super::signals::Orders;
+use super::sockets::{Handed, Kept};
 use crate::config::{Azure, Config, Metrics, Place};
 use crate::gateway::{self, Drain, Listener};
 use crate::store::Store;
@@ -27,6 +28,8 @@ use crate::telemetry;
 
 /// How long sessions may take to end that are broken off: their last words, and recording them.
 const CUT_LIMIT: Duration = Duration::from_secs(3);
+/// How long the archive may take before a restart, while clients wait at the door. The next process ships what is left.
+const RESTART_SHIPMENT_LIMIT: Duration = Duration::from_secs(3);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -47,6 +50,8 @@ pub(super) struct ServeArgs {
 }
 
 pub(super) fn run(args: &ServeArgs, globals: &Globals) -> Exit {
+    // Before there is a thread.
+    let handed = if args.check { Ok(Handed::default()) } else { Handed::take() };
     let (config, parts) = match check(&args.config) {
         Ok(checked) => checked,
         Err(problems) => {
@@ -66,12 +71,30 @@ pub(super) fn run(args: &ServeArgs, globals: &Globals) -> Exit {
         say(error);
         return Exit::Unexpected;
     }
+    let (handed, program) = match (handed, Program::this()) {
+        (Ok(handed), Ok(program)) => (handed, program),
+        (Err(problem), _) => {
+            tracing::error!(problem, "the sockets that were handed over cannot be used");
+            return Exit::Unexpected;
+        }
+        (_, Err(error)) => {
+            tracing::error!(%error, "the system does not say where this program is");
+            return Exit::Unexpected;
+        }
+    };
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => {
-            let exit = runtime.block_on(serve(&config, parts));
+            let ended = runtime.block_on(serve(&config, parts, handed, &program));
             // All that must be written is. What still hangs on a folder that does not answer is no reason to stay.
             runtime.shutdown_background();
-            exit
+            match ended {
+                Ended::Stopped(exit) => exit,
+                Ended::Restarts(kept) => {
+                    let error = program.become_anew(kept);
+                    tracing::error!(%error, "the program cannot be started anew");
+                    Exit::Unexpected
+                }
+            }
         }
         Err(error) => {
             say(format_args!("the runtime could not be started: {error}"));
@@ -119,72 +142,89 @@ fn one_place(config: &Config) -> Option<String> {
     one.then(|| format!("evidence.copy: {why}"))
 }
 
+/// How serving ended.
+enum Ended {
+    Stopped(Exit),
+    /// All is closed but the sockets that clients connect to.
+    Restarts(Kept),
+}
+
 /// Serves until a signal, then stops in order: no new clients, sessions end, the archive gets the rest.
-async fn serve(config: &Config, mut parts: Parts) -> Exit {
-    let store = match Store::open(&parts.store) {
-        Ok(store) => store,
-        Err(error) => {
-            tracing::error!(%error, "the archive cannot be opened");
-            return Exit::DependencyAway;
-        }
-    };
+async fn serve(config: &Config, parts: Parts, handed: Handed, program: &Program) -> Ended {
+    match try_serve(config, parts, handed, program).await {
+        Ok(ended) => ended,
+        Err(exit) => Ended::Stopped(exit),
+    }
+}
+
+async fn try_serve(config: &Config, mut parts: Parts, handed: Handed, program: &Program) -> Result<Ended, Exit> {
+    let store = Store::open(&parts.store).map_err(|error| {
+        tracing::error!(%error, "the archive cannot be opened");
+        Exit::DependencyAway
+    })?;
     // From the first moment on: a stop that is asked for while we start is one in order.
     let drain = Drain::new(config.drain.limit);
-    let hangups = match obey(&drain) {
-        Ok(hangups) => hangups,
-        Err(error) => {
-            tracing::error!(%error, "signals cannot be waited for");
-            return Exit::Unexpected;
-        }
-    };
+    let orders = Orders::obey(&drain).map_err(|error| {
+        tracing::error!(%error, "signals cannot be waited for");
+        Exit::Unexpected
+    })?;
+    let stop = orders.stop.clone();
     // Before anything that takes time: whoever watches over us is to see that we live.
     let health = match &config.metrics {
         None => None,
-        Some(Metrics { address }) => match HealthServer::open(*address, drain.begun().clone()).await {
-            Ok(health) => Some(health),
-            Err(error) => {
+        Some(Metrics { address }) => {
+            let health = HealthServer::open(*address, drain.begun().clone()).await.map_err(|error| {
                 tracing::error!(%error, %address, "telemetry.metrics: the address cannot be had");
-                return Exit::DependencyAway;
-            }
-        },
+                Exit::DependencyAway
+            })?;
+            Some(health)
+        }
     };
     let needs = parts.recorder_needs(config, store);
-    let recorder = match Recorder::start(needs).await {
-        Ok(recorder) => recorder,
-        Err(error) => {
-            tracing::error!(%error, "the recorder cannot start");
-            return match error {
-                StartError::Journal(_) => Exit::DependencyAway,
-                StartError::Keys(_) => Exit::Invalid,
-            };
+    let recorder = Recorder::start(needs).await.map_err(|error| {
+        tracing::error!(%error, "the recorder cannot start");
+        match error {
+            StartError::Journal(_) => Exit::DependencyAway,
+            StartError::Keys(_) => Exit::Invalid,
         }
-    };
-    let served = match open(config, &mut parts, &recorder).await {
-        Ok(doors) => {
-            attend(config, doors, parts, (&recorder, health.as_ref()), hangups, &drain).await;
-            if drain.cut().is_cancelled() { Exit::Unexpected } else { Exit::Done }
-        }
+    })?;
+    let served = match open(config, &mut parts, &recorder, handed).await {
+        Ok(doors) => Ok(attend((config, program), doors, parts, (&recorder, health.as_ref()), (orders, &drain)).await),
         Err(problem) => {
             tracing::error!(problem, "not every listener could be opened");
-            Exit::DependencyAway
+            Err(Exit::DependencyAway)
         }
     };
-    recorder.stop(drain.cut()).await;
+    let restarts = matches!(served, Ok(Some(_)));
+    seal(recorder, &drain, restarts).await;
     drop(health);
-    tracing::info!("stopped");
-    served
+    match served? {
+        Some(kept) if !stop.is_cancelled() => {
+            tracing::info!("stopped, to be started anew");
+            Ok(Ended::Restarts(kept))
+        }
+        _ => {
+            tracing::info!("stopped");
+            Ok(Ended::Stopped(if drain.cut().is_cancelled() { Exit::Unexpected } else { Exit::Done }))
+        }
+    }
 }
 
 type Doors = Vec<(TcpListener, Arc<Listener>)>;
 
 /// Takes every address before the first client is served.
-async fn open(config: &Config, parts: &mut Parts, recorder: &Recorder) -> Result<Doors, String> {
-    let mut doors = Vec::new();
+async fn open(
+    config: &Config,
+    parts: &mut Parts,
+    recorder: &Recorder,
+    mut handed: Handed,
+) -> Result<(Doors, Kept), String> {
+    let (mut doors, mut kept) = (Vec::new(), Kept::default());
     let sites = parts.sites(&recorder.journal, &config.node);
     for door in std::mem::take(&mut parts.doors) {
         let (name, address) = (door.name.clone(), door.address);
-        let socket =
-            TcpListener::bind(address).await.map_err(|error| format!("listener.{name}: {address}: {error}"))?;
+        let socket = kept.open(&name, address, &mut handed).await;
+        let socket = socket.map_err(|error| format!("listener.{name}: {address}: {error}"))?;
         let Opened { listener, made } = door.listener(parts, &sites, &recorder.journal, &config.node)?;
         if let Some(certificate) = made {
             let (file, fingerprint) = (certificate.cert_file.display(), certificate.fingerprint_text());
@@ -193,18 +233,19 @@ async fn open(config: &Config, parts: &mut Parts, recorder: &Recorder) -> Result
         }
         doors.push((socket, listener));
     }
-    Ok(doors)
+    Ok((doors, kept))
 }
 
-/// Serves until a signal, and then until all sessions have ended.
+/// Serves until a signal, and then until all sessions have ended. Gives the sockets back if the program is to be started
+/// anew.
 async fn attend(
-    config: &Config,
-    doors: Doors,
+    (config, program): (&Config, &Program),
+    (doors, kept): (Doors, Kept),
     parts: Parts,
     (recorder, health): (&Recorder, Option<&HealthServer>),
-    hangups: Signal,
-    drain: &Drain,
-) {
+    (orders, drain): (Orders, &Drain),
+) -> Option<Kept> {
+    let Orders { stop, mut restarts, hangups } = orders;
     if let Some(Err(error)) = drain.begun().run_until_cancelled(parts.verifier.warm()).await {
         tracing::warn!(%error, "the issuer cannot be reached; nobody can sign in until it can");
     }
@@ -218,15 +259,15 @@ async fn attend(
             clock: Arc::clone(&parts.clock),
         });
     }
-    let stop = drain.begun();
-    let reload = Reload::new(config, &parts.policy, parts.rules, recorder.journal.clone(), &parts.clock);
     let serving = TaskTracker::new();
-    serving.spawn(reload.run(hangups, stop.clone()));
+    let (policy, begun) = (Arc::clone(&parts.policy), drain.begun());
+    let reload = Reload::new(config, &policy, parts.rules, recorder.journal.clone(), &parts.clock);
+    serving.spawn(reload.run(hangups, begun.clone()));
     let mut told = BTreeSet::new();
     for (socket, listener) in doors {
         for site in listener.routes.all() {
             if told.insert(site.target.name.clone()) {
-                serving.spawn(tell(gateway::Target::clone(&site.target), parts.policy.current().policy, stop.clone()));
+                serving.spawn(tell(gateway::Target::clone(&site.target), policy.current().policy, begun.clone()));
             }
         }
         if let Ok(address) = socket.local_addr() {
@@ -236,6 +277,26 @@ async fn attend(
         serving.spawn(gateway::serve(socket, listener, drain.clone()));
     }
     serving.close();
+    let anew = tokio::select! {
+        () = stop.cancelled() => false,
+        () = program.is_to_be_anew(&mut restarts) => true,
+    };
+    drain.begin();
+    // Without them clients are refused from here on, and whoever spreads them over several nodes sees it.
+    let mut kept = anew.then_some(kept);
+    let mut ended = std::pin::pin!(all_ended(&serving, drain));
+    tokio::select! {
+        () = &mut ended => kept,
+        () = stop.cancelled(), if anew => {
+            drop(kept.take());
+            ended.await;
+            None
+        }
+    }
+}
+
+/// Returns when nobody is served any more, or when those that were broken off had their time.
+async fn all_ended(serving: &TaskTracker, drain: &Drain) {
     let cut = async {
         drain.cut().cancelled().await;
         tokio::time::sleep(CUT_LIMIT).await;
@@ -243,6 +304,22 @@ async fn attend(
     tokio::select! {
         () = serving.wait() => {},
         () = cut => tracing::warn!("not every session ended in time; their ends are recorded at next start"),
+    }
+}
+
+/// Closes journal and archive.
+async fn seal(recorder: Recorder, drain: &Drain, restarts: bool) {
+    let hurry = drain.cut().child_token();
+    let waiting = restarts.then(|| {
+        let hurry = hurry.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(RESTART_SHIPMENT_LIMIT).await;
+            hurry.cancel();
+        })
+    });
+    recorder.stop(&hurry).await;
+    if let Some(waiting) = waiting {
+        waiting.abort();
     }
 }
 

@@ -2,26 +2,43 @@
 //!
 //! * SIGTERM, SIGINT: stop. No new sessions; those that are idle end at once, open transactions within `drain.limit`; the
 //!   archive gets the rest. The same once more: what is still open ends now, and the archive is not waited for.
+//! * SIGUSR2: become the program anew ([`super::restart`]). A stop goes before it, also when it is asked for later.
 //! * SIGHUP: read the rules again ([`super::reload`]).
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 use crate::gateway::Drain;
 
-/// Obeys from now on. What is given back are those that ask for the rules to be read.
-///
-/// # Errors
-///
-/// The system does not let us wait for signals.
-pub(super) fn obey(drain: &Drain) -> io::Result<Signal> {
-    let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::spawn(stops(terminate, interrupt, drain.clone()));
-    signal(SignalKind::hangup())
+/// What is asked for from now on.
+#[derive(Debug)]
+pub(super) struct Orders {
+    /// Cancelled when a stop is asked for.
+    pub(super) stop: CancellationToken,
+    /// To become the program anew.
+    pub(super) restarts: Signal,
+    /// To read the rules.
+    pub(super) hangups: Signal,
 }
 
-async fn stops(mut terminate: Signal, mut interrupt: Signal, drain: Drain) {
+impl Orders {
+    /// Obeys them: a stop begins the drain, another cuts it short.
+    ///
+    /// # Errors
+    ///
+    /// The system does not let us wait for signals.
+    pub(super) fn obey(drain: &Drain) -> io::Result<Self> {
+        let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let (restarts, hangups) = (signal(SignalKind::user_defined2())?, signal(SignalKind::hangup())?);
+        let stop = CancellationToken::new();
+        tokio::spawn(stops(terminate, interrupt, stop.clone(), drain.clone()));
+        Ok(Self { stop, restarts, hangups })
+    }
+}
+
+async fn stops(mut terminate: Signal, mut interrupt: Signal, stop: CancellationToken, drain: Drain) {
     let mut next = async || {
         tokio::select! {
             _ = terminate.recv() => {},
@@ -30,6 +47,7 @@ async fn stops(mut terminate: Signal, mut interrupt: Signal, drain: Drain) {
     };
     next().await;
     tracing::info!("stopping: open transactions may end until the limit for draining; again to stop at once");
+    stop.cancel();
     drain.begin();
     next().await;
     tracing::warn!("stopping at once: what is open is broken off, what is not in the archive waits in the journal");

@@ -199,9 +199,22 @@ impl Hansard {
 
     /// Starts it on the folders it had before; how far it gets is seen later.
     pub(crate) fn launch(&mut self) {
+        self.launch_by(Command::new(env!("CARGO_BIN_EXE_hansard")));
+    }
+
+    /// Starts it on the folders it had before by a parent that listens for it, at an address that it does not have by itself.
+    pub(crate) fn start_handed(&mut self) {
+        let mut parent = python();
+        let name = "main";
+        parent.arg(repository("tests/parts/handing.py")).args([&self.port.to_string(), name]);
+        parent.arg(env!("CARGO_BIN_EXE_hansard"));
+        self.launch_by(parent);
+        self.await_listening();
+    }
+
+    fn launch_by(&mut self, mut command: Command) {
         assert!(self.running.is_none(), "it is running");
         self.starts += 1;
-        let mut command = Command::new(env!("CARGO_BIN_EXE_hansard"));
         command.arg("serve").arg("-c").arg(self.folder.join("hansard.toml"));
         let log = self.log_path(self.starts);
         let start = if self.is_shared { Leash::own } else { Leash::borrow };
@@ -255,9 +268,19 @@ impl Hansard {
         rustix::process::kill_process(self.running.as_ref().unwrap().pid(), Signal::HUP).unwrap();
     }
 
+    /// Sends SIGUSR2.
+    pub(crate) fn ask_to_restart(&self) {
+        rustix::process::kill_process(self.running.as_ref().unwrap().pid(), Signal::USR2).unwrap();
+    }
+
     /// SIGTERM, and the code that it ended with.
     pub(crate) fn stop(&mut self) -> i32 {
         self.running.take().unwrap().end(Signal::TERM, STOP_LIMIT)
+    }
+
+    /// Waits until it has ended by itself: the code that it ended with.
+    pub(crate) fn ended(&mut self) -> i32 {
+        self.running.take().unwrap().ended(STOP_LIMIT)
     }
 
     fn log_path(&self, start: u32) -> PathBuf {
