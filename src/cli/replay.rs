@@ -255,6 +255,11 @@ fn notes(row: &StatementRow) -> Vec<String> {
         "ok" => None,
         "error" => Some(format!("error {code}, from the database")),
         "cancelled" => Some(format!("cancelled at somebody's request, {code}")),
+        "timeout" => Some(format!("ended by a time limit, {code}")),
+        "killed" => Some(format!("its session was ended while it ran, {code}")),
+        "connection_lost" => {
+            Some("the connection broke while it ran; how the database ended it is not known".to_owned())
+        }
         "skipped" => Some("skipped by the database after an earlier error".to_owned()),
         _ => Some("permitted and perhaps sent; how it ended is not known".to_owned()),
     };

@@ -20,23 +20,13 @@ const UNRECORDED: &str = "recording_impossible";
 const OURS: [&str; 8] =
     [DENIED, NO_SUCH_DATABASE, NO_TLS, STARTUP_PARAMETER, LATE, OUT_OF_TURN, OVER_LIMIT, UNRECORDED];
 
-/// How a statement can have ended.
-const ENDS: [OutcomeStatus; 6] = [
-    OutcomeStatus::Ok,
-    OutcomeStatus::Error,
-    OutcomeStatus::Denied,
-    OutcomeStatus::Cancelled,
-    OutcomeStatus::Skipped,
-    OutcomeStatus::Unknown,
-];
-
 /// The sessions of a target, or of those who asked for none, counted since the start.
 #[derive(Debug)]
 pub struct Counters {
     opened: AtomicU64,
     closed: AtomicU64,
     refused: Vec<(&'static str, AtomicU64)>,
-    ended: [(OutcomeStatus, AtomicU64); ENDS.len()],
+    ended: [(OutcomeStatus, AtomicU64); OutcomeStatus::ALL.len()],
     sessions_unrecorded: AtomicU64,
     statements_unrecorded: AtomicU64,
 }
@@ -48,7 +38,7 @@ impl Default for Counters {
             opened: AtomicU64::new(0),
             closed: AtomicU64::new(0),
             refused: causes.map(|cause| (cause, AtomicU64::new(0))).collect(),
-            ended: ENDS.map(|status| (status, AtomicU64::new(0))),
+            ended: OutcomeStatus::ALL.map(|status| (status, AtomicU64::new(0))),
             sessions_unrecorded: AtomicU64::new(0),
             statements_unrecorded: AtomicU64::new(0),
         }
@@ -150,7 +140,7 @@ mod tests {
         }
         assert!(counters.sessions_refused().all(|(_, count)| count == 1));
         assert_eq!(counters.sessions_refused().count(), Cause::ALL.len() + OURS.len());
-        for status in ENDS {
+        for status in OutcomeStatus::ALL {
             counters.statement_ended(status);
         }
         assert!(counters.statements().all(|(_, _, count)| count == 1));

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::relay::{RelayError, Shared};
 use super::{Drain, OnTokenExpiry, Site};
-use crate::model::{CloseReason, Session, SessionId};
+use crate::model::{CloseReason, OutcomeStatus, Session, SessionId};
 use crate::wire::postgres::message::Refusal;
 
 /// How long a transaction may go on after its token ended, where it may at all.
@@ -130,4 +130,19 @@ fn sentence_of(error: &RelayError) -> String {
 /// What a client is told whose database is gone.
 pub(super) fn upstream_lost(session: SessionId) -> Refusal {
     Refusal::fatal("08006", format!("the connection to the database was lost (ref {session})"))
+}
+
+/// How a statement ended that still ran when the session ended for this reason.
+pub(super) fn cut_by(reason: CloseReason) -> OutcomeStatus {
+    match reason {
+        CloseReason::ClientTerminated
+        | CloseReason::ClientGone
+        | CloseReason::UpstreamGone
+        | CloseReason::UpstreamRefused => OutcomeStatus::ConnectionLost,
+        CloseReason::ProtocolViolation
+        | CloseReason::TokenExpired
+        | CloseReason::RecordingImpossible
+        | CloseReason::Shutdown => OutcomeStatus::Killed,
+        CloseReason::RecorderDied => OutcomeStatus::Unknown,
+    }
 }

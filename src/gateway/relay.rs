@@ -15,7 +15,7 @@ use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::Notify;
 
 use super::client::{Socket, hang_up};
-use super::ending::{race, upstream_lost};
+use super::ending::{cut_by, race, upstream_lost};
 use super::names::Names;
 use super::reading::{CHUNK, read_some};
 use super::settle::{Judge, settle};
@@ -148,7 +148,8 @@ pub(super) async fn run(
         CloseReason::UpstreamGone => (!shared.exchange().said_goodbye()).then(|| upstream_lost(session.id)),
         _ => refusal,
     };
-    if let Some(refusal) = refusal.filter(|_| shared.at_boundary.load(Ordering::Relaxed)) {
+    let refusal = refusal.filter(|_| shared.at_boundary.load(Ordering::Relaxed));
+    if let Some(refusal) = &refusal {
         let farewell = async {
             client_write.write_all(&refusal.frame()).await?;
             client_write.flush().await
@@ -157,7 +158,8 @@ pub(super) async fn run(
         tokio::time::timeout(FAREWELL_LIMIT, farewell).await.ok();
     }
     hang_up(&mut client_read, &mut client_write).await;
-    let rest = shared.exchange().finish(site.clock.now());
+    let cut = (cut_by(reason), refusal.map(|refusal| refusal.sqlstate));
+    let rest = shared.exchange().finish(cut, site.clock.now());
     for outcome in rest {
         site.counters.statement_ended(outcome.status);
         if let Err(error) = site.journal.note(Entry::Outcome(Box::new(outcome))).await {

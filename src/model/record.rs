@@ -58,15 +58,31 @@ pub enum OutcomeStatus {
     Denied,
     /// It was cancelled at somebody's request (SQLSTATE 57014).
     Cancelled,
-    /// It was sent, and the database discarded it because an earlier one in the same batch failed.
+    /// A time limit ended it, of the database's or of ours.
+    Timeout,
+    /// Its session was ended while it ran, at the database or by us.
+    Killed,
+    /// The connection to the client or to the database broke while it ran; how the database ended it is not known.
+    ConnectionLost,
+    /// The database did not come to it, because an earlier one in the same batch failed or the session was ended before.
     Skipped,
-    /// It was permitted and perhaps sent; how it ended is not known.
+    /// It was permitted and perhaps sent, and the recorder died before it knew how it ended.
     Unknown,
 }
 
 impl OutcomeStatus {
     /// Every value.
-    pub const ALL: &[Self] = &[Self::Ok, Self::Error, Self::Denied, Self::Cancelled, Self::Skipped, Self::Unknown];
+    pub const ALL: [Self; 9] = [
+        Self::Ok,
+        Self::Error,
+        Self::Denied,
+        Self::Cancelled,
+        Self::Timeout,
+        Self::Killed,
+        Self::ConnectionLost,
+        Self::Skipped,
+        Self::Unknown,
+    ];
 
     /// The word in columns.
     pub fn as_str(self) -> &'static str {
@@ -75,6 +91,9 @@ impl OutcomeStatus {
             Self::Error => "error",
             Self::Denied => "denied",
             Self::Cancelled => "cancelled",
+            Self::Timeout => "timeout",
+            Self::Killed => "killed",
+            Self::ConnectionLost => "connection_lost",
             Self::Skipped => "skipped",
             Self::Unknown => "unknown",
         }
@@ -109,7 +128,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// The outcome of a statement whose end was never seen.
+    /// The outcome of a statement whose end the recorder did not live to see.
     pub fn unknown(reference: Reference, time: Timestamp) -> Self {
         Self::bare(reference, time, OutcomeStatus::Unknown)
     }

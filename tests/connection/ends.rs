@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::support::raw::{
     CANCEL_REQUEST, PROTOCOL, Raw, bind, errors, execute, kinds, message, packet, parse, query, startup, sync,
@@ -11,6 +11,12 @@ use super::support::{Hansard, Issuer, Login, Postgres, Store, assert_recorded, c
 use super::{asleep, assert_alive, closed};
 
 const FINISH: &str = "[policy]";
+
+/// How the statements of a session ended, in order: the two kinds of rows are two files, put one after the other.
+fn ends(hansard: &Hansard, application: &str, count: usize) -> Vec<Value> {
+    let rows = hansard.archive().rows_of(application, count);
+    rows.iter().map(|row| json!([row["status"], row["sqlstate"]])).collect()
+}
 
 /// The process of a session at the database.
 fn backend(application: &str) -> String {
@@ -37,9 +43,7 @@ fn a_session_that_the_database_ends_is_told_so_by_the_database() {
         assert!(!said[0].field('M').contains("hansard"), "{application}");
         assert_eq!(closed(&hansard, application)["reason"], "upstream_gone", "{application}");
     }
-    let sql = "select status, sqlstate from statements where application = 'terminated-at-work'";
-    let rows = hansard.archive().query_until(sql, |rows| !rows.is_empty());
-    assert_eq!(rows, [json!({ "status": "error", "sqlstate": "57P01" })]);
+    assert_eq!(ends(&hansard, "terminated-at-work", 1), [json!(["killed", "57P01"])]);
     assert_alive(&hansard);
 }
 
@@ -65,10 +69,7 @@ fn a_database_that_dies_without_a_word_is_a_lost_connection() {
     assert_eq!(errors(&said), ["08006"], "{said:?}");
     assert!(said[0].field('M').starts_with("hansard: "));
     assert_eq!(closed(&hansard, "died")["reason"], "upstream_gone");
-    let sql = "select status from statements where application = 'died'";
-    // The two kinds of rows are two files, put one after the other.
-    let rows = hansard.archive().query_until(sql, |rows| !rows.is_empty());
-    assert_eq!(rows, [json!({ "status": "unknown" })]);
+    assert_eq!(ends(&hansard, "died", 1), [json!(["connection_lost", "08006"])]);
 }
 
 #[test]
@@ -85,10 +86,7 @@ fn a_client_that_vanishes_in_the_middle_of_a_result_is_gone() {
     wait_for("the end at the database", Duration::from_secs(10), || {
         (Postgres::shared().admin(sql) == "0").then_some(())
     });
-    let rows = hansard
-        .archive()
-        .query_until("select status from statements where application = 'vanished'", |rows| !rows.is_empty());
-    assert_eq!(rows, [json!({ "status": "unknown" })]);
+    assert_eq!(ends(&hansard, "vanished", 1), [json!(["connection_lost", null])]);
     assert_alive(&hansard);
 }
 
@@ -164,6 +162,62 @@ fn a_second_signal_ends_at_once_and_the_ends_are_on_record() {
 
 fn port(hansard: &Hansard) -> u16 {
     hansard.login("dev", "nobody").port
+}
+
+#[test]
+fn what_runs_when_the_recorder_stops_or_the_token_ends_was_killed() {
+    let close = format!("[target.app.session]\non_token_expiry = \"close\"\n\n{FINISH}");
+    let mut hansard = Hansard::start_replaced(FINISH, &close);
+    let mut expiring = Raw::sign_in(&short(&hansard, "killed-by-expiry", 4));
+    // Of the second it is not known whether the database came to it.
+    expiring.send(&[query("select pg_sleep(60)"), query("select 1")].concat());
+    asleep("killed-by-expiry");
+    assert_eq!(errors(&expiring.rest()), ["57P01"]);
+    let mut stopping = Raw::sign_in(&hansard.login("dev", "killed-by-stop"));
+    stopping.send(&query("select pg_sleep(60)"));
+    asleep("killed-by-stop");
+    let client = std::thread::spawn(move || errors(&stopping.rest()));
+    assert_eq!(hansard.stop(), 0);
+    assert_eq!(client.join().unwrap(), ["57P01"]);
+    let killed = json!(["killed", "57P01"]);
+    assert_eq!(ends(&hansard, "killed-by-expiry", 2), [killed.clone(), killed.clone()]);
+    assert_eq!(ends(&hansard, "killed-by-stop", 1), [killed]);
+}
+
+#[test]
+fn what_a_limit_of_the_database_ends_is_a_timeout_and_what_somebody_ends_there_is_cancelled() {
+    let hansard = Hansard::start(Store::Folder);
+    let mut raw = Raw::sign_in(&hansard.login("dev", "limits"));
+    raw.talk(&query("set statement_timeout = '200ms'"));
+    assert_eq!(errors(&raw.talk(&query("select pg_sleep(60)"))), ["57014"]);
+    let slow = [parse("", "select pg_sleep(60)"), bind("", ""), execute("", 0), sync()].concat();
+    assert_eq!(errors(&raw.talk(&slow)), ["57014"]);
+    raw.talk(&query("set statement_timeout = 0"));
+    raw.send(&slow);
+    asleep("limits");
+    let pid = backend("limits");
+    Postgres::shared().admin(&format!("select pg_cancel_backend({pid})"));
+    assert_eq!(errors(&raw.until_ready()), ["57014"]);
+    raw.talk(&query("set idle_in_transaction_session_timeout = '100ms'"));
+    raw.talk(&query("begin"));
+    assert_eq!(errors(&raw.rest()), ["25P03"]);
+    let said = ends(&hansard, "limits", 7);
+    let ok = json!(["ok", null]);
+    let timeout = json!(["timeout", "57014"]);
+    let cancelled = json!(["cancelled", "57014"]);
+    assert_eq!(said, [ok.clone(), timeout.clone(), timeout, ok.clone(), cancelled, ok.clone(), ok]);
+}
+
+#[test]
+fn a_lock_that_is_waited_for_too_long_is_an_error_of_the_statement() {
+    let hansard = Hansard::start(Store::Folder);
+    let mut holder = Raw::sign_in(&hansard.login("dev", "lock-holder"));
+    holder.talk(&query("begin; lock table notes in access exclusive mode"));
+    let mut waiter = Raw::sign_in(&hansard.login("dev", "lock-waiter"));
+    waiter.talk(&query("set lock_timeout = '100ms'"));
+    assert_eq!(errors(&waiter.talk(&query("select count(*) from notes"))), ["55P03"]);
+    holder.talk(&query("rollback"));
+    assert_eq!(ends(&hansard, "lock-waiter", 2)[1], json!(["error", "55P03"]));
 }
 
 fn short(hansard: &Hansard, application: &str, seconds: u64) -> Login {

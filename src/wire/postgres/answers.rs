@@ -70,7 +70,8 @@ impl Answer {
             match kind {
                 b'D' => self.rows.push(row(&frame)?),
                 b'E' => {
-                    self.refused = Some(error_fields(&frame).0.unwrap_or_else(|| "an error without code".to_owned()))
+                    self.refused =
+                        Some(error_fields(&frame).sqlstate.unwrap_or_else(|| "an error without code".to_owned()))
                 }
                 b'Z' => {
                     return match self.refused.take() {

@@ -415,9 +415,18 @@ impl Exchange {
         std::mem::take(&mut self.done)
     }
 
-    /// The session is over: what was still running has an unknown end; what was not even handed over to be recorded has
-    /// none.
-    pub fn finish(&mut self, now: Timestamp) -> Vec<Outcome> {
+    /// A time limit of ours has the database cancel the statement that it is at: how that ends is a `timeout`.
+    pub fn limit_reached(&mut self) {
+        if let Some(run) = self.front().and_then(Pending::run) {
+            run.limit_reached();
+        }
+    }
+
+    /// The session is over, and `cut` says how that ends what was still running, and what its client was told. Where the
+    /// database had the last word, it came to nothing behind that. What was not even handed over to be recorded has no
+    /// outcome.
+    pub fn finish(&mut self, cut: (OutcomeStatus, Option<&str>), now: Timestamp) -> Vec<Outcome> {
+        let (status, sqlstate) = if self.fatal { (OutcomeStatus::Skipped, None) } else { cut };
         self.done.append(&mut self.settling);
         let skipped = std::mem::take(&mut self.skipped);
         self.discard_all(skipped);
@@ -426,8 +435,10 @@ impl Exchange {
             if let Pending::Query(_, run) | Pending::Execute(run) = pending
                 && run.is_handed_over()
             {
-                let status = if run.failed() { run.failure() } else { OutcomeStatus::Unknown };
-                self.done.push(run.end(status, now));
+                self.done.push(match run.failure() {
+                    Some(failure) => run.end(failure, now),
+                    None => run.cut(status, sqlstate, now),
+                });
             }
         }
         self.outcomes()

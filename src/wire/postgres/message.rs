@@ -315,20 +315,35 @@ impl Refusal {
     }
 }
 
-/// The SQLSTATE of an `ErrorResponse` or `NoticeResponse`, and whether it ends the connection.
-pub fn error_fields(frame: &Bytes) -> (Option<String>, bool) {
+/// What an `ErrorResponse` or `NoticeResponse` says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ErrorFields {
+    /// The SQLSTATE.
+    pub sqlstate: Option<String>,
+    /// Whether it ends the connection.
+    pub fatal: bool,
+    /// The first line, in the language of the server and the encoding of the client.
+    pub message: Option<Bytes>,
+    /// The server's routine that reported it.
+    pub routine: Option<Bytes>,
+}
+
+/// What an `ErrorResponse` or `NoticeResponse` says, as far as it can be read.
+pub fn error_fields(frame: &Bytes) -> ErrorFields {
     let mut body = Body::of(frame);
-    let (mut sqlstate, mut fatal) = (None, false);
+    let mut fields = ErrorFields::default();
     while let Ok(field) = body.u8() {
         let Ok(value) = body.string() else { break };
         match field {
-            b'C' => sqlstate = std::str::from_utf8(&value).ok().map(str::to_owned),
-            b'V' => fatal = matches!(value.as_ref(), b"FATAL" | b"PANIC"),
+            b'C' => fields.sqlstate = std::str::from_utf8(&value).ok().map(str::to_owned),
+            b'V' => fields.fatal = matches!(value.as_ref(), b"FATAL" | b"PANIC"),
+            b'M' => fields.message = Some(value),
+            b'R' => fields.routine = Some(value),
             0 => break,
             _ => {}
         }
     }
-    (sqlstate, fatal)
+    fields
 }
 
 /// `AuthenticationCleartextPassword`: the token travels as the password.
@@ -440,12 +455,14 @@ mod tests {
     fn a_refusal_is_an_error_response_that_pgwire_reads() {
         let refusal = Refusal::error("42501", "denied by rule \"r\" (ref X.1)").detail("d\0d").hint(Some("h".into()));
         let bytes = refusal.frame();
-        assert_eq!(error_fields(&bytes), (Some("42501".into()), false));
+        let fields = error_fields(&bytes);
+        assert_eq!((fields.sqlstate.as_deref(), fields.fatal, fields.routine), (Some("42501"), false, None));
+        assert_eq!(fields.message.as_deref(), Some(b"hansard: denied by rule \"r\" (ref X.1)".as_ref()));
         let mut body = BytesMut::from(&bytes[HEADER_LEN..]);
         let context = DecodeContext::new(ProtocolVersion::PROTOCOL3_0);
         let read = ErrorResponse::decode_body(&mut body, bytes.len() - 1, &context).unwrap();
         assert!(read.fields.contains(&(b'M', "hansard: denied by rule \"r\" (ref X.1)".into())));
         assert!(read.fields.contains(&(b'D', "d␀d".into())));
-        assert!(error_fields(&Refusal::fatal("28P01", "no").frame()).1);
+        assert!(error_fields(&Refusal::fatal("28P01", "no").frame()).fatal);
     }
 }

@@ -19,6 +19,7 @@
 //! where a server would go on after some of them.
 
 pub mod answers;
+mod cut;
 pub mod exchange;
 pub mod frame;
 pub mod handshake;

@@ -6,7 +6,8 @@ use bytes::Bytes;
 
 use crate::model::{Action, Facts, Handle, Kind, Outcome, OutcomeStatus, Param, Reference, SqlText, Timestamp};
 
-use super::message::Name;
+use super::cut;
+use super::message::{ErrorFields, Name};
 use super::names::{Portal, Prepared};
 
 /// A statement that was permitted and is being answered.
@@ -21,6 +22,10 @@ pub(super) struct Running {
     affected: Option<u64>,
     tags: Vec<String>,
     sqlstate: Option<String>,
+    /// How it failed, if it did.
+    failure: Option<OutcomeStatus>,
+    /// Whether a time limit of ours had the database cancel it.
+    limit_reached: bool,
     /// Whether it is a `FunctionCall`, which has one value for an answer.
     call: bool,
     /// Whether the database said how it ended: a `ReadyForQuery` before that answers something else.
@@ -114,8 +119,6 @@ fn given(handle: &Handle, read: &Facts, text: &SqlText) -> Option<(Arc<Prepared>
     Some((Arc::new(prepared), held))
 }
 
-/// The SQLSTATE of a statement that was cancelled (`query_canceled`).
-const CANCELLED: &str = "57014";
 /// Command tags kept of one message: a message of many statements has as many, and one line of an outcome is for people.
 const MAX_TAGS: usize = 100;
 
@@ -133,6 +136,8 @@ impl Running {
             affected: None,
             tags: Vec::new(),
             sqlstate: None,
+            failure: None,
+            limit_reached: false,
             bytes_in: bytes_in as u64,
             bytes_out: 0,
         }
@@ -208,19 +213,28 @@ impl Running {
         self.answered
     }
 
-    /// The database reported an error.
-    pub(super) fn fail(&mut self, sqlstate: Option<String>) {
+    /// The database reported an error; says how it ended thereby.
+    pub(super) fn fail(&mut self, error: &ErrorFields) -> OutcomeStatus {
         self.answered = true;
-        self.sqlstate = sqlstate.or_else(|| Some("XX000".to_owned()));
+        self.sqlstate = error.sqlstate.clone().or_else(|| Some("XX000".to_owned()));
+        *self.failure.insert(cut::status(error, self.limit_reached))
     }
 
-    pub(super) fn failed(&self) -> bool {
-        self.sqlstate.is_some()
+    /// How it failed, if it did.
+    pub(super) fn failure(&self) -> Option<OutcomeStatus> {
+        self.failure
     }
 
-    /// What kind of failure it was.
-    pub(super) fn failure(&self) -> OutcomeStatus {
-        if self.sqlstate.as_deref() == Some(CANCELLED) { OutcomeStatus::Cancelled } else { OutcomeStatus::Error }
+    /// A time limit of ours has the database cancel it.
+    pub(super) fn limit_reached(&mut self) {
+        self.limit_reached = true;
+    }
+
+    /// Its session ended before it did, and its client was told this code, if any.
+    pub(super) fn cut(mut self, status: OutcomeStatus, sqlstate: Option<&str>, now: Timestamp) -> Outcome {
+        self.sqlstate = sqlstate.map(str::to_owned);
+        let status = if self.limit_reached { OutcomeStatus::Timeout } else { status };
+        self.end(status, now)
     }
 
     /// It ended.

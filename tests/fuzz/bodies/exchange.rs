@@ -339,7 +339,7 @@ impl Session {
 
     /// The session ends: each statement that was sent has one outcome, and no other has any.
     fn finish(&mut self) -> BTreeMap<u64, OutcomeStatus> {
-        self.outcomes.extend(self.exchange.finish(NOW));
+        self.outcomes.extend(self.exchange.finish((OutcomeStatus::ConnectionLost, None), NOW));
         let mut ends = BTreeMap::new();
         for outcome in &self.outcomes {
             let before = ends.insert(outcome.reference.statement, outcome.status);

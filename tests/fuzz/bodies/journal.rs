@@ -170,7 +170,7 @@ fn entry(from: &mut Unstructured<'_>, seq: u64) -> Result<Entry> {
     let time = Timestamp(from.arbitrary()?);
     Ok(if from.arbitrary()? {
         let reference = Reference { session: SessionId::from_bits(from.arbitrary()?), statement: seq };
-        let status = one(from, OutcomeStatus::ALL)?;
+        let status = one(from, &OutcomeStatus::ALL)?;
         let tag = from.arbitrary::<Option<&str>>()?.map(str::to_owned);
         Entry::Outcome(Box::new(Outcome { command_tag: tag, ..Outcome::bare(reference, time, status) }))
     } else {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::super::message::{self, Refusal};
+use super::super::cut;
+use super::super::message::{self, ErrorFields, Refusal};
 use super::super::names::{Change, Portal, Prepared};
 use super::super::running::{Changes, Renames};
 use super::{Exchange, Pending, Reply};
@@ -60,7 +61,7 @@ impl Exchange {
             // A statement that was not sent has no answer; but the connection may end at any time.
             b'C' | b'I' | b's' | b'G' | b'H' | b'W' if is_here => return Err(Violation(UNASKED)),
             b'E' if is_here => {
-                let (_, fatal) = message::error_fields(&Bytes::copy_from_slice(frame));
+                let fatal = message::error_fields(&Bytes::copy_from_slice(frame)).fatal;
                 self.fatal |= fatal;
                 return if fatal { Ok(Reply::Pass) } else { Err(Violation(UNASKED)) };
             }
@@ -162,10 +163,10 @@ impl Exchange {
 
     /// The commit at a `Sync` failed: what the batch did outside of a transaction was undone, and the last of it is where
     /// the record says so.
-    fn commit_failed(&mut self, sqlstate: Option<&str>) {
+    fn commit_failed(&mut self, error: &ErrorFields) {
         if let Some(last) = self.settling.last_mut() {
-            last.status = OutcomeStatus::Error;
-            last.sqlstate = sqlstate.map(str::to_owned);
+            last.status = cut::status(error, false);
+            last.sqlstate.clone_from(&error.sqlstate);
         }
     }
 
@@ -207,7 +208,7 @@ impl Exchange {
         };
         self.done.append(&mut self.settling);
         if let Some(Pending::Query(_, run)) = self.pending.pop_front() {
-            let status = if run.failed() { run.failure() } else { OutcomeStatus::Ok };
+            let status = run.failure().unwrap_or(OutcomeStatus::Ok);
             self.done.push(run.end(status, now));
         }
         if status == 'I' {
@@ -220,12 +221,13 @@ impl Exchange {
     }
 
     fn error(&mut self, frame: &Bytes, now: Timestamp) -> Reply {
-        let (sqlstate, fatal) = message::error_fields(frame);
+        let error = message::error_fields(frame);
+        let fatal = error.fatal;
         self.fatal |= fatal;
         let mut reply = Reply::Pass;
         match self.front() {
             Some(Pending::Query(_, run)) => {
-                run.fail(sqlstate.clone());
+                run.fail(&error);
                 self.copying_both = false;
             }
             Some(Pending::Poison { simple: true, answer, .. }) => {
@@ -235,13 +237,12 @@ impl Exchange {
             }
             None => {}
             Some(Pending::Sync(_)) if fatal => {}
-            Some(Pending::Sync(_)) => self.commit_failed(sqlstate.as_deref()),
+            Some(Pending::Sync(_)) => self.commit_failed(&error),
             Some(_) => {
                 self.done.append(&mut self.settling);
                 match self.pending.pop_front() {
                     Some(Pending::Execute(mut run)) => {
-                        run.fail(sqlstate.clone());
-                        let status = run.failure();
+                        let status = run.fail(&error);
                         self.done.push(run.end(status, now));
                     }
                     Some(Pending::Poison { answer: Some(answer), .. }) if !fatal => reply = Reply::Replace(answer),
@@ -253,7 +254,7 @@ impl Exchange {
             }
         }
         match self.stopped_by {
-            Some(reference) if sqlstate.as_deref() == Some("25P02") && reply == Reply::Pass => {
+            Some(reference) if error.sqlstate.as_deref() == Some("25P02") && reply == Reply::Pass => {
                 let text = format!(
                     "this transaction was stopped by a denied statement (ref {reference}); ROLLBACK to continue"
                 );

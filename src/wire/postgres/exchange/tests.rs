@@ -8,6 +8,8 @@ use super::*;
 use crate::model::SessionId;
 
 const NOW: Timestamp = Timestamp(1_000);
+/// A session that its client left.
+const ENDED: (OutcomeStatus, Option<&str>) = (OutcomeStatus::ConnectionLost, None);
 /// A function that nobody may call.
 const DENIED_FUNCTION: u32 = 666;
 
@@ -257,7 +259,9 @@ fn a_denied_query_is_answered_in_its_turn_with_our_error() {
     session.server(b'C', b"SELECT 1\0");
     session.server(b'Z', b"I");
     let reply = session.fails("42601");
-    assert!(matches!(&reply, Reply::Replace(frame) if message::error_fields(frame).0.as_deref() == Some("42501")));
+    assert!(
+        matches!(&reply, Reply::Replace(frame) if message::error_fields(frame).sqlstate.as_deref() == Some("42501"))
+    );
     assert_eq!(session.server(b'Z', b"I"), Reply::Pass);
     assert_eq!(session.ends(), [(1, OutcomeStatus::Ok)]);
     assert!(session.exchange.idle());
@@ -281,7 +285,7 @@ fn a_denied_parse_discards_until_sync_and_fails_the_transaction() {
     assert_eq!(session.ends(), [(1, OutcomeStatus::Ok)]);
     session.client(b'Q', b"SELECT 1\0");
     let Reply::Replace(told) = session.fails("25P02") else { panic!("the reason is not told") };
-    assert_eq!(message::error_fields(&told).0.as_deref(), Some("25P02"));
+    assert_eq!(message::error_fields(&told).sqlstate.as_deref(), Some("25P02"));
     session.server(b'Z', b"E");
     session.client(b'Q', b"ROLLBACK\0");
     session.server(b'C', b"ROLLBACK\0");
@@ -386,13 +390,54 @@ fn a_copy_that_fails_takes_the_sync_after_it() {
 }
 
 #[test]
-fn what_still_ran_when_the_session_ended_has_an_unknown_end() {
+fn what_still_ran_when_the_session_ended_says_what_ended_it() {
     let mut session = Session::new();
     session.client(b'Q', b"SELECT 1\0");
     session.client(b'Q', b"SELECT 2\0");
-    session.fails("57P01");
-    let ends: Vec<_> = session.exchange.finish(NOW).iter().map(|outcome| outcome.status).collect();
-    assert_eq!(ends, [OutcomeStatus::Error, OutcomeStatus::Unknown]);
+    session.fails("22012");
+    let cut = (OutcomeStatus::ConnectionLost, Some("08006"));
+    let code = |outcome: &Outcome| (outcome.status, outcome.sqlstate.clone().unwrap_or_default());
+    let ends: Vec<_> = session.exchange.finish(cut, NOW).iter().map(code).collect();
+    let lost = (OutcomeStatus::ConnectionLost, "08006".to_owned());
+    assert_eq!(ends, [(OutcomeStatus::Error, "22012".to_owned()), lost]);
+}
+
+#[test]
+fn behind_the_last_words_of_the_database_nothing_ran() {
+    for asked in [1, 2] {
+        let mut session = Session::new();
+        for _ in 0..asked {
+            session.parse("", "SELECT 1");
+            session.bind("", "");
+            session.execute("");
+            session.sync();
+        }
+        session.client(b'Q', b"SELECT 3\0");
+        session.server(b'1', b"");
+        session.server(b'2', b"");
+        assert_eq!(session.server(b'E', b"SFATAL\0VFATAL\0C57P01\0Mbye\0\0"), Reply::Pass);
+        let cut = (OutcomeStatus::ConnectionLost, None);
+        let ends: Vec<_> = session.exchange.finish(cut, NOW).iter().map(|outcome| outcome.status).collect();
+        assert_eq!(ends, [&[OutcomeStatus::Killed][..], &vec![OutcomeStatus::Skipped; asked]].concat());
+    }
+}
+
+#[test]
+fn what_a_limit_of_ours_had_cancelled_ran_out_of_time_and_what_follows_did_not() {
+    let mut session = Session::new();
+    session.client(b'Q', b"SELECT pg_sleep(9)\0");
+    session.exchange.limit_reached();
+    session.fails("57014");
+    session.server(b'Z', b"I");
+    session.client(b'Q', b"SELECT pg_sleep(9)\0");
+    session.fails("57014");
+    session.server(b'Z', b"I");
+    session.client(b'Q', b"SELECT pg_sleep(9)\0");
+    session.exchange.limit_reached();
+    let mut ends = session.ends();
+    let cut = (OutcomeStatus::Killed, Some("57P01"));
+    ends.extend(session.exchange.finish(cut, NOW).iter().map(|outcome| (outcome.reference.statement, outcome.status)));
+    assert_eq!(ends, [(1, OutcomeStatus::Timeout), (2, OutcomeStatus::Cancelled), (3, OutcomeStatus::Timeout)]);
 }
 
 #[test]
@@ -407,7 +452,7 @@ fn what_could_not_be_recorded_is_replaced_and_answered() {
     assert!(session.exchange.withdraw(parse, reference(1), Some(&refusal)).is_some());
     assert!(session.exchange.withdraw(Asked::Execution(reference(1)), reference(1), None).is_none());
     let Reply::Replace(told) = session.fails("42601") else { panic!("no answer") };
-    assert_eq!(message::error_fields(&told).0.as_deref(), Some("58030"));
+    assert_eq!(message::error_fields(&told).sqlstate.as_deref(), Some("58030"));
     session.server(b'Z', b"I");
     assert_eq!(session.ends(), [], "what was never recorded has no outcome");
     session.bind("", "s");
@@ -421,7 +466,7 @@ fn what_was_never_handed_over_to_be_recorded_has_no_outcome() {
     session.client(b'Q', b"SELECT 1\0");
     session.exchange.recording();
     session.client(b'Q', b"SELECT 2\0");
-    let ends: Vec<_> = session.exchange.finish(NOW).iter().map(|outcome| outcome.reference.statement).collect();
+    let ends: Vec<_> = session.exchange.finish(ENDED, NOW).iter().map(|outcome| outcome.reference.statement).collect();
     assert_eq!(ends, [1], "of the first it is not known");
 }
 
@@ -461,7 +506,7 @@ fn a_statement_that_was_not_sent_has_no_answer() {
     session.client(b'Q', b"SELECT 1\0");
     assert_eq!(session.server(b'E', b"SFATAL\0VFATAL\0C57P01\0Mbye\0\0"), Reply::Pass);
     assert!(session.exchange.said_goodbye());
-    assert!(session.exchange.finish(NOW).is_empty());
+    assert!(session.exchange.finish(ENDED, NOW).is_empty());
 }
 
 #[test]
@@ -483,7 +528,7 @@ fn what_is_skipped_and_could_not_be_recorded_has_no_outcome() {
         } else {
             assert!(session.exchange.withdraw(Asked::Execution(reference(1)), reference(1), Some(&refusal)).is_none());
         }
-        assert!(session.exchange.finish(NOW).is_empty());
+        assert!(session.exchange.finish(ENDED, NOW).is_empty());
     }
 }
 

@@ -173,7 +173,7 @@ impl Login {
     /// The login failed; the connection is of no use.
     pub fn take(&mut self, kind: u8, frame: &Bytes) -> Result<Progress, LoginError> {
         match kind {
-            b'E' => Err(LoginError::Refused(error_fields(frame).0.unwrap_or_else(|| "unknown".to_owned()))),
+            b'E' => Err(LoginError::Refused(error_fields(frame).sqlstate.unwrap_or_else(|| "unknown".to_owned()))),
             b'N' => {
                 self.greeting.frames.push(frame.clone());
                 Ok(Progress::Wait)

@@ -29,7 +29,7 @@ fn a_denied_function_call_does_not_leave_and_has_an_answer_of_its_own() {
     let sent = call(&mut session, DENIED_FUNCTION).unwrap();
     assert_eq!(sent.first(), Some(&b'Q'), "something that fails stands in its place");
     let Reply::Replace(told) = session.fails("42601") else { panic!("no answer") };
-    assert_eq!(message::error_fields(&told).0.as_deref(), Some("42501"));
+    assert_eq!(message::error_fields(&told).sqlstate.as_deref(), Some("42501"));
     session.server(b'Z', b"I");
     assert!(session.exchange.idle());
 }
