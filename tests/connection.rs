@@ -9,6 +9,8 @@ mod support;
 
 #[path = "connection/addresses.rs"]
 mod addresses;
+#[path = "connection/certificates.rs"]
+mod certificates;
 #[path = "connection/cluster.rs"]
 mod cluster;
 #[path = "connection/encryption.rs"]

@@ -9,14 +9,15 @@ use super::certificate::{SelfSigned, self_signed};
 use super::policy::run::for_force;
 use super::policy::sources::Sources as RuleSources;
 use super::recorder::Needs;
+use super::renewal::{self, DoorFiles, Files, WayFiles};
 use super::system::{RandomIds, SystemClock};
 use crate::anchor::{AnchorSettings, TIME_LIMIT, TimestampAuthority};
 use crate::config::{self, Config, Place, Plain};
-use crate::gateway::tls::ServerConfig;
+use crate::gateway::tls::{Renewable, ServerConfig};
 use crate::gateway::{self, Cancels, Cluster, ClusterPeer, Counters, Desk, Listener, Memory, Routes, Site, Way};
 use crate::identity::{ClaimMap, IssuerSettings, Verifier};
 use crate::journal::{self, Journal};
-use crate::model::{Clock, Ids, NodeName, Recorded};
+use crate::model::{Clock, Ids, NodeName, Recorded, Sha256};
 use crate::policy::{InForce, Policy};
 use crate::seal::timestamp::Authorities;
 use crate::ship::{Anchors, Elsewhere, ShipSettings, Stamps};
@@ -42,7 +43,7 @@ pub(super) struct Door {
 
 #[derive(Debug)]
 enum DoorTls {
-    Given(Arc<ServerConfig>),
+    Given(Arc<Renewable<ServerConfig>>),
     SelfSigned,
 }
 
@@ -76,6 +77,12 @@ struct Problems {
 impl Problems {
     fn take<T, E: std::fmt::Display>(&mut self, key: &str, result: Result<T, E>) -> Option<T> {
         result.map_err(|error| self.found.push(format!("{}: {key}: {error}", self.file))).ok()
+    }
+
+    /// A side of TLS made of its files.
+    fn begin<F: Files>(&mut self, files: &F) -> Option<Arc<Renewable<F::Side>>> {
+        let begun = renewal::begin(files);
+        begun.map_err(|found| self.found.extend(found.iter().map(|one| format!("{}: {one}", self.file)))).ok()
     }
 }
 
@@ -185,7 +192,9 @@ impl Door {
             DoorTls::SelfSigned => {
                 let names = [node.as_str().to_owned(), address.ip().to_string()];
                 let made = self_signed(&parts.journal.dir.join(CERTIFICATES), &names).map_err(|e| e.to_string())?;
-                (gateway::tls::acceptor(made.cert_pem.as_bytes(), made.key_pem.as_bytes()), Some(made))
+                let tls = gateway::tls::acceptor(made.cert_pem.as_bytes(), made.key_pem.as_bytes());
+                // Nobody replaces it while we run.
+                (tls.map(|tls| Arc::new(Renewable::new(tls, Sha256::of(made.cert_pem.as_bytes())))), Some(made))
             }
         };
         // Who is turned away before saying where to is counted with the only target, or with none.
@@ -225,7 +234,7 @@ fn open_door(listener: &config::Listener, config: &Config, problems: &mut Proble
     let ways = problems.take(&key, ways.collect::<Option<Vec<_>>>().ok_or("its target is not described"))?;
     let tls = match &listener.tls {
         None => Some(DoorTls::SelfSigned),
-        Some(tls) => given_tls(&key, tls, problems),
+        Some(tls) => problems.begin(&DoorFiles::of(&listener.name, tls)).map(DoorTls::Given),
     };
     Some(Door {
         name: listener.name.clone(),
@@ -234,13 +243,6 @@ fn open_door(listener: &config::Listener, config: &Config, problems: &mut Proble
         tls: tls?,
         plain_on_loopback: listener.plain != Plain::Refuse,
     })
-}
-
-fn given_tls(key: &str, tls: &config::ListenerTls, problems: &mut Problems) -> Option<DoorTls> {
-    let certificate = problems.take(&format!("{key}.tls.cert"), fs::read(&tls.cert));
-    let secret = problems.take(&format!("{key}.tls.key"), tls.key.reveal());
-    let acceptor = gateway::tls::acceptor(&certificate?, secret?.as_str().as_bytes());
-    problems.take(&format!("{key}.tls"), acceptor).map(DoorTls::Given)
 }
 
 /// A described target, as sessions use it.
@@ -262,7 +264,9 @@ fn target(described: &config::Target, problems: &mut Problems) -> Option<gateway
     let password = problems.take(&format!("{key}.login.password"), described.password.reveal());
     let tls = match &described.tls {
         config::UpstreamTls::Disable => Some(gateway::UpstreamTls::Disable),
-        config::UpstreamTls::VerifyFull { ca_file } => verify_full(&key, ca_file.as_deref(), problems),
+        config::UpstreamTls::VerifyFull(files) => {
+            problems.begin(&WayFiles::to_target(&described.name, files)).map(gateway::UpstreamTls::VerifyFull)
+        }
     };
     Some(gateway::Target {
         name: described.name.clone(),
@@ -310,16 +314,6 @@ fn address(server: &config::Server) -> gateway::Address {
         config::Server::Tcp(at) => gateway::Address::Tcp { host: at.host.clone(), port: at.port },
         config::Server::Unix(path) => gateway::Address::Unix(path.clone()),
     }
-}
-
-fn verify_full(key: &str, ca_file: Option<&Path>, problems: &mut Problems) -> Option<gateway::UpstreamTls> {
-    let key = format!("{key}.tls.ca_file");
-    let authorities = match ca_file {
-        Some(path) => Some((problems.take(&key, fs::read(path))?, path)),
-        None => None,
-    };
-    let given = authorities.as_ref().map(|(pem, path)| (pem.as_slice(), *path));
-    problems.take(&key, gateway::tls::connector(given)).map(gateway::UpstreamTls::VerifyFull)
 }
 
 /// The configured issuer, trusted though it is a development issuer: for the demo, whose own it is, and for nobody else.
@@ -373,13 +367,7 @@ pub(super) fn journal_settings(journal: &config::Journal) -> journal::Settings {
 
 /// The nodes that cancel requests are passed on to.
 fn cluster_of(described: &config::Cluster, problems: &mut Problems) -> Option<Cluster> {
-    let key = "cluster.ca_file";
-    let authorities = match &described.ca_file {
-        Some(path) => Some((problems.take(key, fs::read(path))?, path.as_path())),
-        None => None,
-    };
-    let given = authorities.as_ref().map(|(pem, path)| (pem.as_slice(), *path));
-    let tls = problems.take(key, gateway::tls::connector(given));
+    let tls = problems.begin(&WayFiles::to_cluster(described));
     let secret = problems.take("cluster.secret", described.secret.reveal())?;
     let long = Some(secret).filter(|secret| secret.as_str().len() >= CLUSTER_SECRET);
     let secret = problems.take("cluster.secret", long.ok_or("is shorter than 32 characters"))?;

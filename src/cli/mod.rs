@@ -18,6 +18,7 @@ mod reading;
 mod recorder;
 mod reload;
 pub mod render;
+mod renewal;
 mod replay;
 mod restart;
 mod serve;

@@ -45,15 +45,18 @@ pub(super) struct Reload {
     seen: Option<Read>,
 }
 
-/// Why the rules are read.
+/// Why files are read.
 #[derive(Debug, Clone, Copy)]
-enum Cause {
+pub(super) enum Cause {
+    /// It is time to see whether they changed.
     Changed,
+    /// A signal.
     Asked,
 }
 
 impl Cause {
-    fn as_str(self) -> &'static str {
+    /// In events.
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Changed => "their files changed",
             Self::Asked => "a signal asked for it",

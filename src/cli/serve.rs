@@ -18,6 +18,7 @@ use super::policy::live::tell;
 use super::recorder::{Recorder, StartError};
 use super::reload::Reload;
 use super::render::say;
+use super::renewal::Renewal;
 use super::restart::Program;
 use super::signals::Orders;
 use super::sockets::{Handed, Kept};
@@ -259,10 +260,15 @@ async fn attend(
             clock: Arc::clone(&parts.clock),
         });
     }
+    let register = (recorder.journal.clone(), &parts.clock);
+    let listeners = doors.iter().map(|(_, listener)| listener);
+    let renewal = Renewal::new(config, listeners, &parts.targets, &parts.cancels, register);
     let serving = TaskTracker::new();
     let (policy, begun) = (Arc::clone(&parts.policy), drain.begun());
     let reload = Reload::new(config, &policy, parts.rules, recorder.journal.clone(), &parts.clock);
-    serving.spawn(reload.run(hangups, begun.clone()));
+    let [for_rules, for_tls] = hangups;
+    serving.spawn(reload.run(for_rules, begun.clone()));
+    serving.spawn(renewal.run(for_tls, begun.clone()));
     let mut told = BTreeSet::new();
     for (socket, listener) in doors {
         for site in listener.routes.all() {

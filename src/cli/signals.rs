@@ -3,7 +3,7 @@
 //! * SIGTERM, SIGINT: stop. No new sessions; those that are idle end at once, open transactions within `drain.limit`; the
 //!   archive gets the rest. The same once more: what is still open ends now, and the archive is not waited for.
 //! * SIGUSR2: become the program anew ([`super::restart`]). A stop goes before it, also when it is asked for later.
-//! * SIGHUP: read the rules again ([`super::reload`]).
+//! * SIGHUP: read the rules again ([`super::reload`]), and the files of TLS ([`super::renewal`]).
 
 use std::io;
 
@@ -19,8 +19,8 @@ pub(super) struct Orders {
     pub(super) stop: CancellationToken,
     /// To become the program anew.
     pub(super) restarts: Signal,
-    /// To read the rules.
-    pub(super) hangups: Signal,
+    /// To read the rules, and the files of TLS: each is told of every signal.
+    pub(super) hangups: [Signal; 2],
 }
 
 impl Orders {
@@ -31,7 +31,8 @@ impl Orders {
     /// The system does not let us wait for signals.
     pub(super) fn obey(drain: &Drain) -> io::Result<Self> {
         let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        let (restarts, hangups) = (signal(SignalKind::user_defined2())?, signal(SignalKind::hangup())?);
+        let restarts = signal(SignalKind::user_defined2())?;
+        let hangups = [signal(SignalKind::hangup())?, signal(SignalKind::hangup())?];
         let stop = CancellationToken::new();
         tokio::spawn(stops(terminate, interrupt, stop.clone(), drain.clone()));
         Ok(Self { stop, restarts, hangups })

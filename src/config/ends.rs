@@ -11,7 +11,7 @@ use super::file::{
 use super::reading::{Findings, Located, Named, OneOrMany, closest, value_if_any, value_or};
 use super::units::{Size, size_text};
 use super::values::{Address, HostName, NamedTargetSection, Server, TargetChoice};
-use super::{Behind, Listener, ListenerTls, Target, UpstreamTls};
+use super::{Behind, Listener, ListenerTls, Target, UpstreamTls, VerifyFull};
 
 /// Nobody outside the machine reaches a listener whose address was not chosen. Not 5432, which is taken on a machine
 /// that has a PostgreSQL.
@@ -128,9 +128,9 @@ fn upstream_tls(
     }
     Some(match value_or(section.mode, UpstreamTlsMode::VerifyFull)? {
         UpstreamTlsMode::Disable => UpstreamTls::Disable,
-        UpstreamTlsMode::VerifyFull => {
-            UpstreamTls::VerifyFull { ca_file: value_if_any(section.ca_file)?.map(|path| folder.path(path)) }
-        }
+        UpstreamTlsMode::VerifyFull => UpstreamTls::VerifyFull(VerifyFull {
+            ca_file: value_if_any(section.ca_file)?.map(|path| folder.path(path)),
+        }),
     })
 }
 

@@ -135,7 +135,7 @@ section! {
 }
 
 section! {
-    /// The certificate of a listener.
+    /// The certificate of a listener. Its files are read anew when they change.
     ListenerTlsSection {
         /// PEM file with the certificate and those between it and the authority.
         cert: Located<PathBuf>,

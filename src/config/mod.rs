@@ -179,12 +179,16 @@ pub struct Target {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UpstreamTls {
     /// TLS; the authority and the name must fit.
-    VerifyFull {
-        /// The authorities that vouch for the server; absent, the system's.
-        ca_file: Option<PathBuf>,
-    },
+    VerifyFull(VerifyFull),
     /// No TLS; only for a server on loopback.
     Disable,
+}
+
+/// TLS to a database server whose authority and name must fit.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VerifyFull {
+    /// The authorities that vouch for the server; absent, the system's.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// `[journal]`
@@ -378,7 +382,7 @@ impl Config {
             }
         }
         for target in &self.targets {
-            if let UpstreamTls::VerifyFull { ca_file: Some(path) } = &target.tls {
+            if let UpstreamTls::VerifyFull(VerifyFull { ca_file: Some(path) }) = &target.tls {
                 files.push((format!("target.{}.tls.ca_file", target.name), path.as_path()));
             }
         }

@@ -47,7 +47,7 @@ fn the_least_file_gets_every_default() {
     assert_eq!((&listener.tls, listener.plain), (&None, Plain::Refuse));
     let [target] = config.targets.as_slice() else { panic!("{config:?}") };
     assert_eq!(target.upstreams, [Server::Tcp(Upstream { host: "pg.internal".to_owned(), port: 5432 })]);
-    assert_eq!(target.tls, UpstreamTls::VerifyFull { ca_file: None });
+    assert_eq!(target.tls, UpstreamTls::VerifyFull(VerifyFull::default()));
     assert_eq!(target.password, Secret::in_file("target.app.login.password", "/run/secrets/pg"));
     assert_eq!(target.on_token_expiry, OnTokenExpiry::FinishTransactionThenClose);
     assert_eq!(target.read_only, ReadOnly::ByRules);
@@ -73,7 +73,7 @@ fn the_azure_file_is_read_as_it_says() {
     assert_eq!(names, expected.map(|(listener, target)| (listener.to_owned(), target.to_owned())));
     assert_eq!(config.targets[0].databases["prod-clinical"], "clinical");
     let ca_file = Some("/etc/hansard/tls/internal-ca.pem".into());
-    assert_eq!(config.targets[1].tls, UpstreamTls::VerifyFull { ca_file });
+    assert_eq!(config.targets[1].tls, UpstreamTls::VerifyFull(VerifyFull { ca_file }));
     assert_eq!(config.policy.len(), 2);
     assert_eq!(config.journal.max, 40 << 30);
     let azure = Azure {

@@ -5,7 +5,6 @@
 //! nobody can lead a browser or a mail server's client here.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -118,7 +117,7 @@ impl Arrival {
 
     /// Goes on in TLS.
     async fn encrypted(self, began: Began, listener: &Listener) -> Result<Self, ClientError> {
-        let accepting = TlsAcceptor::from(Arc::clone(&listener.tls)).accept(self.socket).into_fallible();
+        let accepting = TlsAcceptor::from(listener.tls.current()).accept(self.socket).into_fallible();
         let mut socket = match accepting.await {
             Ok(socket) => socket,
             Err((error, socket)) => {

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use super::client::{Socket, hang_up};
 use super::cluster::{Cluster, KNOWN, UNKNOWN};
+use super::tls::{ClientConfig, Renewable};
 use super::upstream::{self, Spot};
 use super::{Desk, Target};
 use crate::model::{Entry, Ids, RecorderEvent, RecorderEventKind, SessionId};
@@ -63,6 +64,11 @@ impl Cancels {
         // Clients read a process number as a number with a sign, and a server's is above zero.
         let processes = cluster.as_ref().map_or((1, i32::MAX), Cluster::processes);
         Self { sessions: Mutex::default(), processes, cluster, doubts: Doubts::default() }
+    }
+
+    /// Our side of TLS towards the other nodes of the cluster, if there is one.
+    pub fn cluster_tls(&self) -> Option<&Arc<Renewable<ClientConfig>>> {
+        self.cluster.as_ref().map(Cluster::tls)
     }
 
     fn sessions(&self) -> MutexGuard<'_, HashMap<i32, Cancellable>> {

@@ -19,6 +19,7 @@ use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::client::prepare;
+use super::tls::Renewable;
 use crate::wire::postgres::handshake;
 
 /// Requests passed on at a time; others wait. Each costs a connection, and a cancel request takes some milliseconds.
@@ -40,7 +41,7 @@ pub struct Cluster {
     number: u8,
     key: hmac::Key,
     peers: Vec<ClusterPeer>,
-    tls: Arc<ClientConfig>,
+    tls: Arc<Renewable<ClientConfig>>,
     places: Semaphore,
 }
 
@@ -74,9 +75,14 @@ pub(super) enum ForwardError {
 
 impl Cluster {
     /// `number` is that of this node. `secret` is what the nodes share; `tls` says whom to trust for them.
-    pub fn new(number: u8, secret: &[u8], tls: Arc<ClientConfig>, peers: Vec<ClusterPeer>) -> Self {
+    pub fn new(number: u8, secret: &[u8], tls: Arc<Renewable<ClientConfig>>, peers: Vec<ClusterPeer>) -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
         Self { number, key, peers, tls, places: Semaphore::new(FORWARDS_AT_ONCE) }
+    }
+
+    /// Our side of TLS towards the other nodes.
+    pub(super) fn tls(&self) -> &Arc<Renewable<ClientConfig>> {
+        &self.tls
     }
 
     /// The lowest and the highest process number of this node.
@@ -129,7 +135,7 @@ impl Cluster {
             return Err(invalid("it does not speak TLS"));
         }
         let name = ServerName::try_from(peer.host.clone()).map_err(|_odd| invalid("its name cannot be certified"))?;
-        let mut socket = TlsConnector::from(Arc::clone(&self.tls)).connect(name, socket).await?;
+        let mut socket = TlsConnector::from(self.tls.current()).connect(name, socket).await?;
         socket.write_all(request).await?;
         socket.flush().await?;
         let mut answer = BytesMut::with_capacity(1);
@@ -151,13 +157,14 @@ fn signed(pid: i32, secret_and_sender: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::gateway::tls;
+    use crate::model::Sha256;
 
     fn node(number: u8, secret: &[u8]) -> Cluster {
         let key = rcgen::KeyPair::generate().unwrap();
         let certificate = rcgen::CertificateParams::new(vec!["a".to_owned()]).unwrap().self_signed(&key).unwrap();
         let pem = certificate.pem();
         let tls = tls::connector(Some((pem.as_bytes(), std::path::Path::new("a")))).unwrap();
-        Cluster::new(number, secret, tls, Vec::new())
+        Cluster::new(number, secret, Arc::new(Renewable::new(tls, Sha256::of(b""))), Vec::new())
     }
 
     #[test]

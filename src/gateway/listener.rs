@@ -11,6 +11,7 @@ use tokio_rustls::rustls::ServerConfig;
 use super::Site;
 use super::cancel::Cancels;
 use super::counters::Counters;
+use super::tls::Renewable;
 use crate::identity::Verifier;
 use crate::journal::Journal;
 use crate::model::{Clock, Ids, NodeName};
@@ -44,7 +45,7 @@ pub struct Listener {
     /// The targets behind it.
     pub routes: Routes<Arc<Site>>,
     /// Our side of TLS.
-    pub tls: Arc<ServerConfig>,
+    pub tls: Arc<Renewable<ServerConfig>>,
     /// Whether a client on loopback may do without TLS.
     pub plain_on_loopback: bool,
 }

@@ -11,6 +11,7 @@ use super::cancel::Cancels;
 use super::catalog::Catalogs;
 use super::counters::Counters;
 use super::keyring::Keyring;
+use super::tls::Renewable;
 use crate::journal::Journal;
 use crate::model::{Clock, Ids, NodeName, Recorded};
 use crate::policy::{InForce, Place};
@@ -46,7 +47,7 @@ impl fmt::Debug for Credentials {
 #[derive(Debug, Clone)]
 pub enum UpstreamTls {
     /// TLS; authority and name are verified.
-    VerifyFull(Arc<ClientConfig>),
+    VerifyFull(Arc<Renewable<ClientConfig>>),
     /// None; for a server on loopback.
     Disable,
 }

@@ -1,4 +1,7 @@
-//! TLS on both sides: one provider, named, never chosen by chance.
+//! TLS on both sides: one provider, named, never chosen by chance; either side may be renewed while connections use it.
+
+mod leaf;
+mod renewable;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,6 +17,11 @@ use x509_cert::Certificate;
 use x509_cert::der::Decode;
 use x509_cert::spki::ObjectIdentifier;
 
+pub use leaf::Leaf;
+pub use renewable::Renewable;
+
+use crate::model::Timestamp;
+
 /// What is wrong with a certificate, a key or an authority.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
@@ -26,6 +34,12 @@ pub enum TlsError {
     /// Certificate and key do not fit, or are of an unknown kind.
     #[error("the certificate cannot be used: {0}")]
     Unusable(tokio_rustls::rustls::Error),
+    /// A certificate of our own has ended.
+    #[error("the certificate is not valid any more: it ended at {0}")]
+    Expired(Timestamp),
+    /// A certificate of our own has not begun.
+    #[error("the certificate is not valid yet: it begins at {0}")]
+    Early(Timestamp),
     /// The system has no authorities.
     #[error("the system's certificate authorities could not be read, and no ca_file is given")]
     NoAuthorities,

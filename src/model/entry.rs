@@ -148,6 +148,10 @@ pub enum RecorderEventKind {
     PolicyLoaded,
     /// Changed rules were not fit to be in force; those before stay.
     PolicyRefused,
+    /// These certificates, or authorities that vouch for others, are used for new connections from now on.
+    CertificateLoaded,
+    /// Changed files of certificates were not fit to be used; those before stay.
+    CertificateRefused,
     /// Another key signs from now on.
     KeyChanged,
     /// An operator read the archive by the recorder's own configuration.
@@ -168,6 +172,8 @@ impl RecorderEventKind {
             Self::Gap => "gap",
             Self::PolicyLoaded => "policy_loaded",
             Self::PolicyRefused => "policy_refused",
+            Self::CertificateLoaded => "certificate_loaded",
+            Self::CertificateRefused => "certificate_refused",
             Self::KeyChanged => "key_changed",
             Self::ArchiveRead => "archive_read",
         }

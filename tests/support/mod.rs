@@ -24,6 +24,7 @@ mod leash;
 mod postgres;
 pub(crate) mod raw;
 mod stories;
+mod vouched;
 
 pub(crate) use authority::Authority;
 pub(crate) use azurite::{ACCOUNT, Azurite, Container, KEY};
@@ -34,6 +35,7 @@ pub(crate) use hansard::{Archive, Hansard, Store, duckdb_rows};
 pub(crate) use issuer::Issuer;
 pub(crate) use postgres::{Logged, Postgres};
 pub(crate) use stories::{CLIENTS, copied_bytes, run};
+pub(crate) use vouched::{Vouched, Voucher, put};
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

@@ -154,6 +154,12 @@ impl Raw {
         Self { stream: Stream::Tls(Box::new(StreamOwned::new(connection, tcp))), key: Vec::new() }
     }
 
+    /// The certificate that the other side showed; none in the clear.
+    pub(crate) fn shown_certificate(&self) -> Option<Vec<u8>> {
+        let Stream::Tls(tls) = &self.stream else { return None };
+        tls.conn.peer_certificates()?.first().map(|certificate| certificate.to_vec())
+    }
+
     /// A session, signed in and ready.
     pub(crate) fn sign_in(login: &Login) -> Self {
         Self::sign_in_with(login, &[])

@@ -64,7 +64,7 @@ pub(super) async fn dial(spot: &Spot, tls: &UpstreamTls) -> Result<(Box<dyn Sock
         return Err(UpstreamError::NoTls);
     }
     let name = ServerName::try_from(host.clone()).or(Err(UpstreamError::Name))?;
-    let encrypted = TlsConnector::from(config.clone()).connect(name, socket).await?;
+    let encrypted = TlsConnector::from(config.current()).connect(name, socket).await?;
     let chain = encrypted.get_ref().1.peer_certificates();
     let bound = chain.and_then(|chain| chain.first()).and_then(end_point);
     Ok((Box::new(encrypted), Channel::Tls(bound)))
