@@ -51,7 +51,14 @@ fn place() -> Place {
 }
 
 fn moment() -> Moment {
-    Moment { now: NOW, client: [10, 1, 2, 3].into(), application: None, transaction: 'I', token_age_seconds: 60 }
+    Moment {
+        now: NOW,
+        client: [10, 1, 2, 3].into(),
+        application: None,
+        client_certificate: None,
+        transaction: 'I',
+        token_age_seconds: 60,
+    }
 }
 
 /// The `number`th of ten rules for each of as many roles as that takes.

@@ -11,6 +11,8 @@ mod support;
 mod addresses;
 #[path = "connection/certificates.rs"]
 mod certificates;
+#[path = "connection/client_certificates.rs"]
+mod client_certificates;
 #[path = "connection/cluster.rs"]
 mod cluster;
 #[path = "connection/encryption.rs"]

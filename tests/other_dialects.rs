@@ -278,6 +278,7 @@ fn decided(policy: &Policy, case: &Case, facts: &Facts) -> Decision {
         now: Timestamp::from_seconds(1_795_512_766),
         client: "10.1.2.3".parse().unwrap(),
         application: None,
+        client_certificate: None,
         transaction: 'I',
         token_age_seconds: 60,
     };

@@ -347,6 +347,7 @@ fn session(draw: &mut Draw, now: i64, policy_version: &str) -> Session {
                 .unwrap(),
             tls_version: Some("TLSv1.3".to_owned()),
             application: Some(if workload { format!("service-{}", person % 31) } else { "DBeaver 25.2".to_owned() }),
+            client_certificate: None,
         },
         target: target.to_owned(),
         protocol: "postgresql".to_owned(),

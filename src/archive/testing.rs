@@ -124,6 +124,7 @@ pub(crate) fn session(number: u64) -> Session {
             address: "10.4.0.17:5544".parse().unwrap(),
             tls_version: Some("TLSv1.3".to_owned()),
             application: Some("psql".to_owned()),
+            client_certificate: None,
         },
         target: "clinic".to_owned(),
         protocol: "postgresql".to_owned(),

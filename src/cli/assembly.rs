@@ -12,7 +12,7 @@ use super::recorder::Needs;
 use super::renewal::{self, DoorFiles, Files, WayFiles};
 use super::system::{RandomIds, SystemClock};
 use crate::anchor::{AnchorSettings, TIME_LIMIT, TimestampAuthority};
-use crate::config::{self, Config, Place, Plain};
+use crate::config::{self, ClientCertificates, Config, Place, Plain};
 use crate::gateway::tls::{Renewable, ServerConfig};
 use crate::gateway::{self, Cancels, Cluster, ClusterPeer, Counters, Desk, Listener, Memory, Routes, Site, Way};
 use crate::identity::{ClaimMap, IssuerSettings, Verifier};
@@ -39,6 +39,7 @@ pub(super) struct Door {
     ways: Vec<Way<String>>,
     tls: DoorTls,
     pub(super) plain_on_loopback: bool,
+    demands_certificate: bool,
 }
 
 #[derive(Debug)]
@@ -186,13 +187,13 @@ impl Door {
         journal: &Journal,
         node: &NodeName,
     ) -> Result<Opened, String> {
-        let Self { name, address, ways, tls, plain_on_loopback } = self;
+        let Self { name, address, ways, tls, plain_on_loopback, demands_certificate } = self;
         let (tls, made) = match tls {
             DoorTls::Given(tls) => (Ok(tls), None),
             DoorTls::SelfSigned => {
                 let names = [node.as_str().to_owned(), address.ip().to_string()];
                 let made = self_signed(&parts.journal.dir.join(CERTIFICATES), &names).map_err(|e| e.to_string())?;
-                let tls = gateway::tls::acceptor(made.cert_pem.as_bytes(), made.key_pem.as_bytes());
+                let tls = gateway::tls::acceptor(made.cert_pem.as_bytes(), made.key_pem.as_bytes(), None);
                 // Nobody replaces it while we run.
                 (tls.map(|tls| Arc::new(Renewable::new(tls, Sha256::of(made.cert_pem.as_bytes())))), Some(made))
             }
@@ -214,7 +215,8 @@ impl Door {
         };
         let routes = Routes::new(ways.into_iter().filter_map(to_site).collect());
         let tls = tls.map_err(|error| error.to_string())?;
-        Ok(Opened { listener: Arc::new(Listener { name, desk, routes, tls, plain_on_loopback }), made })
+        let listener = Listener { name, desk, routes, tls, plain_on_loopback, demands_certificate };
+        Ok(Opened { listener: Arc::new(listener), made })
     }
 }
 
@@ -236,12 +238,15 @@ fn open_door(listener: &config::Listener, config: &Config, problems: &mut Proble
         None => Some(DoorTls::SelfSigned),
         Some(tls) => problems.begin(&DoorFiles::of(&listener.name, tls)).map(DoorTls::Given),
     };
+    let clients = listener.tls.as_ref().and_then(|tls| tls.clients.as_ref());
+    let demanded = clients.map(|clients| clients.certificates);
     Some(Door {
         name: listener.name.clone(),
         address: listener.address,
         ways,
         tls: tls?,
         plain_on_loopback: listener.plain != Plain::Refuse,
+        demands_certificate: demanded == Some(ClientCertificates::Required),
     })
 }
 

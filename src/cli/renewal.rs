@@ -71,6 +71,10 @@ impl DoorFiles {
     pub(super) fn of(listener: &str, tls: &config::ListenerTls) -> Self {
         Self { name: format!("listener.{listener}.tls"), tls: tls.clone() }
     }
+
+    fn client_ca_file(&self) -> Option<&Path> {
+        self.tls.clients.as_ref().map(|clients| clients.ca_file.as_path())
+    }
 }
 
 impl Files for DoorFiles {
@@ -83,16 +87,22 @@ impl Files for DoorFiles {
     fn read(&self) -> Found {
         let certificate = text(&self.name, "cert", &self.tls.cert);
         let key = self.tls.key.reveal().map_err(|error| error.to_string());
-        match (certificate, key) {
-            (Ok(certificate), Ok(key)) => Ok(Pem { certificate: Some(certificate), key: Some(key), ..Pem::default() }),
-            (certificate, key) => Err([certificate.err(), key.err()].into_iter().flatten().collect()),
+        let authorities = self.client_ca_file().map(|path| text(&self.name, "client_ca_file", path)).transpose();
+        match (certificate, key, authorities) {
+            (Ok(certificate), Ok(key), Ok(authorities)) => {
+                Ok(Pem { certificate: Some(certificate), key: Some(key), authorities })
+            }
+            (certificate, key, authorities) => {
+                Err([certificate.err(), key.err(), authorities.err()].into_iter().flatten().collect())
+            }
         }
     }
 
     fn make(&self, pem: &Pem) -> Result<Arc<ServerConfig>, String> {
-        let at = |error: tls::TlsError| format!("{}: {}: {error}", self.name, self.tls.cert.display());
+        let at = |error: tls::TlsError| format!("{} ({}): {error}", self.name, self.tls.cert.display());
         let key = pem.key.as_ref().map_or("", Revealed::as_str);
-        tls::acceptor(pem.certificate.as_deref().unwrap_or_default(), key.as_bytes()).map_err(at)
+        let clients = pem.authorities.as_deref().zip(self.client_ca_file());
+        tls::acceptor(pem.certificate.as_deref().unwrap_or_default(), key.as_bytes(), clients).map_err(at)
     }
 }
 
@@ -341,7 +351,7 @@ mod tests {
 
     fn door(folder: &Path) -> DoorFiles {
         let key = config::Secret::in_file("listener.main.tls.key", folder.join("key.pem"));
-        DoorFiles::of("main", &config::ListenerTls { cert: folder.join("cert.pem"), key })
+        DoorFiles::of("main", &config::ListenerTls { cert: folder.join("cert.pem"), key, clients: None })
     }
 
     const NOW: Timestamp = Timestamp(1_795_512_766_000_000);

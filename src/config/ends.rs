@@ -11,7 +11,7 @@ use super::file::{
 use super::reading::{Findings, Located, Named, OneOrMany, closest, value_if_any, value_or};
 use super::units::{Size, size_text};
 use super::values::{Address, HostName, NamedTargetSection, Server, TargetChoice};
-use super::{Behind, Listener, ListenerTls, Target, UpstreamTls, VerifyFull};
+use super::{Behind, ClientCertificates, Listener, ListenerClients, ListenerTls, Target, UpstreamTls, VerifyFull};
 
 /// Nobody outside the machine reaches a listener whose address was not chosen. Not 5432, which is taken on a machine
 /// that has a PostgreSQL.
@@ -198,7 +198,19 @@ fn listener(
             plain.refuse("\"loopback\" needs a target whose upstream is on loopback", findings);
         }
     }
-    let tls = value_if_any(section.tls)?;
+    let tls = match value_if_any(section.tls)? {
+        Some(tls) => Some(listener_tls(tls, folder, findings)?),
+        None => None,
+    };
+    let demands = tls.as_ref().and_then(|tls| tls.clients.as_ref()).map(|clients| clients.certificates);
+    if let Some(plain) = section.plain.as_ref().filter(|plain| plain.value == Some(Plain::Loopback))
+        && demands == Some(ClientCertificates::Required)
+    {
+        plain.refuse(
+            "\"loopback\" has no meaning where a client certificate is required: there is none without TLS",
+            findings,
+        );
+    }
     Some(Listener {
         name,
         address: address?,
@@ -206,16 +218,22 @@ fn listener(
             .into_iter()
             .map(|(known, server_names)| Behind { target: known.name.clone(), server_names })
             .collect(),
-        tls: match tls {
-            Some(tls) => Some(listener_tls(tls, folder)?),
-            None => None,
-        },
+        tls,
         plain: value_or(section.plain, Plain::Refuse)?,
     })
 }
 
-fn listener_tls(tls: ListenerTlsSection, folder: Folder<'_>) -> Option<ListenerTls> {
-    Some(ListenerTls { cert: folder.path(tls.cert.value?), key: folder.secret(tls.key)? })
+fn listener_tls(tls: ListenerTlsSection, folder: Folder<'_>, findings: &mut Findings) -> Option<ListenerTls> {
+    let ListenerTlsSection { cert, key, client_ca_file, client_certificates } = tls;
+    if let (None, Some(certificates)) = (&client_ca_file, &client_certificates) {
+        certificates.refuse("needs the key \"client_ca_file\": who is to vouch for them?", findings);
+    }
+    let certificates = value_or(client_certificates, ClientCertificates::Required);
+    let clients = match value_if_any(client_ca_file)? {
+        Some(path) => Some(ListenerClients { ca_file: folder.path(path), certificates: certificates? }),
+        None => None,
+    };
+    Some(ListenerTls { cert: folder.path(cert.value?), key: folder.secret(key)?, clients })
 }
 
 /// A target of a listener and the host names that lead to it.

@@ -141,6 +141,22 @@ section! {
         cert: Located<PathBuf>,
         /// The private key in PEM, by reference.
         key: Located<SecretSection>,
+        /// PEM file of the authorities that vouch for certificates of clients, as a second factor beside the token. Default:
+        /// clients are asked for none.
+        client_ca_file: Option<Located<PathBuf>>,
+        /// With `client_ca_file`, whether a client must show a certificate. One that those authorities do not vouch for is
+        /// refused either way. Default: "required".
+        client_certificates: Option<Located<ClientCertificates>>,
+    }
+}
+
+choice! {
+    /// Whether a client must show a certificate.
+    pub ClientCertificates {
+        /// Without one, nobody is let in.
+        Required = "required",
+        /// Rules may look at it (`context has client_certificate`).
+        Optional = "optional",
     }
 }
 

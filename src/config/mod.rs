@@ -32,7 +32,8 @@ use std::time::Duration;
 use crate::model::NodeName;
 
 pub use file::{
-    Algorithm, Engine, LogFormat, LogLevel, OnTokenExpiry, Plain, ReadOnly, Recorded, Require, SessionAttrs,
+    Algorithm, ClientCertificates, Engine, LogFormat, LogLevel, OnTokenExpiry, Plain, ReadOnly, Recorded, Require,
+    SessionAttrs,
 };
 pub use problems::{Position, Problem, Problems};
 pub use schema::schema;
@@ -142,6 +143,17 @@ pub struct ListenerTls {
     pub cert: PathBuf,
     /// The private key, in PEM.
     pub key: Secret,
+    /// What is asked of clients; absent, nothing.
+    pub clients: Option<ListenerClients>,
+}
+
+/// What a listener asks of clients beside the token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerClients {
+    /// Who vouches for their certificates.
+    pub ca_file: PathBuf,
+    /// Whether they must show one.
+    pub certificates: ClientCertificates,
 }
 
 /// `[target.NAME]`
@@ -379,6 +391,8 @@ impl Config {
         for listener in &self.listeners {
             if let Some(tls) = &listener.tls {
                 files.push((format!("listener.{}.tls.cert", listener.name), tls.cert.as_path()));
+                let ca_file = tls.clients.as_ref().map(|clients| clients.ca_file.as_path());
+                files.extend(ca_file.map(|path| (format!("listener.{}.tls.client_ca_file", listener.name), path)));
             }
         }
         for target in &self.targets {

@@ -305,6 +305,31 @@ fn plain_text_is_for_loopback_at_both_ends() {
 }
 
 #[test]
+fn a_certificate_of_clients_is_demanded_where_it_is_asked_for_unless_told_otherwise() {
+    let door = |tls: &str, more: &str| {
+        let text = changed("pg.internal:5432", "127.0.0.1:5432");
+        format!("{text}[listener.main]\ntls = {{ cert = \"c.pem\", key = {{ file = \"k.pem\" }}{tls} }}\n{more}")
+    };
+    let clients = |tls: &str| parse(&door(tls, "")).unwrap().listeners[0].tls.clone().unwrap().clients;
+    assert_eq!(clients(""), None);
+    for (tls, certificates) in [
+        (", client_ca_file = \"ca.pem\"", ClientCertificates::Required),
+        (", client_ca_file = \"ca.pem\", client_certificates = \"required\"", ClientCertificates::Required),
+        (", client_ca_file = \"ca.pem\", client_certificates = \"optional\"", ClientCertificates::Optional),
+    ] {
+        assert_eq!(clients(tls), Some(ListenerClients { ca_file: "/etc/hansard/ca.pem".into(), certificates }));
+    }
+    let files = parse(&door(", client_ca_file = \"ca.pem\"", "")).unwrap();
+    assert!(files.files().contains(&("listener.main.tls.client_ca_file".to_owned(), Path::new("/etc/hansard/ca.pem"))));
+    let said = |tls: &str, more: &str| problems(&door(tls, more)).join("\n");
+    assert!(said(", client_certificates = \"optional\"", "").contains("needs the key \"client_ca_file\""));
+    let plain = said(", client_ca_file = \"ca.pem\"", "plain = \"loopback\"\n");
+    assert!(plain.contains("listener.main.plain: \"loopback\" has no meaning"), "{plain}");
+    let optional = door(", client_ca_file = \"ca.pem\", client_certificates = \"optional\"", "plain = \"loopback\"\n");
+    assert!(parse(&optional).is_ok());
+}
+
+#[test]
 fn a_database_must_ask_for_a_proof_unless_told_otherwise() {
     let require = |word: &str, more: &str| {
         let login = format!("login = {{ user = \"u\", password = {{ env = \"P\" }}, require = \"{word}\" }}\n{more}");

@@ -159,6 +159,14 @@ impl<'l> Door<'_, 'l> {
         self.turn_away(Why::bare(refusal, counters::NO_TLS)).await
     }
 
+    /// A client without a certificate where one is demanded. Its token was not asked for.
+    pub(super) async fn without_certificate(&self) -> Refusal {
+        let text = format!("this server takes connections with a client certificate only (ref {})", self.id);
+        let hint = "Beside the token, connect with a certificate and its key (sslcert and sslkey in libpq).";
+        let refusal = Refusal::fatal("28000", text).hint(Some(hint.to_owned()));
+        self.turn_away(Why::bare(refusal, counters::NO_CERTIFICATE)).await
+    }
+
     /// A client that was asked for its token and said nothing.
     pub(super) async fn without_answer(&self) -> Refusal {
         let refusal = Refusal::fatal("28P01", format!("no token came in time (ref {})", self.id));
@@ -237,6 +245,7 @@ pub(super) fn moment(principal: &Principal, peer: &Peer, now: Timestamp, transac
         now,
         client: peer.address.ip(),
         application: peer.application.clone(),
+        client_certificate: peer.client_certificate.clone(),
         transaction,
         token_age_seconds: now.seconds().saturating_sub(issued.seconds()).max(0),
     }

@@ -14,10 +14,10 @@ use tokio_rustls::TlsAcceptor;
 use super::Listener;
 use super::cancel::Asked;
 use super::client::{Client, ClientError, Socket, hang_up, prepare};
-use super::tls::PROTOCOL_NAME;
-use crate::model::Peer;
+use super::tls::{PROTOCOL_NAME, presented};
+use crate::model::{ClientCertificate, Peer};
 use crate::wire::Violation;
-use crate::wire::postgres::handshake::{self, FirstPacket};
+use crate::wire::postgres::handshake::{self, FirstPacket, Startup};
 
 /// Requests for encryption that are answered before the startup packet must come: one for GSS and one for TLS.
 const MAX_REQUESTS: usize = 3;
@@ -34,6 +34,8 @@ pub(super) enum Greeted {
     Nobody,
     /// Somebody without TLS where TLS is demanded.
     Plain(Box<Client>),
+    /// Somebody without a certificate where one is demanded.
+    Uncertified(Box<Client>),
 }
 
 /// A connection on its way to the startup packet.
@@ -48,6 +50,7 @@ struct Arrival {
 struct Encrypted {
     version: String,
     server_name: Option<String>,
+    certificate: Option<ClientCertificate>,
 }
 
 /// How TLS began.
@@ -86,15 +89,7 @@ pub(super) async fn greet(socket: TcpStream, address: SocketAddr, listener: &Lis
                 arrival = arrival.encrypted(Began::Asked, listener).await?;
             }
             FirstPacket::Startup(startup) => {
-                let Arrival { socket, buffer, tls } = arrival;
-                let plain_is_fine = listener.plain_on_loopback && address.ip().is_loopback();
-                let refused = tls.is_none() && !plain_is_fine;
-                let (tls_version, server_name) = tls.map(|tls| (tls.version, tls.server_name)).unzip();
-                let application = startup.get("application_name").map(str::to_owned);
-                let peer = Peer { address, tls_version, application };
-                let client = Client { socket, peer, startup, server_name: server_name.flatten(), buffer };
-                let client = Box::new(client);
-                return Ok(if refused { Greeted::Plain(client) } else { Greeted::Client(client) });
+                return Ok(arrival.arrived(startup, address, listener));
             }
         }
     }
@@ -102,6 +97,26 @@ pub(super) async fn greet(socket: TcpStream, address: SocketAddr, listener: &Lis
 }
 
 impl Arrival {
+    /// Somebody who wants a session, and whether the way here was as the listener demands.
+    fn arrived(self, startup: Startup, address: SocketAddr, listener: &Listener) -> Greeted {
+        let Self { socket, buffer, tls } = self;
+        let is_plain = tls.is_none();
+        let plain_is_fine = listener.plain_on_loopback && address.ip().is_loopback();
+        let (tls_version, server_name, client_certificate) = match tls {
+            Some(Encrypted { version, server_name, certificate }) => (Some(version), server_name, certificate),
+            None => (None, None, None),
+        };
+        let lacks_certificate = listener.demands_certificate && client_certificate.is_none();
+        let application = startup.get("application_name").map(str::to_owned);
+        let peer = Peer { address, tls_version, application, client_certificate };
+        let client = Box::new(Client { socket, peer, startup, server_name, buffer });
+        match (is_plain && !plain_is_fine, lacks_certificate) {
+            (true, _) => Greeted::Plain(client),
+            (false, true) => Greeted::Uncertified(client),
+            (false, false) => Greeted::Client(client),
+        }
+    }
+
     async fn first_packet(&mut self) -> Result<Option<FirstPacket>, ClientError> {
         loop {
             if let Some((first, used)) = handshake::first_packet(&self.buffer)? {
@@ -133,7 +148,11 @@ impl Arrival {
             return Err(ClientError::NoProtocol);
         }
         let version = tls.protocol_version().and_then(|version| version.as_str()).unwrap_or("TLS").replace('_', ".");
-        let encrypted = Encrypted { version, server_name: tls.server_name().map(str::to_owned) };
+        let certificate = match tls.peer_certificates().and_then(<[_]>::first) {
+            Some(shown) => Some(presented::read(shown).ok_or(ClientError::Certificate)?),
+            None => None,
+        };
+        let encrypted = Encrypted { version, server_name: tls.server_name().map(str::to_owned), certificate };
         Ok(Self { socket: Box::new(socket), buffer: self.buffer, tls: Some(encrypted) })
     }
 }

@@ -12,13 +12,14 @@ use crate::model::{OutcomeStatus, Verdict};
 pub(super) const DENIED: &str = "denied";
 pub(super) const NO_SUCH_DATABASE: &str = "no_such_database";
 pub(super) const NO_TLS: &str = "no_tls";
+pub(super) const NO_CERTIFICATE: &str = "no_client_certificate";
 pub(super) const STARTUP_PARAMETER: &str = "startup_parameter";
 pub(super) const LATE: &str = "no_token_in_time";
 pub(super) const OUT_OF_TURN: &str = "protocol_violation";
 pub(super) const OVER_LIMIT: &str = "too_many_connections";
 const UNRECORDED: &str = "recording_impossible";
-const OURS: [&str; 8] =
-    [DENIED, NO_SUCH_DATABASE, NO_TLS, STARTUP_PARAMETER, LATE, OUT_OF_TURN, OVER_LIMIT, UNRECORDED];
+const OURS: [&str; 9] =
+    [DENIED, NO_SUCH_DATABASE, NO_TLS, NO_CERTIFICATE, STARTUP_PARAMETER, LATE, OUT_OF_TURN, OVER_LIMIT, UNRECORDED];
 
 /// The sessions of a target, or of those who asked for none, counted since the start.
 #[derive(Debug)]

@@ -46,6 +46,8 @@ pub struct Listener {
     pub routes: Routes<Arc<Site>>,
     /// Our side of TLS.
     pub tls: Arc<Renewable<ServerConfig>>,
+    /// Whether nobody comes in without a certificate of an authority that `tls` trusts.
+    pub demands_certificate: bool,
     /// Whether a client on loopback may do without TLS.
     pub plain_on_loopback: bool,
 }

@@ -37,6 +37,10 @@ pub(super) async fn run(socket: TcpStream, address: SocketAddr, listener: &Liste
             let refusal = door(&client, listener).without_tls().await;
             client.refuse(&refusal).await;
         }
+        Ok(Ok(Greeted::Uncertified(client))) => {
+            let refusal = door(&client, listener).without_certificate().await;
+            client.refuse(&refusal).await;
+        }
         Ok(Ok(Greeted::Nobody)) => {}
         Ok(Err(error)) => tracing::info!(client = %address, %error, "a connection ended before its startup packet"),
         Err(_elapsed) => tracing::info!(client = %address, "a connection sent no startup packet in time"),

@@ -1,6 +1,7 @@
 //! TLS on both sides: one provider, named, never chosen by chance; either side may be renewed while connections use it.
 
 mod leaf;
+pub(super) mod presented;
 mod renewable;
 
 use std::path::Path;
@@ -13,11 +14,13 @@ pub use tokio_rustls::rustls::{ClientConfig, ServerConfig};
 
 use ::ring::digest;
 use tokio_rustls::rustls::RootCertStore;
+use tokio_rustls::rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
 use x509_cert::spki::ObjectIdentifier;
 
 pub use leaf::Leaf;
+pub use presented::client_certificate;
 pub use renewable::Renewable;
 
 use crate::model::Timestamp;
@@ -53,12 +56,17 @@ fn provider() -> Arc<CryptoProvider> {
 }
 
 /// Our side towards clients: TLS 1.2 and 1.3, from PEM texts. It speaks PostgreSQL inside TLS
-/// and says so (ALPN).
+/// and says so (ALPN). With `clients`, PEM text from a file, clients are asked for a certificate, and one that these
+/// authorities do not vouch for ends the handshake; that none is shown does not, so that a client can be told what it lacks.
 ///
 /// # Errors
 ///
-/// The texts are no certificate and key that fit.
-pub fn acceptor(certificate: &[u8], key: &[u8]) -> Result<Arc<ServerConfig>, TlsError> {
+/// The texts are no certificate and key that fit, or there is no authority.
+pub fn acceptor(
+    certificate: &[u8],
+    key: &[u8],
+    clients: Option<(&[u8], &Path)>,
+) -> Result<Arc<ServerConfig>, TlsError> {
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(certificate)
         .collect::<Result<_, _>>()
         .map_err(|_broken| TlsError::NoCertificate("the certificate's file".to_owned()))?;
@@ -67,40 +75,56 @@ pub fn acceptor(certificate: &[u8], key: &[u8]) -> Result<Arc<ServerConfig>, Tls
     }
     let key =
         PrivateKeyDer::from_pem_slice(key).map_err(|_broken| TlsError::NoKey("the certificate's key".to_owned()))?;
+    let verifier = match clients {
+        None => WebPkiClientVerifier::no_client_auth(),
+        Some((pem, from)) => {
+            let roots = Arc::new(authorities(pem, from)?);
+            let builder = WebPkiClientVerifier::builder_with_provider(roots, provider()).allow_unauthenticated();
+            builder.build().map_err(|_empty| TlsError::NoCertificate(from.display().to_string()))?
+        }
+    };
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
+        .and_then(|builder| builder.with_client_cert_verifier(verifier).with_single_cert(chain, key))
         .map_err(TlsError::Unusable)?;
     config.alpn_protocols = vec![PROTOCOL_NAME.to_vec()];
+    if clients.is_some() {
+        // A resumed session would show the certificate of the one before, which may have ended since.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+    }
     Ok(Arc::new(config))
 }
 
-/// Our side towards a database: authority and name are verified. With `authorities`, PEM text from `from`, only these
+/// The authorities in a PEM text from a file; at least one.
+fn authorities(pem: &[u8], from: &Path) -> Result<RootCertStore, TlsError> {
+    let flaw = || TlsError::NoCertificate(from.display().to_string());
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        roots.add(certificate.map_err(|_broken| flaw())?).map_err(TlsError::Unusable)?;
+    }
+    if roots.is_empty() { Err(flaw()) } else { Ok(roots) }
+}
+
+/// Our side towards a database: authority and name are verified. With `trusted`, PEM text from a file, only these
 /// are trusted; without, the system's.
 ///
 /// # Errors
 ///
 /// There is no authority to trust.
-pub fn connector(authorities: Option<(&[u8], &Path)>) -> Result<Arc<ClientConfig>, TlsError> {
-    let mut roots = RootCertStore::empty();
-    match authorities {
-        Some((pem, from)) => {
-            let flaw = || TlsError::NoCertificate(from.display().to_string());
-            for certificate in CertificateDer::pem_slice_iter(pem) {
-                roots.add(certificate.map_err(|_broken| flaw())?).map_err(TlsError::Unusable)?;
-            }
-            if roots.is_empty() {
-                return Err(flaw());
-            }
-        }
+pub fn connector(trusted: Option<(&[u8], &Path)>) -> Result<Arc<ClientConfig>, TlsError> {
+    let roots = match trusted {
+        Some((pem, from)) => authorities(pem, from)?,
         None => {
             // Some of a system's certificates may be of kinds that we do not read; one good one is enough to go on.
+            let mut roots = RootCertStore::empty();
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
             if roots.is_empty() {
                 return Err(TlsError::NoAuthorities);
             }
+            roots
         }
-    }
+    };
     ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map(|builder| Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))

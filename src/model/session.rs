@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{NodeName, Principal, SessionId, Timestamp};
+use super::{NodeName, Principal, SessionId, Sha256, Timestamp};
 
 /// The client's end of a connection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +15,26 @@ pub struct Peer {
     pub tls_version: Option<String>,
     /// `application_name` as the client gave it.
     pub application: Option<String>,
+    /// The certificate that the client showed, if one was asked for and an authority of the listener's vouched for it.
+    #[serde(default)]
+    pub client_certificate: Option<ClientCertificate>,
+}
+
+/// What a client's certificate said: a second factor. Who acts is what the token says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientCertificate {
+    /// Whose it is, in the form of RFC 4514: `CN=ana,O=Contoso`.
+    pub subject: String,
+    /// The common name in that, if there is exactly one.
+    pub common_name: Option<String>,
+    /// SHA-256 of its DER.
+    pub sha256: Sha256,
+    /// Its mail addresses, as it has them (`rfc822Name`).
+    pub emails: Vec<String>,
+    /// Its host names.
+    pub dns_names: Vec<String>,
+    /// Its URIs.
+    pub uris: Vec<String>,
 }
 
 /// How far an intent had come when its statement was released.

@@ -10,7 +10,7 @@ use cedar_policy::{Context, Entity, EntityId, EntityTypeName, EntityUid, Restric
 use chrono::{Datelike as _, Timelike as _};
 
 use super::{Moment, Place};
-use crate::model::{Action, Facts, Object, ObjectKind, Principal, RoutineTraits, Touch};
+use crate::model::{Action, ClientCertificate, Facts, Object, ObjectKind, Principal, RoutineTraits, Touch};
 
 /// The engine would not take what we built: a denial, never an allow.
 #[derive(Debug, thiserror::Error)]
@@ -180,6 +180,9 @@ fn moment(place: &Place, moment: &Moment) -> Result<Vec<(String, Value)>, Unaska
         ("token_age_seconds", Value::new_long(moment.token_age_seconds)),
     ];
     fields.extend(moment.application.iter().map(|application| ("application", text(application))));
+    if let Some(certificate) = &moment.client_certificate {
+        fields.push(("client_certificate", self::certificate(certificate)?));
+    }
     Ok(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
@@ -223,6 +226,20 @@ pub(super) fn effect_context(
     let routine = touch.routine.as_ref().map(|traits| Ok(("routine", self::routine(traits)?))).transpose()?;
     let own = own.into_iter().chain(routine).map(|(name, value)| (name.to_owned(), value));
     statement.clone().merge(own).map_err(|_| Unaskable)
+}
+
+fn certificate(certificate: &ClientCertificate) -> Result<Value, Unaskable> {
+    let ClientCertificate { subject, common_name, sha256, emails, dns_names, uris } = certificate;
+    let fields = [
+        ("subject", text(subject)),
+        ("sha256", text(&sha256.to_string())),
+        ("emails", texts(emails)),
+        ("dns_names", texts(dns_names)),
+        ("uris", texts(uris)),
+    ];
+    let name = common_name.iter().map(|name| ("common_name", text(name)));
+    let fields = fields.into_iter().chain(name).map(|(name, value)| (name.to_owned(), value));
+    Value::new_record(fields).map_err(|_| Unaskable)
 }
 
 fn routine(traits: &RoutineTraits) -> Result<Value, Unaskable> {

@@ -52,7 +52,9 @@ pub use possible::Reach;
 pub use problem::PolicyProblem;
 pub use remembered::Remembered;
 
-use crate::model::{Action, Decision, Effect, Facts, Object, ObjectKind, Principal, RuleId, Timestamp, Verdict};
+use crate::model::{
+    Action, ClientCertificate, Decision, Effect, Facts, Object, ObjectKind, Principal, RuleId, Timestamp, Verdict,
+};
 
 const SCHEMA: &str = include_str!("../../schemas/policy.cedarschema");
 
@@ -80,6 +82,8 @@ pub struct Moment {
     pub client: IpAddr,
     /// What the client calls itself.
     pub application: Option<String>,
+    /// What the client's certificate said, if it showed one that is trusted.
+    pub client_certificate: Option<ClientCertificate>,
     /// The transaction's state as the server last told it: `I`, `T`, `E`.
     pub transaction: char,
     /// Seconds since the token was issued.
@@ -267,7 +271,7 @@ impl Policy {
         let has_schema = |object: &Object| object.schema.is_some() || !entities::has_schema(object.kind);
         let candidates = match facts.effects.iter().filter_map(|effect| effect.object.as_ref()).all(has_schema) {
             true => BTreeSet::new(),
-            false => self.spoken_of.candidates(who, place),
+            false => self.spoken_of.candidates(who, place, moment),
         };
         for (at, effect) in facts.effects.iter().enumerate() {
             known.extend(self.actions.get(&entities::action(effect.action)?).cloned());

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 
-use super::Place;
+use super::{Moment, Place};
 use crate::model::Principal;
 
 /// Stands for every schema that no rule speaks of. No name of PostgreSQL has a zero byte, so it is none of them, and no
@@ -53,13 +53,18 @@ impl SpokenOf {
     }
 
     /// The schemas that a name without one must be permitted in, all of them.
-    pub(super) fn candidates(&self, who: &Principal, place: &Place) -> BTreeSet<String> {
+    pub(super) fn candidates(&self, who: &Principal, place: &Place, moment: &Moment) -> BTreeSet<String> {
         let mut all = self.named.clone();
         if self.by_request {
             let claims = who.claims.values().filter_map(|claim| claim.as_str());
             let own = who.roles.iter().chain(&who.groups).chain(&who.email).chain(&who.display).map(String::as_str);
             let place = [who.subject.as_str(), &place.database_user, &place.database, &place.target];
-            all.extend(claims.chain(own).chain(place).map(str::to_owned));
+            let shown = moment.client_certificate.iter().flat_map(|certificate| {
+                let lists = [&certificate.emails, &certificate.dns_names, &certificate.uris];
+                lists.into_iter().flatten().chain(&certificate.common_name).chain([&certificate.subject])
+            });
+            let client = moment.application.iter().chain(shown).map(String::as_str);
+            all.extend(claims.chain(own).chain(place).chain(client).map(str::to_owned));
         }
         all
     }

@@ -212,6 +212,7 @@ mod tests {
             now: Timestamp::from_seconds(1_795_512_766),
             client: [127, 0, 0, 1].into(),
             application: None,
+            client_certificate: None,
             transaction: 'I',
             token_age_seconds: 0,
         };

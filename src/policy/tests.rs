@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{Moment, Place, Policy, PolicyProblem};
 use crate::model::{
-    Action, Decision, Effect, Facts, Kind, Object, ObjectKind, Principal, Sha256, Timestamp, TokenFacts, Touch,
+    Action, ClientCertificate, Decision, Effect, Facts, Kind, Object, ObjectKind, Principal, Sha256, Timestamp,
+    TokenFacts, Touch,
 };
 
 const EXAMPLE: &str = include_str!("../../fixtures/policy/example.cedar");
@@ -46,6 +47,7 @@ fn moment() -> Moment {
         now: Timestamp::from_seconds(1_795_512_766),
         client: "10.1.2.3".parse().unwrap(),
         application: Some("psql".to_owned()),
+        client_certificate: None,
         transaction: 'I',
         token_age_seconds: 60,
     }
@@ -254,6 +256,7 @@ fn rules_can_look_at_claims_roles_groups_and_the_moment() {
         ("context.client.isInRange(ip(\"10.0.0.0/8\"))", true),
         ("context.client.isInRange(ip(\"192.168.0.0/16\"))", false),
         ("context has application && context.application == \"psql\"", true),
+        ("context has client_certificate", false),
         ("context.hour == 9 && context.weekday == 2", true),
         ("context.now < datetime(\"2026-11-24T09:32:47Z\")", true),
         ("context.transaction == \"I\" && context.token_age_seconds < 3600", true),
@@ -263,6 +266,47 @@ fn rules_can_look_at_claims_roles_groups_and_the_moment() {
     ] {
         let policy = rules(&format!("permit(principal, action in Action::\"read\", resource) when {{ {condition} }};"));
         assert_eq!(decide(&policy, "x", &reads("a.b", true)).allows(), allowed, "{condition}");
+    }
+}
+
+#[test]
+fn rules_can_bind_the_person_to_the_certificate_that_their_client_shows() {
+    let binding = "permit(principal, action, resource);
+        @id(\"own-certificate\") forbid(principal, action == Action::\"connect\", resource) unless {
+            context has client_certificate && principal has email &&
+            context.client_certificate.emails.contains(principal.email) &&
+            context.client_certificate has common_name && context.client_certificate.common_name == \"ana\" &&
+            context.client_certificate.subject like \"*,O=Contoso\" &&
+            context.client_certificate.sha256 like \"2d71*\" &&
+            context.client_certificate.dns_names.isEmpty() && context.client_certificate.uris.isEmpty() };";
+    let policy = rules(binding);
+    let ana = who("x");
+    let shown = |email: &str| ClientCertificate {
+        subject: "CN=ana,O=Contoso".to_owned(),
+        common_name: Some("ana".to_owned()),
+        sha256: Sha256::of(b"x"),
+        emails: vec!["other@contoso.com".to_owned(), email.to_owned()],
+        dns_names: Vec::new(),
+        uris: Vec::new(),
+    };
+    for (certificate, allowed) in
+        [(Some(shown(ana.email.as_deref().unwrap())), true), (Some(shown("ben@contoso.com")), false), (None, false)]
+    {
+        let moment = Moment { client_certificate: certificate, ..moment() };
+        let decision = policy.decide_connect(&ana, &place(), &moment);
+        assert_eq!(decision.allows(), allowed, "{decision:?}");
+        // What was let in works.
+        assert!(policy.decide(&ana, &place(), &moment, &reads("a.b", true)).allows());
+    }
+    // A schema that is named by the certificate is one that a name without schema may be in.
+    let policy = rules(
+        "permit(principal, action, resource);
+         forbid(principal, action, resource is Table) when { context has client_certificate &&
+             context.client_certificate has common_name && resource.schema == context.client_certificate.common_name };",
+    );
+    let moment = Moment { client_certificate: Some(shown("a@b")), ..moment() };
+    for (name, allowed) in [("ana.t", false), ("t", false), ("ben.t", true)] {
+        assert_eq!(policy.decide(&ana, &place(), &moment, &reads(name, true)).allows(), allowed, "{name}");
     }
 }
 

@@ -8,8 +8,8 @@ use super::columns::Columns;
 use super::write::Stamp;
 use super::{Dataset, EventRow, Happening, SegmentError, SessionRow, params};
 use crate::model::{
-    Decision, Effect, EventDetails, Facts, LoginRefused, Peer, Principal, Record, RuleId, SegmentNo, Session,
-    SessionClosed, SqlText, Statement, Timestamp,
+    ClientCertificate, Decision, Effect, EventDetails, Facts, LoginRefused, Peer, Principal, Record, RuleId, SegmentNo,
+    Session, SessionClosed, SqlText, Statement, Timestamp,
 };
 
 /// What a row takes beside its texts, as a guess for the size of a row group.
@@ -113,8 +113,18 @@ pub(super) fn sessions(no: SegmentNo, rows: &[&SessionRow]) -> Result<Columns, S
     let rules: Vec<Option<&[String]>> = whos.iter().map(|who| Some(who.rules)).collect();
     to.texts("rules", &rules)?;
     to.text("policy_version", whos.iter().map(|who| who.policy_version));
+    let names: Vec<Option<Vec<String>>> =
+        whos.iter().map(|who| who.peer.client_certificate.as_ref().map(certified_names)).collect();
+    let names: Vec<Option<&[String]>> = names.iter().map(Option::as_deref).collect();
+    to.texts("client_certificate_names", &names)?;
     to.count("segment", rows.iter().map(|_| Some(no.0)));
     Ok(to)
+}
+
+/// The names of a certificate beside its subject, each with its kind.
+fn certified_names(shown: &ClientCertificate) -> Vec<String> {
+    let kinds = [("email", &shown.emails), ("dns", &shown.dns_names), ("uri", &shown.uris)];
+    kinds.into_iter().flat_map(|(kind, names)| names.iter().map(move |name| format!("{kind}:{name}"))).collect()
 }
 
 fn as_closed(row: &SessionRow) -> Option<&SessionClosed> {
@@ -313,6 +323,9 @@ pub(super) fn ends(to: &mut Columns, whos: &[Who<'_>]) {
     to.small("client_port", each().map(|who| Some(i32::from(who.peer.address.port()))));
     to.text("tls_version", each().map(|who| who.peer.tls_version.as_deref()));
     to.text("application", each().map(|who| who.peer.application.as_deref()));
+    let certificates = || each().map(|who| who.peer.client_certificate.as_ref());
+    to.text("client_certificate_subject", certificates().map(|shown| shown.map(|shown| shown.subject.as_str())));
+    to.text("client_certificate_sha256", certificates().map(|shown| shown.map(|shown| shown.sha256.to_string())));
     to.text("target", each().map(|who| Some(who.target)));
     to.text("protocol", each().map(|who| Some(who.protocol)));
     to.text("database", each().map(|who| who.database));

@@ -31,6 +31,7 @@ pub(crate) fn session(number: u64) -> Arc<Session> {
             address: "[::ffff:10.0.0.7]:5544".parse().unwrap(),
             tls_version: Some("TLSv1.3".to_owned()),
             application: None,
+            client_certificate: None,
         },
         target: "clinic".to_owned(),
         protocol: "postgresql".to_owned(),

@@ -75,7 +75,7 @@ fn new_connections_get_the_new_certificate_while_an_old_session_goes_on() {
     }
 }
 
-fn fingerprint(der: &[u8]) -> String {
+pub(super) fn fingerprint(der: &[u8]) -> String {
     use sha2::Digest;
     sha2::Sha256::digest(der).iter().map(|byte| format!("{byte:02x}")).collect()
 }

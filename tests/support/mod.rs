@@ -28,7 +28,9 @@ mod vouched;
 
 pub(crate) use authority::Authority;
 pub(crate) use azurite::{ACCOUNT, Azurite, Container, KEY};
-pub(crate) use clients::{Login, client, connect, encryption, interrupted, libpq, psql, psql_to, told, unverified};
+pub(crate) use clients::{
+    Login, Psql, client, connect, encryption, interrupted, libpq, psql, psql_to, told, unverified,
+};
 pub(crate) use expected::{Expected, assert_among, assert_recorded, assert_rows};
 pub(crate) use folder::Folder;
 pub(crate) use hansard::{Archive, Hansard, Store, duckdb_rows};

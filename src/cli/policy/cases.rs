@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use toml::Spanned;
 
 use super::trial::{self, Claims, Spoken, Surroundings};
-use crate::model::{Decision, RuleId, Timestamp};
+use crate::model::{ClientCertificate, Decision, RuleId, Sha256, Timestamp};
 use crate::policy::{Place, Policy, PolicyProblem};
 
 /// Monday, 2026-01-05, 12:00 UTC.
@@ -41,6 +41,7 @@ struct Defaults {
     database: Option<String>,
     database_user: Option<String>,
     application: Option<String>,
+    client_certificate: Option<WrittenCertificate>,
     client: Option<IpAddr>,
     at: Option<String>,
     token_age_seconds: Option<u32>,
@@ -60,10 +61,23 @@ struct WrittenCase {
     database: Option<String>,
     database_user: Option<String>,
     application: Option<String>,
+    client_certificate: Option<WrittenCertificate>,
     client: Option<IpAddr>,
     at: Option<String>,
     token_age_seconds: Option<u32>,
     transaction: Option<Transaction>,
+}
+
+/// What a client's certificate says; what is not written it does not say.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct WrittenCertificate {
+    subject: String,
+    common_name: Option<String>,
+    sha256: Option<String>,
+    emails: Vec<String>,
+    dns_names: Vec<String>,
+    uris: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -193,6 +207,7 @@ impl Case {
             },
             client: case.client.or(defaults.client).unwrap_or(Surroundings::HERE),
             application: or(case.application, &defaults.application),
+            client_certificate: certificate(case.client_certificate.as_ref().or(defaults.client_certificate.as_ref()))?,
             transaction: match case.transaction {
                 None | Some(Transaction::I) => 'I',
                 Some(Transaction::T) => 'T',
@@ -247,6 +262,24 @@ impl Case {
             self.would_deny.as_ref().map_or_else(String::new, |rule| format!(", would be denied by \"{rule}\""));
         format!("{verdict}{by}{report}")
     }
+}
+
+fn certificate(written: Option<&WrittenCertificate>) -> Result<Option<ClientCertificate>, String> {
+    let Some(WrittenCertificate { subject, common_name, sha256, emails, dns_names, uris }) = written else {
+        return Ok(None);
+    };
+    let sha256 = match sha256 {
+        Some(text) => text.parse().map_err(|_odd| format!("`{text}` is no SHA-256 in hexadecimal"))?,
+        None => Sha256([0; 32]),
+    };
+    Ok(Some(ClientCertificate {
+        subject: subject.clone(),
+        common_name: common_name.clone(),
+        sha256,
+        emails: emails.clone(),
+        dns_names: dns_names.clone(),
+        uris: uris.clone(),
+    }))
 }
 
 fn said(decision: &Decision) -> String {
@@ -338,6 +371,27 @@ expect = "deny"
         assert!(ran[5].got.contains("such a token is refused"), "{}", ran[5].got);
         assert_eq!(ran[4].got, "allow by \"reads\", would be denied by \"tried\"");
         assert!((9..=10).contains(&ran[0].line), "{}", ran[0].line);
+    }
+
+    #[test]
+    fn a_case_may_say_which_certificate_the_client_shows() {
+        let rules = "@id(\"own\") permit(principal, action, resource) when { context has client_certificate &&
+            principal has email && context.client_certificate.emails.contains(principal.email) };";
+        let policy = Policy::load(&[("r.cedar".to_owned(), rules.to_owned())]).unwrap();
+        let case = |name: &str, certificate: &str, expect: &str| {
+            let who = "{ sub = \"u-ana\", email = \"ana@contoso.com\" }";
+            format!("[[case]]\nname = \"{name}\"\ntarget = \"app\"\nas = {who}\n{certificate}expect = \"{expect}\"\n")
+        };
+        let text = [
+            case("hers", "client_certificate = { emails = [\"ana@contoso.com\"] }\n", "allow"),
+            case("his", "client_certificate = { subject = \"CN=ben\", emails = [\"ben@contoso.com\"] }\n", "deny"),
+            case("none", "", "deny"),
+        ];
+        let ran = Suite::read("r.test.toml", &text.concat(), &policy).unwrap().run(&policy, &Claims::of(None));
+        assert!(ran.iter().all(|ran| ran.passed), "{ran:?}");
+        let odd = case("odd", "client_certificate = { sha256 = \"xy\" }\n", "deny");
+        let said = Suite::read("r.test.toml", &odd, &policy).unwrap_err();
+        assert!(said[0].to_string().contains("`xy` is no SHA-256"), "{said:?}");
     }
 
     #[test]

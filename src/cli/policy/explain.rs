@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, Read as _, Write as _};
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
@@ -14,8 +14,9 @@ use super::sources::Sources;
 use super::trial::{self, Claims, Spoken, Surroundings};
 use super::{Exit, Globals, Stop};
 use crate::config::{Config, ReadOnly, Target};
+use crate::gateway::tls::client_certificate;
 use crate::gateway::{denial, no_access, walled};
-use crate::model::{Clock, Decision, Effect, Facts, Principal, RuleId, Timestamp};
+use crate::model::{ClientCertificate, Clock, Decision, Effect, Facts, Principal, RuleId, Timestamp};
 use crate::policy::{Explanation, Place, Policy, PolicyProblem, Told as Answer};
 
 const EXAMPLES: &str = "\
@@ -68,6 +69,10 @@ pub(in crate::cli) struct ExplainArgs {
     /// What the client calls itself
     #[arg(long, value_name = "NAME")]
     application: Option<String>,
+
+    /// The certificate that the client shows, in PEM [default: none]
+    #[arg(long, value_name = "FILE")]
+    client_certificate: Option<PathBuf>,
 
     /// The client's address
     #[arg(long, value_name = "ADDRESS", default_value_t = Surroundings::HERE)]
@@ -127,10 +132,17 @@ fn around(args: &ExplainArgs, config: Option<&Config>) -> Result<Surroundings, S
         },
         client: args.client,
         application: args.application.clone(),
+        client_certificate: args.client_certificate.as_deref().map(certificate).transpose()?,
         transaction: 'I',
         now: args.at.unwrap_or_else(|| SystemClock.now()),
         token_age_seconds: 0,
     })
+}
+
+fn certificate(file: &Path) -> Result<ClientCertificate, Stop> {
+    let invalid = |error: &dyn std::fmt::Display| Stop::invalid(vec![format!("{}: {error}", file.display())]);
+    let pem = std::fs::read(file).map_err(|error| invalid(&error))?;
+    client_certificate(&pem).map_err(|error| invalid(&error))
 }
 
 fn described<'c>(config: &'c Config, name: &str) -> Result<&'c Target, Stop> {
@@ -376,6 +388,7 @@ mod tests {
             place,
             client: Surroundings::HERE,
             application: None,
+            client_certificate: None,
             transaction: 'I',
             now: Timestamp::from_seconds(1_795_512_766),
             token_age_seconds: 0,

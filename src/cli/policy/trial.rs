@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::super::assembly::issuer_settings;
 use crate::config::Config;
 use crate::identity::{self, ClaimMap, IssuerSettings};
-use crate::model::{Facts, Principal, SqlText, Timestamp};
+use crate::model::{ClientCertificate, Facts, Principal, SqlText, Timestamp};
 use crate::policy::{Moment, Place};
 use crate::sql;
 
@@ -72,6 +72,7 @@ pub(super) struct Surroundings {
     pub(super) place: Place,
     pub(super) client: IpAddr,
     pub(super) application: Option<String>,
+    pub(super) client_certificate: Option<ClientCertificate>,
     pub(super) transaction: char,
     pub(super) now: Timestamp,
     pub(super) token_age_seconds: i64,
@@ -86,6 +87,7 @@ impl Surroundings {
             now: self.now,
             client: self.client,
             application: self.application.clone(),
+            client_certificate: self.client_certificate.clone(),
             transaction: self.transaction,
             token_age_seconds: self.token_age_seconds,
         }

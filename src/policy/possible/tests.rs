@@ -184,6 +184,7 @@ fn allowed_writes(policy: &Policy, who: &Principal, place: &Place) -> usize {
         now: Timestamp::from_seconds(1_795_512_766),
         client: client.parse().unwrap(),
         application: None,
+        client_certificate: None,
         transaction: 'I',
         token_age_seconds: 60,
     });

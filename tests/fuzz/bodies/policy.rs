@@ -83,6 +83,7 @@ static MOMENT: LazyLock<Moment> = LazyLock::new(|| Moment {
     now: Timestamp::from_seconds(1_795_512_766),
     client: std::net::IpAddr::from([10, 1, 2, 3]),
     application: Some("psql".to_owned()),
+    client_certificate: None,
     transaction: 'I',
     token_age_seconds: 60,
 });

@@ -30,6 +30,14 @@ fn other_record() -> Record {
     session.peer.address = "[2001:db8::1]:1".parse().unwrap();
     session.peer.tls_version = None;
     session.peer.application = None;
+    session.peer.client_certificate = Some(crate::model::ClientCertificate {
+        subject: "CN=x".to_owned(),
+        common_name: None,
+        sha256: Sha256::of(b"a certificate"),
+        emails: Vec::new(),
+        dns_names: Vec::new(),
+        uris: Vec::new(),
+    });
     session.target.push('x');
     session.protocol.push('x');
     session.database.push('x');
