@@ -9,6 +9,8 @@ mod support;
 
 #[path = "connection/addresses.rs"]
 mod addresses;
+#[path = "connection/balanced.rs"]
+mod balanced;
 #[path = "connection/certificates.rs"]
 mod certificates;
 #[path = "connection/client_certificates.rs"]

@@ -345,6 +345,7 @@ fn session(draw: &mut Draw, now: i64, policy_version: &str) -> Session {
             address: format!("10.{}.{}.{}:{}", person % 4, person % 250, draw.below(250), 1_024 + draw.below(60_000))
                 .parse()
                 .unwrap(),
+            balancer: None,
             tls_version: Some("TLSv1.3".to_owned()),
             application: Some(if workload { format!("service-{}", person % 31) } else { "DBeaver 25.2".to_owned() }),
             client_certificate: None,

@@ -122,6 +122,7 @@ pub(crate) fn session(number: u64) -> Session {
         },
         peer: Peer {
             address: "10.4.0.17:5544".parse().unwrap(),
+            balancer: None,
             tls_version: Some("TLSv1.3".to_owned()),
             application: Some("psql".to_owned()),
             client_certificate: None,

@@ -5,6 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use ipnet::IpNet;
+
 use super::certificate::{SelfSigned, self_signed};
 use super::policy::run::for_force;
 use super::policy::sources::Sources as RuleSources;
@@ -40,6 +42,7 @@ pub(super) struct Door {
     tls: DoorTls,
     pub(super) plain_on_loopback: bool,
     demands_certificate: bool,
+    balancers: Vec<IpNet>,
 }
 
 #[derive(Debug)]
@@ -187,7 +190,7 @@ impl Door {
         journal: &Journal,
         node: &NodeName,
     ) -> Result<Opened, String> {
-        let Self { name, address, ways, tls, plain_on_loopback, demands_certificate } = self;
+        let Self { name, address, ways, tls, plain_on_loopback, demands_certificate, balancers } = self;
         let (tls, made) = match tls {
             DoorTls::Given(tls) => (Ok(tls), None),
             DoorTls::SelfSigned => {
@@ -215,7 +218,7 @@ impl Door {
         };
         let routes = Routes::new(ways.into_iter().filter_map(to_site).collect());
         let tls = tls.map_err(|error| error.to_string())?;
-        let listener = Listener { name, desk, routes, tls, plain_on_loopback, demands_certificate };
+        let listener = Listener { name, desk, routes, tls, plain_on_loopback, demands_certificate, balancers };
         Ok(Opened { listener: Arc::new(listener), made })
     }
 }
@@ -247,6 +250,7 @@ fn open_door(listener: &config::Listener, config: &Config, problems: &mut Proble
         tls: tls?,
         plain_on_loopback: listener.plain != Plain::Refuse,
         demands_certificate: demanded == Some(ClientCertificates::Required),
+        balancers: listener.balancers.clone(),
     })
 }
 

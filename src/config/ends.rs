@@ -10,7 +10,7 @@ use super::file::{
 };
 use super::reading::{Findings, Located, Named, OneOrMany, closest, value_if_any, value_or};
 use super::units::{Size, size_text};
-use super::values::{Address, HostName, NamedTargetSection, Server, TargetChoice};
+use super::values::{Address, HostName, NamedTargetSection, Network, Server, TargetChoice};
 use super::{Behind, ClientCertificates, Listener, ListenerClients, ListenerTls, Target, UpstreamTls, VerifyFull};
 
 /// Nobody outside the machine reaches a listener whose address was not chosen. Not 5432, which is taken on a machine
@@ -220,6 +220,10 @@ fn listener(
             .collect(),
         tls,
         plain: value_or(section.plain, Plain::Refuse)?,
+        balancers: match value_if_any(section.proxy_protocol)? {
+            Some(proxied) => proxied.from.value?.0.into_iter().map(|Network(network)| network).collect(),
+            None => Vec::new(),
+        },
     })
 }
 

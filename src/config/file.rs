@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use super::cluster::ClusterSection;
 use super::reading::{Field, Findings, FromToml, Keys, Located, Named, Node, OneOrMany, choice, section};
 use super::units::{Age, Percent, Size};
-use super::values::{Address, ClaimValue, NodeSetting, SecretSection, Server, TargetChoice, Version};
+use super::values::{Address, ClaimValue, Network, NodeSetting, SecretSection, Server, TargetChoice, Version};
 
 section! {
     /// The configuration of hansard.
@@ -131,6 +131,19 @@ section! {
         /// loopback; the token is readable on the way.
         #[schemars(extend("default" = "refuse"))]
         plain: Option<Located<Plain>>,
+        /// Load balancers in front, which say by the PROXY protocol (version 2) where a client is. Default: there are none,
+        /// and a client is where its connection came from.
+        proxy_protocol: Option<Located<ProxyProtocolSection>>,
+    }
+}
+
+section! {
+    /// Load balancers that say where a client is.
+    ProxyProtocolSection {
+        /// Their addresses or networks, such as "10.0.4.0/24". A connection from there must begin with the header; what comes
+        /// from elsewhere must not. Everything that connects from there can claim to be any client, so name no more than the
+        /// balancers; other nodes of the cluster need a listener of their own if they are among them.
+        from: Located<OneOrMany<Network>>,
     }
 }
 

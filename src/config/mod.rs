@@ -29,6 +29,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use crate::model::NodeName;
 
 pub use file::{
@@ -125,6 +127,8 @@ pub struct Listener {
     pub tls: Option<ListenerTls>,
     /// Whether a client may connect without TLS. Not [`Plain::Refuse`] only if listener and targets are on loopback.
     pub plain: Plain,
+    /// Where load balancers are that say by the PROXY protocol where a client is; from there they must. Empty: nowhere.
+    pub balancers: Vec<IpNet>,
 }
 
 /// A target behind a listener.

@@ -45,6 +45,7 @@ fn the_least_file_gets_every_default() {
     assert_eq!((listener.name.as_str(), listener.targets.as_slice()), ("main", [behind].as_slice()));
     assert_eq!(listener.address, "127.0.0.1:6432".parse().unwrap());
     assert_eq!((&listener.tls, listener.plain), (&None, Plain::Refuse));
+    assert!(listener.balancers.is_empty());
     let [target] = config.targets.as_slice() else { panic!("{config:?}") };
     assert_eq!(target.upstreams, [Server::Tcp(Upstream { host: "pg.internal".to_owned(), port: 5432 })]);
     assert_eq!(target.tls, UpstreamTls::VerifyFull(VerifyFull::default()));
@@ -327,6 +328,20 @@ fn a_certificate_of_clients_is_demanded_where_it_is_asked_for_unless_told_otherw
     assert!(plain.contains("listener.main.plain: \"loopback\" has no meaning"), "{plain}");
     let optional = door(", client_ca_file = \"ca.pem\", client_certificates = \"optional\"", "plain = \"loopback\"\n");
     assert!(parse(&optional).is_ok());
+}
+
+#[test]
+fn balancers_are_named_by_their_networks() {
+    let with = |from: &str| format!("{MINIMAL}[listener.main]\nproxy_protocol = {{ from = {from} }}\n");
+    let config = parse(&with("[\"10.0.4.0/24\", \"2001:db8::7\"]")).unwrap();
+    let networks: Vec<String> = config.listeners[0].balancers.iter().map(ToString::to_string).collect();
+    assert_eq!(networks, ["10.0.4.0/24", "2001:db8::7/128"]);
+    assert_eq!(parse(&with("\"10.0.4.7\"")).unwrap().listeners[0].balancers.len(), 1);
+    for bad in ["\"0.0.0.0/0\"", "\"10.0.4.7/24\"", "\"balancer.internal\""] {
+        let said = problems(&with(bad));
+        assert!(said.len() == 1 && said[0].contains("listener.main.proxy_protocol.from"), "{said:?}");
+    }
+    assert!(problems(&with("[]"))[0].contains("the list is empty"));
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use ipnet::IpNet;
 use rustls_pki_types::DnsName;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use toml::de::DeValue;
@@ -206,6 +207,22 @@ impl TextValue for Address {
     }
 }
 
+/// A network, or one address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Network(pub(super) IpNet);
+
+impl TextValue for Network {
+    const EXPECTED: &'static str = "an IP address, or a network with nothing behind its prefix, such as \"10.0.4.0/24\"; not \
+                                    everything";
+    const PATTERN: &'static str = "^[0-9A-Fa-f.:]+(/[0-9]+)?$";
+
+    fn parse(text: &str) -> Option<Self> {
+        let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).ok()?;
+        // Bits behind the prefix are a slip of the pen, and which of the two is meant nobody knows.
+        (network.trunc() == network && network.prefix_len() > 0).then_some(Self(network))
+    }
+}
+
 /// Host and port of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upstream {
@@ -286,7 +303,7 @@ impl TextValue for Server {
     }
 }
 
-text_schema!(Age, Size, Percent, Address, HostName, Server, Upstream);
+text_schema!(Age, Size, Percent, Address, Network, HostName, Server, Upstream);
 
 #[cfg(test)]
 mod tests {
@@ -326,6 +343,25 @@ mod tests {
         assert_eq!(read("Clinic.Example.com"), Some("clinic.example.com".to_owned()));
         assert_eq!(read("localhost"), Some("localhost".to_owned()));
         for bad in ["", "10.0.0.1", "::1", "clinic.example.com.", "a..b", "a b", "*.example.com", "-", "clinic:5432"] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_network_is_an_address_or_a_prefix_with_nothing_behind_it() {
+        let read = |text: &str| Network::parse(text).map(|Network(network)| network.to_string());
+        for (text, network) in [
+            ("10.0.4.0/24", "10.0.4.0/24"),
+            ("10.0.4.7", "10.0.4.7/32"),
+            ("2001:db8::/32", "2001:db8::/32"),
+            ("::1", "::1/128"),
+            ("0.0.0.0/1", "0.0.0.0/1"),
+        ] {
+            assert_eq!(read(text).as_deref(), Some(network));
+        }
+        for bad in
+            ["", "10.0.4.7/24", "10.0.0.0/33", "0.0.0.0/0", "::/0", "balancer", "10.0.4.0/", "10.0.4/24", "10.0.4.7:1"]
+        {
             assert_eq!(read(bad), None, "{bad}");
         }
     }

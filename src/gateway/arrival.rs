@@ -4,8 +4,6 @@
 //! (`sslnegotiation=direct`) is let in only if it named PostgreSQL's protocol (ALPN), as servers do since version 17, so that
 //! nobody can lead a browser or a mail server's client here.
 
-use std::net::SocketAddr;
-
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -14,10 +12,12 @@ use tokio_rustls::TlsAcceptor;
 use super::Listener;
 use super::cancel::Asked;
 use super::client::{Client, ClientError, Socket, hang_up, prepare};
+use super::origin::{Origin, is_unasked};
 use super::tls::{PROTOCOL_NAME, presented};
 use crate::model::{ClientCertificate, Peer};
 use crate::wire::Violation;
 use crate::wire::postgres::handshake::{self, FirstPacket, Startup};
+use crate::wire::proxied::SIGNATURE;
 
 /// Requests for encryption that are answered before the startup packet must come: one for GSS and one for TLS.
 const MAX_REQUESTS: usize = 3;
@@ -63,12 +63,16 @@ enum Began {
 }
 
 /// Answers requests for encryption and reads the startup packet.
-pub(super) async fn greet(socket: TcpStream, address: SocketAddr, listener: &Listener) -> Result<Greeted, ClientError> {
+pub(super) async fn greet(socket: TcpStream, origin: Origin, listener: &Listener) -> Result<Greeted, ClientError> {
     prepare(&socket)?;
-    let mut first = [0];
+    let mut first = [0; SIGNATURE.len()];
     let came = socket.peek(&mut first).await?;
+    let first = first.get(..came).unwrap_or_default();
+    if is_unasked(first) {
+        return Err(ClientError::Unasked);
+    }
     let mut arrival = Arrival { socket: Box::new(socket), buffer: BytesMut::new(), tls: None };
-    if came > 0 && first == [TLS_HANDSHAKE] {
+    if first.first() == Some(&TLS_HANDSHAKE) {
         arrival = arrival.encrypted(Began::AtOnce, listener).await?;
     }
     for _ in 0..MAX_REQUESTS {
@@ -76,7 +80,7 @@ pub(super) async fn greet(socket: TcpStream, address: SocketAddr, listener: &Lis
         match first {
             FirstPacket::Cancel(pid, secret) => {
                 let socket = arrival.socket;
-                return Ok(Greeted::Cancel(Asked { pid, secret, from: address, socket }));
+                return Ok(Greeted::Cancel(Asked { pid, secret, from: origin.client, socket }));
             }
             FirstPacket::Gss => arrival.socket.write_all(b"N").await?,
             FirstPacket::Ssl if arrival.tls.is_some() => return Err(Violation("a request for TLS inside TLS").into()),
@@ -89,7 +93,7 @@ pub(super) async fn greet(socket: TcpStream, address: SocketAddr, listener: &Lis
                 arrival = arrival.encrypted(Began::Asked, listener).await?;
             }
             FirstPacket::Startup(startup) => {
-                return Ok(arrival.arrived(startup, address, listener));
+                return Ok(arrival.arrived(startup, origin, listener));
             }
         }
     }
@@ -98,17 +102,19 @@ pub(super) async fn greet(socket: TcpStream, address: SocketAddr, listener: &Lis
 
 impl Arrival {
     /// Somebody who wants a session, and whether the way here was as the listener demands.
-    fn arrived(self, startup: Startup, address: SocketAddr, listener: &Listener) -> Greeted {
+    fn arrived(self, startup: Startup, origin: Origin, listener: &Listener) -> Greeted {
         let Self { socket, buffer, tls } = self;
         let is_plain = tls.is_none();
-        let plain_is_fine = listener.plain_on_loopback && address.ip().is_loopback();
+        // By where the connection came from: what a balancer says of its client protects nothing on the way here.
+        let plain_is_fine = listener.plain_on_loopback && origin.peer.ip().is_loopback();
         let (tls_version, server_name, client_certificate) = match tls {
             Some(Encrypted { version, server_name, certificate }) => (Some(version), server_name, certificate),
             None => (None, None, None),
         };
         let lacks_certificate = listener.demands_certificate && client_certificate.is_none();
         let application = startup.get("application_name").map(str::to_owned);
-        let peer = Peer { address, tls_version, application, client_certificate };
+        let (address, balancer) = (origin.client, origin.balancer());
+        let peer = Peer { address, balancer, tls_version, application, client_certificate };
         let client = Box::new(Client { socket, peer, startup, server_name, buffer });
         match (is_plain && !plain_is_fine, lacks_certificate) {
             (true, _) => Greeted::Plain(client),

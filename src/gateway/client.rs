@@ -36,6 +36,8 @@ pub(super) enum ClientError {
     Gone(#[from] std::io::Error),
     #[error("bytes followed a request for TLS before TLS began")]
     PlainBeforeTls,
+    #[error("a header of the PROXY protocol from an address that is not among those of load balancers")]
+    Unasked,
     #[error("the client's certificate could not be read")]
     Certificate,
     #[error("TLS without a request for it, and without the protocol \"postgresql\" (ALPN)")]

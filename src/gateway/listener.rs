@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use tokio_rustls::rustls::ServerConfig;
 
 use super::Site;
@@ -48,6 +49,8 @@ pub struct Listener {
     pub tls: Arc<Renewable<ServerConfig>>,
     /// Whether nobody comes in without a certificate of an authority that `tls` trusts.
     pub demands_certificate: bool,
+    /// Where load balancers are that say by the PROXY protocol whose a connection is. From there they must.
+    pub balancers: Vec<IpNet>,
     /// Whether a client on loopback may do without TLS.
     pub plain_on_loopback: bool,
 }

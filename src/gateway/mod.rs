@@ -3,7 +3,7 @@
 //! What it promises: no byte of a statement reaches a database before a verified token named somebody and the journal
 //! gave a permit for it; whatever a peer does, the session ends, its end is recorded, and no other session notices.
 //!
-//! [`session`] is the story. [`arrival`] reads how a client begins, [`listener`] leads it to its target; [`client`] and
+//! [`session`] is the story. [`origin`] says whose a connection is, [`arrival`] reads how a client begins, [`listener`] leads it to its target; [`client`] and
 //! [`upstream`] are the two ends, [`admission`] decides who comes in, [`settle`] judges and records, [`relay`] moves the
 //! bytes; [`cancel`] finds the session that a key cancels, here or at another node of the [`cluster`]; [`catalog`] knows
 //! what the names of a database mean, [`handles`] what those stand for that a session gave; [`wall`] opens sessions
@@ -25,6 +25,7 @@ pub mod inspection;
 mod keyring;
 mod listener;
 mod names;
+mod origin;
 mod reading;
 mod relay;
 mod session;

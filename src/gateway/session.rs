@@ -1,7 +1,7 @@
 //! One session from start to end: the story.
 //!
 //! ```text
-//! greet (TLS, startup) → token → admit (verify, rules, journal: opened) → upstream login → relay → journal: closed
+//! origin → greet (TLS, startup) → token → admit (verify, rules, journal: opened) → upstream login → relay → journal: closed
 //! ```
 
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ use super::client::{Client, ClientError};
 use super::names::Names;
 use super::relay::{End, Ends};
 use super::upstream::{Upstream, UpstreamError};
-use super::{Drain, Listener, Site, cancel, relay, upstream, wall};
+use super::{Drain, Listener, Site, cancel, origin, relay, upstream, wall};
 use crate::model::{CloseReason, Entry, Session, SessionClosed};
 use crate::wire::postgres::exchange::Exchange;
 use crate::wire::postgres::message::{self, Refusal};
@@ -26,8 +26,17 @@ use crate::wire::postgres::message::{self, Refusal};
 const SIGN_IN_LIMIT: Duration = Duration::from_secs(60);
 
 /// Runs one client's connection. However it ends, the end is recorded.
-pub(super) async fn run(socket: TcpStream, address: SocketAddr, listener: &Listener, drain: &Drain) {
-    let greeting = tokio::time::timeout(SIGN_IN_LIMIT, Box::pin(greet(socket, address, listener)));
+pub(super) async fn run(mut socket: TcpStream, peer: SocketAddr, listener: &Listener, drain: &Drain) {
+    let origin = origin::of(&mut socket, peer, &listener.balancers);
+    let origin = match drain.admits(Box::pin(origin)).await {
+        None => return,
+        Some(Ok(origin)) => origin,
+        Some(Err(error)) => {
+            return tracing::warn!(%peer, listener = listener.name, %error, "a connection was closed");
+        }
+    };
+    let address = origin.client;
+    let greeting = tokio::time::timeout(SIGN_IN_LIMIT, Box::pin(greet(socket, origin, listener)));
     let Some(greeted) = drain.admits(greeting).await else { return };
     match greeted {
         Ok(Ok(Greeted::Client(client))) if drain.begun().is_cancelled() => client.refuse(&stopping()).await,

@@ -9,8 +9,11 @@ use super::{NodeName, Principal, SessionId, Sha256, Timestamp};
 /// The client's end of a connection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Peer {
-    /// Where the connection came from.
+    /// Where the client is.
     pub address: SocketAddr,
+    /// Where the connection came from, if that was a load balancer that is trusted to say where the client is.
+    #[serde(default)]
+    pub balancer: Option<SocketAddr>,
     /// `TLSv1.3`, `TLSv1.2`; absent on a plain connection.
     pub tls_version: Option<String>,
     /// `application_name` as the client gave it.

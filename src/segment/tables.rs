@@ -117,6 +117,7 @@ pub(super) fn sessions(no: SegmentNo, rows: &[&SessionRow]) -> Result<Columns, S
         whos.iter().map(|who| who.peer.client_certificate.as_ref().map(certified_names)).collect();
     let names: Vec<Option<&[String]>> = names.iter().map(Option::as_deref).collect();
     to.texts("client_certificate_names", &names)?;
+    to.text("balancer_address", whos.iter().map(|who| who.peer.balancer.map(ip)));
     to.count("segment", rows.iter().map(|_| Some(no.0)));
     Ok(to)
 }
@@ -313,13 +314,13 @@ pub(super) fn who(to: &mut Columns, whos: &[Who<'_>]) -> Result<(), SegmentError
     Ok(())
 }
 
+fn ip(address: SocketAddr) -> String {
+    address.ip().to_canonical().to_string()
+}
+
 pub(super) fn ends(to: &mut Columns, whos: &[Who<'_>]) {
     let each = || whos.iter();
-    let address = |peer: &Peer| match peer.address {
-        SocketAddr::V4(v4) => v4.ip().to_string(),
-        SocketAddr::V6(v6) => v6.ip().to_canonical().to_string(),
-    };
-    to.text("client_address", each().map(|who| Some(address(who.peer))));
+    to.text("client_address", each().map(|who| Some(ip(who.peer.address))));
     to.small("client_port", each().map(|who| Some(i32::from(who.peer.address.port()))));
     to.text("tls_version", each().map(|who| who.peer.tls_version.as_deref()));
     to.text("application", each().map(|who| who.peer.application.as_deref()));

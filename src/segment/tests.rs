@@ -29,6 +29,7 @@ pub(crate) fn session(number: u64) -> Arc<Session> {
         principal: principal(),
         peer: Peer {
             address: "[::ffff:10.0.0.7]:5544".parse().unwrap(),
+            balancer: None,
             tls_version: Some("TLSv1.3".to_owned()),
             application: None,
             client_certificate: None,

@@ -1,9 +1,10 @@
-//! Bytes ⇄ messages as state machines without I/O; one folder per protocol.
+//! Bytes ⇄ messages as state machines without I/O; one folder per protocol, and [`proxied`] for what may stand before any.
 //!
 //! What this room promises: a statement's bytes are [`Held`] until a [`Permit`] for exactly that statement is spent on
 //! them, and every decoder is confined to the one frame it was given.
 
 pub mod postgres;
+pub mod proxied;
 
 use bytes::Bytes;
 

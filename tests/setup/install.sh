@@ -67,10 +67,11 @@ missing_packages() {
     python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
     command -v openssl >/dev/null || echo openssl
     [ -e "$DEBIAN_KEYS" ] || echo debian-archive-keyring
+    # A load balancer in front.
+    command -v haproxy >/dev/null || echo haproxy
     missing_clients
     [ "$1" = bench ] || return 0
-    # Relays to be measured beside.
-    command -v haproxy >/dev/null || echo haproxy
+    # Another relay to be measured beside.
     command -v pgbouncer >/dev/null || echo pgbouncer
 }
 

@@ -19,6 +19,7 @@ mod clients;
 mod expected;
 mod folder;
 mod hansard;
+mod haproxy;
 mod issuer;
 mod leash;
 mod postgres;
@@ -34,6 +35,7 @@ pub(crate) use clients::{
 pub(crate) use expected::{Expected, assert_among, assert_recorded, assert_rows};
 pub(crate) use folder::Folder;
 pub(crate) use hansard::{Archive, Hansard, Store, duckdb_rows};
+pub(crate) use haproxy::HaProxy;
 pub(crate) use issuer::Issuer;
 pub(crate) use postgres::{Logged, Postgres};
 pub(crate) use stories::{CLIENTS, copied_bytes, run};

@@ -1,7 +1,7 @@
 //! A client that says exactly the bytes it is told to, with or without TLS.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -112,6 +112,18 @@ impl Raw {
         Self { stream: Stream::Plain(stream), key: Vec::new() }
     }
 
+    /// The same to 127.0.0.1, from another address of this machine.
+    pub(crate) fn plain_from(source: &str, port: u16) -> Self {
+        let at = |address: &str, port| SocketAddr::new(address.parse().unwrap(), port);
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&at(source, 0).into()).unwrap();
+        socket.connect(&at("127.0.0.1", port).into()).unwrap();
+        let stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(ANSWER_LIMIT)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream: Stream::Plain(stream), key: Vec::new() }
+    }
+
     /// A connection in TLS, by `SSLRequest`.
     pub(crate) fn tls(port: u16) -> Self {
         Self::tls_at("127.0.0.1", port)
@@ -119,10 +131,14 @@ impl Raw {
 
     /// The same to another address of this machine.
     pub(crate) fn tls_at(address: &str, port: u16) -> Self {
-        let mut raw = Self::plain_at(address, port);
-        raw.send(&packet(SSL_REQUEST, b""));
-        assert_eq!(raw.bytes(1), b"S");
-        raw.encrypted()
+        Self::plain_at(address, port).in_tls()
+    }
+
+    /// Asks for TLS, and goes on in it.
+    pub(crate) fn in_tls(mut self) -> Self {
+        self.send(&packet(SSL_REQUEST, b""));
+        assert_eq!(self.bytes(1), b"S");
+        self.encrypted()
     }
 
     /// A connection that begins with TLS at once and offers these protocols inside it (ALPN).
