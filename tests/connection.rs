@@ -31,6 +31,8 @@ mod login;
 mod pipelines;
 #[path = "connection/restart.rs"]
 mod restart;
+#[path = "connection/shown_upstream.rs"]
+mod shown_upstream;
 #[path = "connection/sign_in.rs"]
 mod sign_in;
 #[path = "connection/state.rs"]

@@ -111,22 +111,23 @@ impl Files for DoorFiles {
 pub(super) struct WayFiles {
     name: String,
     ca_file: Option<PathBuf>,
+    own: Option<config::OwnCertificate>,
 }
 
 impl WayFiles {
     /// The way to a target.
     pub(super) fn to_target(target: &str, tls: &config::VerifyFull) -> Self {
-        Self { name: format!("target.{target}.tls"), ca_file: tls.ca_file.clone() }
+        Self { name: format!("target.{target}.tls"), ca_file: tls.ca_file.clone(), own: tls.own.clone() }
     }
 
     /// The way to the other nodes.
     pub(super) fn to_cluster(described: &config::Cluster) -> Self {
-        Self { name: "cluster".to_owned(), ca_file: described.ca_file.clone() }
+        Self { name: "cluster".to_owned(), ca_file: described.ca_file.clone(), own: None }
     }
 
     /// Whether there is a file that may change.
     fn has_any(&self) -> bool {
-        self.ca_file.is_some()
+        self.ca_file.is_some() || self.own.is_some()
     }
 }
 
@@ -139,12 +140,20 @@ impl Files for WayFiles {
 
     fn read(&self) -> Found {
         let authorities = self.ca_file.as_ref().map(|path| text(&self.name, "ca_file", path)).transpose();
-        authorities.map(|authorities| Pem { authorities, ..Pem::default() }).map_err(|problem| vec![problem])
+        let certificate = self.own.as_ref().map(|own| text(&self.name, "cert", &own.cert)).transpose();
+        let key = self.own.as_ref().map(|own| own.key.reveal().map_err(|error| error.to_string())).transpose();
+        match (certificate, key, authorities) {
+            (Ok(certificate), Ok(key), Ok(authorities)) => Ok(Pem { certificate, key, authorities }),
+            (certificate, key, authorities) => {
+                Err([certificate.err(), key.err(), authorities.err()].into_iter().flatten().collect())
+            }
+        }
     }
 
     fn make(&self, pem: &Pem) -> Result<Arc<ClientConfig>, String> {
         let given = pem.authorities.as_deref().zip(self.ca_file.as_deref());
-        tls::connector(given).map_err(|error| format!("{}.ca_file: {error}", self.name))
+        let key = pem.key.as_ref().map(|key| key.as_str().as_bytes());
+        tls::connector(given, pem.certificate.as_deref().zip(key)).map_err(|error| format!("{}: {error}", self.name))
     }
 }
 

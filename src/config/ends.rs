@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use super::checks::{Folder, refuse_bad_names};
 use super::file::{
@@ -10,8 +11,10 @@ use super::file::{
 };
 use super::reading::{Findings, Located, Named, OneOrMany, closest, value_if_any, value_or};
 use super::units::{Size, size_text};
-use super::values::{Address, HostName, NamedTargetSection, Network, Server, TargetChoice};
-use super::{Behind, ClientCertificates, Listener, ListenerClients, ListenerTls, Target, UpstreamTls, VerifyFull};
+use super::values::{Address, HostName, NamedTargetSection, Network, SecretSection, Server, TargetChoice};
+use super::{
+    Behind, ClientCertificates, Listener, ListenerClients, ListenerTls, OwnCertificate, Target, UpstreamTls, VerifyFull,
+};
 
 /// Nobody outside the machine reaches a listener whose address was not chosen. Not 5432, which is taken on a machine
 /// that has a PostgreSQL.
@@ -122,16 +125,42 @@ fn upstream_tls(
             let why = "\"disable\" is for an upstream on loopback: statements and rows would be readable on the way";
             mode.refuse(why, findings);
         }
-        if let Some(ca_file) = &section.ca_file {
-            ca_file.refuse("has no meaning with mode = \"disable\"", findings);
+        let without = "has no meaning with mode = \"disable\"";
+        [&section.ca_file, &section.cert].into_iter().flatten().for_each(|file| file.refuse(without, findings));
+        if let Some(key) = &section.key {
+            key.refuse(without, findings);
         }
     }
+    let own = own_certificate((section.cert, section.key), folder, findings);
     Some(match value_or(section.mode, UpstreamTlsMode::VerifyFull)? {
         UpstreamTlsMode::Disable => UpstreamTls::Disable,
         UpstreamTlsMode::VerifyFull => UpstreamTls::VerifyFull(VerifyFull {
             ca_file: value_if_any(section.ca_file)?.map(|path| folder.path(path)),
+            own: own?,
         }),
     })
+}
+
+/// What is shown to a database server: nothing at the outside if something is wrong with it.
+fn own_certificate(
+    (cert, key): (Option<Located<PathBuf>>, Option<Located<SecretSection>>),
+    folder: Folder<'_>,
+    findings: &mut Findings,
+) -> Option<Option<OwnCertificate>> {
+    match (cert, key) {
+        (None, None) => Some(None),
+        (Some(cert), Some(key)) => {
+            Some(Some(OwnCertificate { cert: folder.path(cert.value?), key: folder.secret(key)? }))
+        }
+        (Some(cert), None) => {
+            cert.refuse("needs the key \"key\" beside it", findings);
+            None
+        }
+        (None, Some(key)) => {
+            key.refuse("needs the key \"cert\" beside it", findings);
+            None
+        }
+    }
 }
 
 pub(super) fn listeners(

@@ -246,6 +246,11 @@ section! {
         mode: Option<Located<UpstreamTlsMode>>,
         /// PEM file of the authorities that may vouch for the server. Default: the system's.
         ca_file: Option<Located<PathBuf>>,
+        /// PEM file of a certificate that we show to the server beside the password, for a server that asks for one
+        /// (`clientcert` in pg_hba.conf), with those between it and the authority. Default: none.
+        cert: Option<Located<PathBuf>>,
+        /// With `cert`, its private key in PEM, by reference.
+        key: Option<Located<SecretSection>>,
     }
 }
 

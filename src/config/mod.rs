@@ -205,6 +205,17 @@ pub enum UpstreamTls {
 pub struct VerifyFull {
     /// The authorities that vouch for the server; absent, the system's.
     pub ca_file: Option<PathBuf>,
+    /// What we show to the server; absent, nothing.
+    pub own: Option<OwnCertificate>,
+}
+
+/// A certificate that we show to a database server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnCertificate {
+    /// The chain, in PEM.
+    pub cert: PathBuf,
+    /// The private key, in PEM.
+    pub key: Secret,
 }
 
 /// `[journal]`
@@ -383,6 +394,11 @@ impl Config {
             _ => None,
         });
         let cluster = self.cluster.iter().map(|cluster| &cluster.secret);
+        let shown = self.targets.iter().filter_map(|target| match &target.tls {
+            UpstreamTls::VerifyFull(VerifyFull { own: Some(own), .. }) => Some(&own.key),
+            _ => None,
+        });
+        let keys = keys.chain(shown);
         keys.chain(self.targets.iter().map(|target| &target.password)).chain(storage).chain(cluster).collect()
     }
 
@@ -400,8 +416,10 @@ impl Config {
             }
         }
         for target in &self.targets {
-            if let UpstreamTls::VerifyFull(VerifyFull { ca_file: Some(path) }) = &target.tls {
-                files.push((format!("target.{}.tls.ca_file", target.name), path.as_path()));
+            if let UpstreamTls::VerifyFull(VerifyFull { ca_file, own }) = &target.tls {
+                let ca_file = ca_file.iter().map(|path| ("ca_file", path));
+                let named = ca_file.chain(own.iter().map(|own| ("cert", &own.cert)));
+                files.extend(named.map(|(key, path)| (format!("target.{}.tls.{key}", target.name), path.as_path())));
             }
         }
         if let Some(path) = self.cluster.as_ref().and_then(|cluster| cluster.ca_file.as_deref()) {

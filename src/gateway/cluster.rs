@@ -163,7 +163,7 @@ mod tests {
         let key = rcgen::KeyPair::generate().unwrap();
         let certificate = rcgen::CertificateParams::new(vec!["a".to_owned()]).unwrap().self_signed(&key).unwrap();
         let pem = certificate.pem();
-        let tls = tls::connector(Some((pem.as_bytes(), std::path::Path::new("a")))).unwrap();
+        let tls = tls::connector(Some((pem.as_bytes(), std::path::Path::new("a"))), None).unwrap();
         Cluster::new(number, secret, Arc::new(Renewable::new(tls, Sha256::of(b""))), Vec::new())
     }
 

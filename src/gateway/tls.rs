@@ -67,14 +67,7 @@ pub fn acceptor(
     key: &[u8],
     clients: Option<(&[u8], &Path)>,
 ) -> Result<Arc<ServerConfig>, TlsError> {
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(certificate)
-        .collect::<Result<_, _>>()
-        .map_err(|_broken| TlsError::NoCertificate("the certificate's file".to_owned()))?;
-    if chain.is_empty() {
-        return Err(TlsError::NoCertificate("the certificate's file".to_owned()));
-    }
-    let key =
-        PrivateKeyDer::from_pem_slice(key).map_err(|_broken| TlsError::NoKey("the certificate's key".to_owned()))?;
+    let (chain, key) = pair(certificate, key)?;
     let verifier = match clients {
         None => WebPkiClientVerifier::no_client_auth(),
         Some((pem, from)) => {
@@ -96,6 +89,18 @@ pub fn acceptor(
     Ok(Arc::new(config))
 }
 
+/// A certificate with those between it and its authority, and its key, from PEM texts.
+fn pair(certificate: &[u8], key: &[u8]) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
+    let none = || TlsError::NoCertificate("the certificate's file".to_owned());
+    let chain: Vec<_> =
+        CertificateDer::pem_slice_iter(certificate).collect::<Result<_, _>>().map_err(|_broken| none())?;
+    if chain.is_empty() {
+        return Err(none());
+    }
+    let key = PrivateKeyDer::from_pem_slice(key);
+    Ok((chain, key.map_err(|_broken| TlsError::NoKey("the certificate's key".to_owned()))?))
+}
+
 /// The authorities in a PEM text from a file; at least one.
 fn authorities(pem: &[u8], from: &Path) -> Result<RootCertStore, TlsError> {
     let flaw = || TlsError::NoCertificate(from.display().to_string());
@@ -107,12 +112,12 @@ fn authorities(pem: &[u8], from: &Path) -> Result<RootCertStore, TlsError> {
 }
 
 /// Our side towards a database: authority and name are verified. With `trusted`, PEM text from a file, only these
-/// are trusted; without, the system's.
+/// are trusted; without, the system's. With `own`, a certificate and its key in PEM, that is shown to a server which asks.
 ///
 /// # Errors
 ///
-/// There is no authority to trust.
-pub fn connector(trusted: Option<(&[u8], &Path)>) -> Result<Arc<ClientConfig>, TlsError> {
+/// There is no authority to trust, or the texts of `own` are no certificate and key that fit.
+pub fn connector(trusted: Option<(&[u8], &Path)>, own: Option<(&[u8], &[u8])>) -> Result<Arc<ClientConfig>, TlsError> {
     let roots = match trusted {
         Some((pem, from)) => authorities(pem, from)?,
         None => {
@@ -125,10 +130,18 @@ pub fn connector(trusted: Option<(&[u8], &Path)>) -> Result<Arc<ClientConfig>, T
             roots
         }
     };
-    ClientConfig::builder_with_provider(provider())
+    let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
-        .map(|builder| Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
-        .map_err(TlsError::Unusable)
+        .map_err(TlsError::Unusable)?
+        .with_root_certificates(roots);
+    let config = match own {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let (chain, key) = pair(certificate, key)?;
+            builder.with_client_auth_cert(chain, key).map_err(TlsError::Unusable)?
+        }
+    };
+    Ok(Arc::new(config))
 }
 
 /// What a login can be bound to: the hash of the server's certificate by the hash function of its signature, SHA-256 where

@@ -193,6 +193,14 @@ impl Postgres {
         self.admin_in("postgres", "select pg_reload_conf()");
     }
 
+    /// Lets roles in over loopback and TLS by a method of `pg_hba.conf` alone.
+    pub(crate) fn demand(&self, role: &str, method: &str) {
+        let file = self.leash.folder().join("data/pg_hba.conf");
+        let rules = format!("local all all trust\nhostssl all {role} 127.0.0.1/32 {method}\n");
+        fs::write(&file, rules).unwrap();
+        self.admin_in("postgres", "select pg_reload_conf()");
+    }
+
     /// Lets the role of the tests in without TLS, and stops telling what it is asked: for measuring, not for proving.
     pub(crate) fn be_quick(&self) {
         let file = self.leash.folder().join("data/pg_hba.conf");

@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType, date_time_ymd,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    SanType, date_time_ymd,
 };
 
 /// An authority.
@@ -67,6 +68,7 @@ impl Voucher {
 
 fn client(name: &str, email: &str) -> CertificateParams {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::OrganizationName, "Contoso");
     params.distinguished_name.push(DnType::CommonName, name);
     params.subject_alt_names.push(SanType::Rfc822Name(email.try_into().unwrap()));

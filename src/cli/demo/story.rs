@@ -191,7 +191,7 @@ impl Stage<'_> {
     async fn by_program(&self, story: &mut Story) -> Result<(), DemoError> {
         let token = self.issuer.issue(&DEV, AUDIENCE, LIFETIME)?;
         let pem = std::fs::read(&self.node.certificate).map_err(failed(&self.node.certificate))?;
-        let trust = gateway::tls::connector(Some((&pem, &self.node.certificate)));
+        let trust = gateway::tls::connector(Some((&pem, &self.node.certificate)), None);
         let trust = trust.map_err(|error| DemoError::Unfit { problems: error.to_string() })?;
         match tokio::time::timeout(VISIT_LIMIT, self.order(&token, trust)).await {
             Ok(Ok(())) => {}

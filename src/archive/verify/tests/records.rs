@@ -28,13 +28,14 @@ fn other_record() -> Record {
     session.principal.token.expires = Timestamp(2);
     session.principal.claims.insert("x".to_owned(), serde_json::json!(1));
     session.peer.address = "[2001:db8::1]:1".parse().unwrap();
+    session.peer.balancer = Some("10.0.4.7:1".parse().unwrap());
     session.peer.tls_version = None;
     session.peer.application = None;
     session.peer.client_certificate = Some(crate::model::ClientCertificate {
         subject: "CN=x".to_owned(),
         common_name: None,
         sha256: Sha256::of(b"a certificate"),
-        emails: Vec::new(),
+        emails: vec!["x@y".to_owned()],
         dns_names: Vec::new(),
         uris: Vec::new(),
     });
