@@ -29,6 +29,8 @@ mod journal;
 mod login;
 #[path = "connection/pipelines.rs"]
 mod pipelines;
+#[path = "connection/replication.rs"]
+mod replication;
 #[path = "connection/restart.rs"]
 mod restart;
 #[path = "connection/shown_upstream.rs"]

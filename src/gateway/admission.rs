@@ -1,7 +1,9 @@
 //! Who comes in: the token is verified, the rules are asked, and either answer is recorded before it is given.
 
 use crate::identity::{Cause, Refusal as TokenRefusal};
-use crate::model::{Credential, Entry, LoginRefused, Peer, Principal, RuleId, Session, SessionId, Timestamp};
+use crate::model::{
+    Action, Credential, Entry, LoginRefused, Peer, Principal, Replication, RuleId, Session, SessionId, Timestamp,
+};
 use crate::policy::Moment;
 use crate::sql;
 use crate::wire::postgres::frame::TOO_LONG;
@@ -21,8 +23,16 @@ pub(super) struct Admitted<'a> {
     pub(super) session: Session,
     /// The startup parameters that go upstream.
     pub(super) parameters: Vec<(String, String)>,
+    pub(super) kind: SessionKind,
+}
+
+/// What kind of session it is at the database.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SessionKind {
     /// Whether it is read-only there.
     pub(super) is_walled: bool,
+    /// What it replicates, if it is for that.
+    pub(super) replication: Option<Replication>,
 }
 
 /// A client that is turned away, while it is found out why.
@@ -65,8 +75,10 @@ impl<'l> Door<'_, 'l> {
             let why = Why { principal: Some(principal), ..self.no_such_database() };
             return Err(self.turn_away(why).await);
         };
-        let mut parameters = match parameters::for_upstream(&self.startup.parameters) {
-            Ok(parameters) => parameters,
+        let read = parameters::for_upstream(&self.startup.parameters)
+            .and_then(|kept| parameters::replicates(&kept).map(|replication| (kept, replication)));
+        let (mut parameters, replication) = match read {
+            Ok(read) => read,
             Err(error) => {
                 let refusal = Refusal::fatal("0A000", format!("{error} (ref {})", self.id));
                 let why = Why { principal: Some(principal), ..Why::bare(refusal, counters::STARTUP_PARAMETER) };
@@ -89,6 +101,9 @@ impl<'l> Door<'_, 'l> {
             return Err(self.turn_away(why).await);
         }
         let is_walled = wall::is_due(site, &principal, &database);
+        if let Some(why) = replication.and_then(|what| self.judge_replication(site, what, &principal, &moment)) {
+            return Err(self.turn_away(Why { principal: Some(principal), ..why }).await);
+        }
         if let Some(why) = self.judge_settings(site, &parameters, (&principal, is_walled), &database, &moment) {
             return Err(self.turn_away(Why { principal: Some(principal), ..why }).await);
         }
@@ -110,7 +125,27 @@ impl<'l> Door<'_, 'l> {
             wall::build(&mut parameters);
         }
         self.record(&session).await?;
-        Ok(Admitted { site, session, parameters, is_walled })
+        Ok(Admitted { site, session, parameters, kind: SessionKind { is_walled, replication } })
+    }
+
+    /// A connection for replication is for nothing else, so whoever may not replicate is told at the door. What it is then
+    /// used for is judged command by command.
+    fn judge_replication(&self, site: &Site, what: Replication, principal: &Principal, moment: &Moment) -> Option<Why> {
+        let place = site.place(&self.database());
+        let decision = site.policy.current().policy.decide(principal, &place, moment, &sql::replicating(what));
+        if decision.allows() {
+            return None;
+        }
+        let (kind, action) = match what {
+            Replication::Database => ("database", Action::Replicate),
+            Replication::Server => ("true", Action::CopyServer),
+        };
+        let text = format!("{} may not connect with replication={kind} (ref {})", principal.name(), self.id);
+        let refusal = Refusal::fatal("28000", text)
+            .detail(decision.message.unwrap_or_else(|| format!("No rule allows {} here.", action.as_str())))
+            .hint(decision.hint);
+        let (rules, policy_version) = (decision.rules, Some(decision.policy_version));
+        Some(Why { rules, policy_version, ..Why::bare(refusal, counters::DENIED) })
     }
 
     /// What a client sets in its startup packet it sets before its first statement, and the rules are asked the same.

@@ -11,14 +11,14 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use super::admission::{Admitted, Door};
+use super::admission::{Admitted, Door, SessionKind};
 use super::arrival::{Greeted, greet};
 use super::client::{Client, ClientError};
 use super::names::Names;
 use super::relay::{End, Ends};
 use super::upstream::{Upstream, UpstreamError};
 use super::{Drain, Listener, Site, cancel, origin, relay, upstream, wall};
-use crate::model::{CloseReason, Entry, Session, SessionClosed};
+use crate::model::{CloseReason, Entry, Replication, Session, SessionClosed};
 use crate::wire::postgres::exchange::Exchange;
 use crate::wire::postgres::message::{self, Refusal};
 
@@ -98,25 +98,25 @@ async fn converse(mut client: Client, listener: &Listener, drain: &Drain) {
     };
     // Boxed, here and below: what is over soon leaves no room behind in what lives for hours.
     let admitted = Box::pin(door(&client, listener).admit(credential)).await;
-    let Admitted { site, session, parameters, is_walled } = match admitted {
+    let Admitted { site, session, parameters, kind } = match admitted {
         Ok(admitted) => admitted,
         Err(refusal) => return client.refuse(&refusal).await,
     };
     let _open = site.counters.session_opened();
     let (id, target, address) = (&session.id, &session.target, &session.peer.address);
-    tracing::info!(session = %id, target, client = %address, read_only = is_walled, "session opened");
+    tracing::info!(session = %id, target, client = %address, read_only = kind.is_walled, "session opened");
     let connecting = Box::pin(upstream::connect(&site.target, &session.database, &parameters));
     let end = match drain.begun().run_until_cancelled(connecting).await {
         Some(Ok(upstream)) => {
             let names = Names::new(site, &session, &parameters);
-            attend(client, upstream, (&session, names, is_walled), site, drain).await
+            attend(client, upstream, (&session, names, kind), site, drain).await
         }
         None => {
             client.refuse(&stopping()).await;
             End { reason: CloseReason::Shutdown, ..nothing_happened() }
         }
         Some(Err(error)) => {
-            client.refuse(&unreachable_database(&error, (&session, is_walled))).await;
+            client.refuse(&unreachable_database(&error, (&session, kind.is_walled))).await;
             never_began(&error)
         }
     };
@@ -127,7 +127,7 @@ async fn converse(mut client: Client, listener: &Listener, drain: &Drain) {
 async fn attend(
     mut client: Client,
     upstream: Upstream,
-    (session, names, is_walled): (&Session, Names<'_>, bool),
+    (session, names, kind): (&Session, Names<'_>, SessionKind),
     site: &Site,
     drain: &Drain,
 ) -> End {
@@ -148,9 +148,15 @@ async fn attend(
     if let Err(error) = welcomed.await {
         return End { reason: CloseReason::ClientGone, detail: Some(error.to_string()), ..nothing_happened() };
     }
-    site.memory.catalogs.prepare(&site.target, &session.database).await;
+    // The log of the server belongs to no database whose names could mean something.
+    if kind.replication != Some(Replication::Server) {
+        site.memory.catalogs.prepare(&site.target, &session.database).await;
+    }
     let mut exchange = Exchange::new(&greeting.parameters);
-    match (is_walled, wall::stands(&greeting.parameters)) {
+    if kind.replication.is_some() {
+        exchange.replicate();
+    }
+    match (kind.is_walled, wall::stands(&greeting.parameters)) {
         (true, true) => exchange.wall_off(),
         (true, false) => tracing::warn!(session = %session.id, "the database did not open the session read-only"),
         (false, _) => {}

@@ -18,6 +18,7 @@ use crate::model::{
     SqlText, Statement,
 };
 use crate::policy::{Current, Remembered};
+use crate::sql;
 use crate::wire::Held;
 use crate::wire::postgres::exchange::{Changes, Exchange, Executed, Request};
 use crate::wire::postgres::message::{self, Refusal};
@@ -148,7 +149,7 @@ impl<'a> Judge<'a> {
     fn decide(&mut self, known: Option<Arc<Facts>>, text: &SqlText, exchange: &Exchange) -> Judged {
         let read = match exchange.unreadable() {
             Some(problem) => Arc::new(Facts::unparsed(problem)),
-            None => known.unwrap_or_else(|| self.read(text)),
+            None => known.unwrap_or_else(|| self.read_in(exchange, text)),
         };
         self.decide_read(read, exchange)
     }
@@ -163,6 +164,12 @@ impl<'a> Judge<'a> {
             self.names.learn(&facts, transaction);
         }
         Judged { facts, read, decision, transaction }
+    }
+
+    /// What a text says in this session. A command of replication is no SQL, and is not kept with what is.
+    fn read_in(&self, exchange: &Exchange, text: &SqlText) -> Arc<Facts> {
+        let command = if exchange.replicates() { sql::replication_command(text) } else { None };
+        command.map_or_else(|| self.read(text), Arc::new)
     }
 
     /// What a text says by itself. Reading it may wait for a thread with a large stack, so the runtime is told.

@@ -58,6 +58,8 @@ words! {
         Cursor = "cursor",
         /// Maintenance: `VACUUM`, `ANALYZE`, `LOCK`, `LISTEN`, `NOTIFY` and their like.
         Admin = "admin",
+        /// A command of a connection for replication, which is no SQL.
+        Replication = "replication",
         /// Several statements of different kinds in one message.
         Several = "several",
         /// Nothing but white space and comments.
@@ -96,6 +98,10 @@ words! {
         SetUnsafe = "set_unsafe",
         /// Maintenance and server control.
         Admin = "admin",
+        /// Follows the changes of one database, decoded, on a connection for replication.
+        Replicate = "replicate",
+        /// Copies files and log of the whole server, all its databases, on a connection for replication.
+        CopyServer = "copy_server",
         /// Could not be understood.
         Unparsed = "unparsed",
     }

@@ -32,6 +32,6 @@ pub use facts::{Action, Effect, Facts, Handle, Kind, Object, ObjectKind, Routine
 pub use id::{Asked, EntrySeq, Ids, NoDigest, NodeName, Reference, SegmentNo, SessionId, Sha256, UnreadableId};
 pub use principal::{Credential, Principal, TokenFacts};
 pub use record::{Intent, Outcome, OutcomeStatus, Prepared, Record};
-pub use session::{ClientCertificate, CloseReason, LoginRefused, Peer, Recorded, Session, SessionClosed};
+pub use session::{ClientCertificate, CloseReason, LoginRefused, Peer, Recorded, Replication, Session, SessionClosed};
 pub use statement::{Param, ParamFormat, Request, SqlText, Statement};
 pub use time::{Clock, Timestamp};

@@ -40,6 +40,15 @@ pub struct ClientCertificate {
     pub uris: Vec<String>,
 }
 
+/// What a connection for replication replicates (PostgreSQL's startup parameter `replication`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replication {
+    /// The changes of the database that it is for, decoded; it takes SQL too.
+    Database,
+    /// The log of the whole server, and its files.
+    Server,
+}
+
 /// How far an intent had come when its statement was released.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

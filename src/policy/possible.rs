@@ -175,7 +175,7 @@ impl<'a> Known<'a> {
                 Some("Table")
             }
             Action::Call => Some("Function"),
-            Action::Unparsed | Action::Connect => Some("Database"),
+            Action::Unparsed | Action::Connect | Action::Replicate | Action::CopyServer => Some("Database"),
             Action::Ddl | Action::Dcl | Action::Session | Action::SetUnsafe | Action::Admin => None,
         }
     }

@@ -17,8 +17,10 @@ use super::load::WrittenRule;
 use super::problem::PolicyProblem;
 use crate::model::Action;
 
-/// What reaches a table, or runs a function, without naming it.
-const TO_OBJECTS: &[Action] = &[Action::Call, Action::Ddl, Action::Unparsed];
+/// What reaches a table without naming it.
+const TO_TABLES: &[Action] = &[Action::Call, Action::Ddl, Action::Unparsed, Action::Replicate, Action::CopyServer];
+/// What runs a function without naming it.
+const TO_CALLS: &[Action] = &[Action::Call, Action::Ddl, Action::Unparsed];
 /// What does something without being seen to.
 const TO_DEEDS: &[Action] = &[Action::Call, Action::Unparsed];
 /// What is done to no table and is no call.
@@ -146,7 +148,7 @@ impl<'r> Read<'r> {
 
     /// If it forbids something that can be done without being named: how, and why that is so.
     fn ways_around(&self) -> Option<(&'static [Action], &'static str)> {
-        const TABLES: &str = "a function, something that is defined for it or a text that is not understood reaches a table without naming it";
+        const TABLES: &str = "a function, something that is defined for it, a text that is not understood or a connection for replication reaches a table without naming it";
         const CALLS: &str = "another function, something that is defined for it or a text that is not understood calls one without naming it";
         const DOES: &str = "a function or a text that is not understood does the same without being seen to";
         if self.rule.effect() != Effect::Forbid {
@@ -162,9 +164,9 @@ impl<'r> Read<'r> {
             }
         };
         if self.forbids_tables() {
-            Some((TO_OBJECTS, TABLES))
+            Some((TO_TABLES, TABLES))
         } else if self.is_about(Action::Call) && of(&["Function", "Schema", "Database", "Target"]) {
-            Some((TO_OBJECTS, CALLS))
+            Some((TO_CALLS, CALLS))
         } else {
             DEEDS.iter().any(|action| self.is_about(*action)).then_some((TO_DEEDS, DOES))
         }
@@ -204,7 +206,9 @@ impl<'r> Read<'r> {
             entities(condition, "Action", &mut actions);
             actions.contains(way.as_str())
         };
-        let one = matches!(self.rule.resource_constraint(), ResourceConstraint::Eq(_));
+        // These are done to databases only, so one that is named is all of it.
+        let of_databases = matches!(way, Action::Replicate | Action::CopyServer);
+        let one = !of_databases && matches!(self.rule.resource_constraint(), ResourceConstraint::Eq(_));
         let by_name = self.conditions().any(|condition| reads(condition, "resource", Some(&["name", "schema"])));
         let not_meant = self.when.iter().any(|when| reads(when, "action", None) && !listed(when));
         self.is_about(way) && !one && !by_name && !not_meant && !self.unless.iter().any(listed)
@@ -325,7 +329,7 @@ mod tests {
     fn a_forbid_over_a_permit_at_large_is_doubted_with_its_place_and_the_ways_around() {
         let at_large = "@id(\"p\") permit(principal, action, resource);";
         let said = doubts(&format!("{at_large}\n{FORBID}"));
-        let ways = "call, ddl, unparsed";
+        let ways = "call, copy_server, ddl, replicate, unparsed";
         let expected = format!(
             "3: rule \"f\" forbids less than it seems: \"p\" at large permits to the same people what goes around it ({ways})"
         );
@@ -339,8 +343,18 @@ mod tests {
             ("permit(principal, action == Action::\"call\", resource == Function::\"t/d/s.f\");", false),
             ("permit(principal, action == Action::\"call\", resource) when { resource.name == \"f\" };", false),
             (
+                "permit(principal, action, resource) unless { [Action::\"call\", Action::\"ddl\", Action::\"unparsed\",
+                 Action::\"replicate\", Action::\"copy_server\"].contains(action) };",
+                false,
+            ),
+            (
                 "permit(principal, action, resource) unless { [Action::\"call\", Action::\"ddl\", Action::\"unparsed\"]
                  .contains(action) };",
+                true,
+            ),
+            ("permit(principal, action == Action::\"replicate\", resource == Database::\"t/d\");", true),
+            (
+                "permit(principal in Role::\"b\", action == Action::\"copy_server\", resource == Database::\"t/d\");",
                 false,
             ),
             ("permit(principal, action, resource) unless { action == Action::\"unparsed\" };", true),

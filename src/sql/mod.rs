@@ -43,6 +43,7 @@ mod other;
 mod parse;
 mod pool;
 mod query;
+mod replication;
 mod resolve;
 mod rights;
 mod scan;
@@ -58,6 +59,7 @@ mod walk;
 
 pub use handles::by_handle;
 pub use memory::Memory;
+pub use replication::{replicating, replication_command};
 pub use resolve::{Resolver, in_the_dark, resolve};
 
 use crate::model::{Facts, Kind, SqlText};

@@ -187,9 +187,14 @@ impl Postgres {
 
     /// Lets a role in over loopback by a method of `pg_hba.conf`.
     pub(crate) fn admit(&self, role: &str, method: &str) {
+        self.admit_to("all", role, method);
+    }
+
+    /// The same for one database, or for `replication`, which is none of `all`.
+    pub(crate) fn admit_to(&self, database: &str, role: &str, method: &str) {
         let file = self.leash.folder().join("data/pg_hba.conf");
         let rules = fs::read_to_string(&file).unwrap();
-        fs::write(&file, format!("host all {role} 127.0.0.1/32 {method}\n{rules}")).unwrap();
+        fs::write(&file, format!("host {database} {role} 127.0.0.1/32 {method}\n{rules}")).unwrap();
         self.admin_in("postgres", "select pg_reload_conf()");
     }
 

@@ -257,6 +257,11 @@ impl Exchange {
         self.replicates = true;
     }
 
+    /// Whether it was opened for replication.
+    pub fn replicates(&self) -> bool {
+        self.replicates
+    }
+
     /// The session was opened read-only and is to stay so.
     pub fn wall_off(&mut self) {
         self.is_walled = true;

@@ -15,7 +15,7 @@
 //! that speak the protocol end a connection that asks for more, and all there is to gain is a longer secret for a key that
 //! only we and the database know.
 //!
-//! Deviations from the chapter: replication is refused with `0A000`; a malformed frame ends the session with `08P01`,
+//! Deviation from the chapter: a malformed frame ends the session with `08P01`,
 //! where a server would go on after some of them.
 
 pub mod answers;

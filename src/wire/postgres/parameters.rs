@@ -4,6 +4,8 @@
 //! without a rule that says so, it may not set here at all: who it is at the database, and how text is read. Whether it
 //! may set the rest is asked of the rules ([`settings`]), but for what every driver sets and nothing hangs on.
 
+use crate::model::Replication;
+
 /// Settings that change who the session is, or how the database reads text.
 const UNSAFE: &[&str] = &[
     "role",
@@ -22,8 +24,8 @@ const USUAL: &[&str] =
 /// A startup parameter that is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// `replication`.
-    #[error("replication is not available through hansard")]
+    /// `replication` with a value that is none.
+    #[error("the startup parameter \"replication\" may be true, false or database")]
     Replication,
     /// One of the unsafe settings.
     #[error("the startup parameter \"{0}\" is not available through hansard")]
@@ -43,8 +45,8 @@ pub fn for_upstream(parameters: &[(String, String)]) -> Result<Vec<(String, Stri
     for (name, value) in parameters {
         match name.as_str() {
             "user" | "database" => continue,
-            "replication" if matches!(value.as_str(), "" | "false" | "off" | "no" | "0") => continue,
-            "replication" => return Err(Refused::Replication),
+            "replication" if replication(value)?.is_none() => continue,
+            "replication" => {}
             "options" => options(value)?.into_iter().try_for_each(|(name, _)| check_setting(name))?,
             name if name.starts_with("_pq_.") => continue,
             name => check_setting(name)?,
@@ -52,6 +54,27 @@ pub fn for_upstream(parameters: &[(String, String)]) -> Result<Vec<(String, Stri
         kept.push((name.clone(), value.clone()));
     }
     Ok(kept)
+}
+
+/// What a connection with these parameters replicates, if anything.
+///
+/// # Errors
+///
+/// The server would not know either.
+pub fn replicates(parameters: &[(String, String)]) -> Result<Option<Replication>, Refused> {
+    // The server takes the last of several.
+    let value = parameters.iter().rev().find(|(name, _)| name == "replication");
+    value.map_or(Ok(None), |(_, value)| replication(value))
+}
+
+/// A boolean as the server reads them (`parse_bool`, without its abbreviations), or the word for one database.
+fn replication(value: &str) -> Result<Option<Replication>, Refused> {
+    match value.to_ascii_lowercase().as_str() {
+        "" | "false" | "off" | "no" | "0" => Ok(None),
+        "true" | "on" | "yes" | "1" => Ok(Some(Replication::Server)),
+        _ if value == "database" => Ok(Some(Replication::Database)),
+        _ => Err(Refused::Replication),
+    }
 }
 
 /// The settings among the parameters that go upstream, each with its value, but for the usual ones.
@@ -148,6 +171,16 @@ mod tests {
         ] {
             assert!(given("options", options).is_err(), "{options}");
         }
-        assert_eq!(given("replication", "database"), Err(Refused::Replication));
+    }
+
+    #[test]
+    fn what_is_replicated_is_read_as_the_server_reads_it() {
+        let told = |value: &str| replicates(&given("replication", value)?);
+        assert_eq!((told("off"), told("")), (Ok(None), Ok(None)));
+        assert_eq!((told("true"), told("ON")), (Ok(Some(Replication::Server)), Ok(Some(Replication::Server))));
+        assert_eq!(told("database"), Ok(Some(Replication::Database)));
+        assert_eq!((told("Database"), told("2")), (Err(Refused::Replication), Err(Refused::Replication)));
+        let both = [("replication".to_owned(), "true".to_owned()), ("replication".to_owned(), "database".to_owned())];
+        assert_eq!(replicates(&both), Ok(Some(Replication::Database)));
     }
 }
