@@ -23,6 +23,8 @@ mod encryption;
 mod ends;
 #[path = "connection/frames.rs"]
 mod frames;
+#[path = "connection/fuzzed.rs"]
+mod fuzzed;
 #[path = "connection/journal.rs"]
 mod journal;
 #[path = "connection/login.rs"]

@@ -310,12 +310,17 @@ impl Raw {
 
     /// Says nothing more, and goes on reading.
     pub(crate) fn half_close(&mut self) {
+        self.try_half_close().unwrap();
+    }
+
+    /// The same where the other side may have ended the connection already.
+    pub(crate) fn try_half_close(&mut self) -> std::io::Result<()> {
         match &mut self.stream {
-            Stream::Plain(tcp) => tcp.shutdown(Shutdown::Write).unwrap(),
+            Stream::Plain(tcp) => tcp.shutdown(Shutdown::Write),
             Stream::Tls(tls) => {
                 tls.conn.send_close_notify();
-                tls.flush().unwrap();
-                tls.sock.shutdown(Shutdown::Write).unwrap();
+                tls.flush()?;
+                tls.sock.shutdown(Shutdown::Write)
             }
         }
     }
