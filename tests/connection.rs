@@ -27,6 +27,8 @@ mod frames;
 mod fuzzed;
 #[path = "connection/journal.rs"]
 mod journal;
+#[path = "connection/limits.rs"]
+mod limits;
 #[path = "connection/login.rs"]
 mod login;
 #[path = "connection/pipelines.rs"]

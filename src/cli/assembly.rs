@@ -314,6 +314,12 @@ fn target(described: &config::Target, problems: &mut Problems) -> Option<gateway
             config::Recorded::Flushed => Recorded::Flushed,
             config::Recorded::Written => Recorded::Written,
         },
+        patience: gateway::Patience {
+            idle: described.limits.idle,
+            idle_in_transaction: described.limits.idle_in_transaction,
+            statement: described.limits.statement,
+            unread: Some(described.limits.unread),
+        },
         max_message: usize::try_from(described.max_message).unwrap_or(usize::MAX),
     })
 }

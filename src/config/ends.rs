@@ -9,6 +9,7 @@ use super::file::{
     ListenerSection, ListenerTlsSection, LoginSection, OnTokenExpiry, Plain, ReadOnly, Recorded, Require, SessionAttrs,
     SessionSection, TargetSection, UpstreamTlsMode, UpstreamTlsSection,
 };
+use super::limits::session_limits;
 use super::reading::{Findings, Located, Named, OneOrMany, closest, value_if_any, value_or};
 use super::units::{Size, size_text};
 use super::values::{Address, HostName, NamedTargetSection, Network, SecretSection, Server, TargetChoice};
@@ -80,7 +81,8 @@ fn target(name: &str, section: TargetSection, folder: Folder<'_>, findings: &mut
     let login = section.login.value;
     let databases = value_if_any(section.databases)?.map_or_else(BTreeMap::new, |databases| databases.0);
     let databases: Option<_> = databases.into_iter().map(|(alias, real)| Some((alias, real.value?))).collect();
-    let session = value_or(section.session, SessionSection::default())?;
+    let mut session = value_or(section.session, SessionSection::default())?;
+    let limits = session_limits(&mut session, findings);
     let LoginSection { user, password, require } = login?;
     let is_plain = has_unix || matches!(tls, Some(UpstreamTls::Disable));
     if let Some(require) = require.as_ref().filter(|require| require.value == Some(Require::ScramSha256Plus))
@@ -102,6 +104,7 @@ fn target(name: &str, section: TargetSection, folder: Folder<'_>, findings: &mut
         on_token_expiry: value_or(session.on_token_expiry, OnTokenExpiry::FinishTransactionThenClose)?,
         read_only: value_or(session.read_only, ReadOnly::ByRules)?,
         recorded: value_or(section.recorded, Recorded::Flushed)?,
+        limits: limits?,
         max_message: value_or(section.max_message, Size(MAX_MESSAGE))?.0,
     })
 }

@@ -304,6 +304,15 @@ section! {
         /// that takes no startup parameter `default_transaction_read_only`.
         #[schemars(extend("default" = "by-rules"))]
         read_only: Option<Located<ReadOnly>>,
+        /// How long a session may be open of which nothing is asked, outside of a transaction; 1s to 30d. Default: for ever.
+        idle: Option<Located<Age>>,
+        /// The same in a transaction, which is rolled back; 1s to 30d. Default: for ever.
+        idle_in_transaction: Option<Located<Age>>,
+        /// How long a statement may run before it is cancelled; the session lives on. 1s to 30d. Default: for ever.
+        statement: Option<Located<Age>>,
+        /// How long a client may take nothing of what is held for it; 1s to 30d.
+        #[schemars(extend("default" = "1h"))]
+        unread: Option<Located<Age>>,
     }
 }
 

@@ -187,8 +187,23 @@ pub struct Target {
     pub read_only: ReadOnly,
     /// How far a statement's record comes before the statement is sent.
     pub recorded: Recorded,
+    /// The time limits of its sessions.
+    pub limits: SessionLimits,
     /// The longest message from a client, in bytes.
     pub max_message: u64,
+}
+
+/// The time limits of a target's sessions; absent, something may last for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionLimits {
+    /// A session of which nothing is asked, outside of a transaction.
+    pub idle: Option<Duration>,
+    /// The same in a transaction.
+    pub idle_in_transaction: Option<Duration>,
+    /// A statement.
+    pub statement: Option<Duration>,
+    /// A client that takes nothing of what is held for it.
+    pub unread: Duration,
 }
 
 /// How the way to a database server is protected.

@@ -54,7 +54,9 @@ fn the_least_file_gets_every_default() {
     assert_eq!(target.password, Secret::in_file("target.app.login.password", "/run/secrets/pg"));
     assert_eq!(target.on_token_expiry, OnTokenExpiry::FinishTransactionThenClose);
     assert_eq!(target.read_only, ReadOnly::ByRules);
-    assert_eq!(target.max_message, 256 << 20);
+    let hour = Duration::from_secs(3_600);
+    let limits = SessionLimits { idle: None, idle_in_transaction: None, statement: None, unread: hour };
+    assert_eq!((target.max_message, target.limits), (256 << 20, limits));
     assert_eq!(config.journal.max, 10 << 30);
     assert_eq!(config.storage.place, Place::Folder("/var/lib/hansard/store".into()));
     assert_eq!(config.log, Log { format: None, level: LogLevel::Info });
@@ -335,6 +337,24 @@ fn a_stop_waits_as_long_as_it_is_told_and_not_for_hours() {
 }
 
 #[test]
+fn time_limits_of_sessions_are_off_unless_they_are_written_and_within_reason() {
+    let session = |lines: &str| format!("{MINIMAL}[target.app.session]\n{lines}\n");
+    let second = Some(Duration::from_secs(1));
+    let text = session("idle = \"1s\"\nidle_in_transaction = \"1s\"\nstatement = \"1s\"\nunread = \"1s\"");
+    let limits = parse(&text).unwrap().targets[0].limits;
+    assert_eq!((limits.idle, limits.idle_in_transaction), (second, second));
+    assert_eq!((limits.statement, Some(limits.unread)), (second, second));
+    assert_eq!(
+        problems(&session("idle = \"0s\"\nstatement = \"31d\"\nunread = \"999ms\"")),
+        [
+            "18:8: target.app.session.idle: must be 1s to 30d",
+            "19:13: target.app.session.statement: must be 1s to 30d",
+            "20:10: target.app.session.unread: must be 1s to 30d",
+        ]
+    );
+}
+
+#[test]
 fn azure_keys_belong_to_the_proof_they_are_for() {
     let storage = |lines: &str| {
         let text = changed("url = \"file:///var/lib/hansard/store\"", &format!("url = \"az://audit\"\n{lines}"));
@@ -505,5 +525,5 @@ fn a_default_that_the_schema_states_is_the_one_that_is_used() {
             assert!(parse(&text).is_ok(), "{name}.{key}");
         }
     }
-    assert_eq!(stated, 25);
+    assert_eq!(stated, 26);
 }

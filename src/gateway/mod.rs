@@ -7,7 +7,7 @@
 //! [`upstream`] are the two ends, [`admission`] decides who comes in, [`settle`] judges and records, [`relay`] moves the
 //! bytes; [`cancel`] finds the session that a key cancels, here or at another node of the [`cluster`]; [`catalog`] knows
 //! what the names of a database mean, [`handles`] what those stand for that a session gave; [`wall`] opens sessions
-//! read-only where nobody may write; [`ending`] is why a session ends that could go on, [`drain`] how all of them do;
+//! read-only where nobody may write; [`ending`] is why a session ends that could go on, [`patience`] how long it may do nothing, [`drain`] how all of them do;
 //! [`inspection`] says what our own login may do that the rules forbid.
 
 mod admission;
@@ -26,6 +26,7 @@ mod keyring;
 mod listener;
 mod names;
 mod origin;
+mod patience;
 mod reading;
 mod relay;
 mod session;
@@ -48,6 +49,7 @@ pub use cluster::{Cluster, ClusterPeer};
 pub use counters::Counters;
 pub use drain::Drain;
 pub use listener::{Desk, Listener, Routes, Way};
+pub use patience::Patience;
 pub use site::{Address, Credentials, Memory, OnTokenExpiry, Proof, ReadOnly, Site, Target, UpstreamTls, Wanted};
 pub use wall::walled;
 pub use words::{denial, no_access};

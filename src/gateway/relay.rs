@@ -14,14 +14,16 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::Notify;
 
+use super::cancel::Theirs;
 use super::client::{Socket, hang_up};
-use super::ending::{cut_by, race, upstream_lost};
+use super::ending::{Course, cut_by, upstream_lost};
 use super::names::Names;
+use super::patience::Stamps;
 use super::reading::{CHUNK, read_some};
 use super::settle::{Judge, settle};
 use super::{Drain, Site};
 use crate::journal::JournalError;
-use crate::model::{CloseReason, Entry, Session, SessionId};
+use crate::model::{CloseReason, Entry, Session, SessionId, Timestamp};
 use crate::wire::Violation;
 use crate::wire::postgres::exchange::{Exchange, Reply, Request};
 use crate::wire::postgres::frame::{Framer, Side, Step};
@@ -71,9 +73,45 @@ pub(super) struct Shared {
     at_boundary: std::sync::atomic::AtomicBool,
     /// Set when the session is to end as soon as it is idle.
     pub(super) ending: std::sync::atomic::AtomicBool,
+    pub(super) stamps: Stamps,
+    /// Whether nothing is to be sent to the database at present.
+    held_back: std::sync::atomic::AtomicBool,
+    released: Notify,
 }
 
 impl Shared {
+    fn new(exchange: Exchange) -> Self {
+        Self {
+            exchange: Mutex::new(exchange),
+            answered: Notify::new(),
+            bytes_in: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
+            statements: AtomicU64::new(0),
+            at_boundary: true.into(),
+            ending: false.into(),
+            stamps: Stamps::new(),
+            held_back: false.into(),
+            released: Notify::new(),
+        }
+    }
+
+    /// Holds back what is to be sent to the database, or lets it go.
+    pub(super) fn hold_back(&self, hold: bool) {
+        self.held_back.store(hold, Ordering::Relaxed);
+        if !hold {
+            self.released.notify_waiters();
+        }
+    }
+
+    async fn is_released(&self) {
+        while self.held_back.load(Ordering::Relaxed) {
+            let released = self.released.notified();
+            if self.held_back.load(Ordering::Relaxed) {
+                released.await;
+            }
+        }
+    }
+
     pub(super) fn exchange(&self) -> MutexGuard<'_, Exchange> {
         self.exchange.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -92,8 +130,18 @@ impl Lane<'_> {
         self.shared.exchange()
     }
 
+    /// What was recorded is about to leave. If the database is at nothing, it comes to the first of it now.
+    pub(super) fn leaves(&self, now: Timestamp) {
+        let mut exchange = self.exchange();
+        if exchange.running().is_none() {
+            self.shared.stamps.turned();
+        }
+        exchange.sent(now);
+    }
+
     /// Sends what was released.
     pub(super) async fn send(&mut self, frames: Vec<Bytes>) -> Result<(), RelayError> {
+        self.shared.is_released().await;
         let total: usize = frames.iter().map(Bytes::len).sum();
         match frames.as_slice() {
             [one] => self.upstream.write_all(one).await,
@@ -116,6 +164,8 @@ pub(super) struct Ends {
     pub(super) client_buffer: BytesMut,
     pub(super) upstream: Box<dyn Socket>,
     pub(super) upstream_buffer: BytesMut,
+    /// How a statement of the session is cancelled.
+    pub(super) theirs: Option<Theirs>,
 }
 
 /// Relays until the session ends, and says how it ended.
@@ -126,22 +176,15 @@ pub(super) async fn run(
     site: &Site,
     drain: &Drain,
 ) -> End {
-    let shared = Shared {
-        exchange: Mutex::new(exchange),
-        answered: Notify::new(),
-        bytes_in: AtomicU64::new(0),
-        bytes_out: AtomicU64::new(0),
-        statements: AtomicU64::new(0),
-        at_boundary: true.into(),
-        ending: false.into(),
-    };
+    let shared = Shared::new(exchange);
+    let course = Course { session, site, drain, shared: &shared, theirs: ends.theirs.as_ref() };
     let (mut client_read, mut client_write) = tokio::io::split(ends.client);
     let (upstream_read, upstream_write) = tokio::io::split(ends.upstream);
     let lane = Lane { site, session: session.id, shared: &shared, upstream: upstream_write };
     let (reason, detail, refusal) = {
         let up = Box::pin(from_client(&mut client_read, ends.client_buffer, (session, names), lane));
         let down = Box::pin(from_database(upstream_read, ends.upstream_buffer, &mut client_write, site, &shared));
-        race(up, down, session, site, drain, &shared).await
+        course.race(up, down).await
     };
     let refusal = match reason {
         // Its own last words are better than ours, and a client should read either.
@@ -149,15 +192,18 @@ pub(super) async fn run(
         _ => refusal,
     };
     let refusal = refusal.filter(|_| shared.at_boundary.load(Ordering::Relaxed));
-    if let Some(refusal) = &refusal {
-        let farewell = async {
-            client_write.write_all(&refusal.frame()).await?;
-            client_write.flush().await
-        };
-        // A client that does not read its farewell loses only that.
-        tokio::time::timeout(FAREWELL_LIMIT, farewell).await.ok();
-    }
-    hang_up(&mut client_read, &mut client_write).await;
+    let farewell = async {
+        if let Some(refusal) = &refusal {
+            let told = async {
+                client_write.write_all(&refusal.frame()).await?;
+                client_write.flush().await
+            };
+            // A client that does not read its farewell loses only that.
+            tokio::time::timeout(FAREWELL_LIMIT, told).await.ok();
+        }
+        hang_up(&mut client_read, &mut client_write).await;
+    };
+    tokio::join!(farewell, course.leave_nothing_behind(reason));
     let cut = (cut_by(reason), refusal.map(|refusal| refusal.sqlstate));
     let rest = shared.exchange().finish(cut, site.clock.now());
     for outcome in rest {
@@ -229,7 +275,7 @@ async fn from_client(
                 lane.upstream.shutdown().await.map_err(RelayError::UpstreamGone)?;
                 return Ok(CloseReason::ClientGone);
             }
-            Ok(_) => {}
+            Ok(_) => shared.stamps.moved(),
             Err(error) => {
                 // The database sees the client go, and ends as it would have by itself.
                 lane.upstream.shutdown().await.map_err(RelayError::UpstreamGone)?;
@@ -316,10 +362,11 @@ async fn from_database(
                     Piece::Through(range) => buffer.get(range.clone()).unwrap_or_default(),
                     Piece::Ours(frame) => frame,
                 };
-                client.write_all(bytes).await.map_err(RelayError::ClientGone)?;
+                deliver(client, bytes, shared).await.map_err(RelayError::ClientGone)?;
                 shared.bytes_out.fetch_add(bytes.len() as u64, Ordering::Relaxed);
             }
             client.flush().await.map_err(RelayError::ClientGone)?;
+            shared.stamps.holds_nothing();
             shared.at_boundary.store(framer.at_boundary(), Ordering::Relaxed);
             buffer.advance(used);
             shared.answered.notify_waiters();
@@ -330,7 +377,20 @@ async fn from_database(
         if read_some(&mut upstream, &mut buffer, 0).await.map_err(RelayError::UpstreamGone)? == 0 {
             return Ok(());
         }
+        shared.stamps.moved();
     }
+}
+
+/// Writes bytes to the client, and leaves a stamp each time that it takes some.
+async fn deliver(client: &mut WriteHalf<Box<dyn Socket>>, mut bytes: &[u8], shared: &Shared) -> std::io::Result<()> {
+    while !bytes.is_empty() {
+        shared.stamps.holds();
+        match client.write(bytes).await? {
+            0 => return Err(std::io::ErrorKind::WriteZero.into()),
+            taken => bytes = bytes.get(taken..).unwrap_or_default(),
+        }
+    }
+    Ok(())
 }
 
 /// What goes to the client, in order.
@@ -347,6 +407,7 @@ type Observed = (Vec<Piece>, usize, Vec<crate::model::Outcome>);
 fn observe(framer: &mut Framer, buffer: &[u8], site: &Site, shared: &Shared) -> Result<Observed, RelayError> {
     let now = site.clock.now();
     let mut exchange = shared.exchange();
+    let running = exchange.running();
     let (mut start, mut at) = (0, 0);
     let mut out = Vec::new();
     loop {
@@ -373,5 +434,8 @@ fn observe(framer: &mut Framer, buffer: &[u8], site: &Site, shared: &Shared) -> 
         }
     }
     out.push(Piece::Through(start..at));
+    if exchange.running() != running {
+        shared.stamps.turned();
+    }
     Ok((out, at, exchange.outcomes()))
 }

@@ -134,7 +134,7 @@ async fn attend(
     let Upstream { spot, socket, greeting, buffer } = upstream;
     let theirs = greeting.key.clone().map(|(pid, secret)| (spot, pid, secret));
     let takes_long = client.startup.takes_long_keys();
-    let key = site.cancels.give(&*site.ids, takes_long, (session.id, &site.target), theirs);
+    let key = site.cancels.give(&*site.ids, takes_long, (session.id, &site.target), theirs.clone());
     let mut welcome = message::authentication_ok().to_vec();
     for frame in &greeting.frames {
         welcome.extend_from_slice(frame);
@@ -161,7 +161,8 @@ async fn attend(
         (true, false) => tracing::warn!(session = %session.id, "the database did not open the session read-only"),
         (false, _) => {}
     }
-    let ends = Ends { client: client.socket, client_buffer: client.buffer, upstream: socket, upstream_buffer: buffer };
+    let Client { socket: client, buffer: client_buffer, .. } = client;
+    let ends = Ends { client, client_buffer, upstream: socket, upstream_buffer: buffer, theirs };
     relay::run(ends, exchange, (session, names), site, drain).await
 }
 

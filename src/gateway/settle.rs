@@ -306,7 +306,7 @@ pub(super) async fn settle(batch: &mut Batch, lane: &mut Lane<'_>) -> Result<(),
             return lane.send(sent).await;
         }
     };
-    lane.exchange().sent(lane.site.clock.now());
+    lane.leaves(lane.site.clock.now());
     let mut out = Vec::with_capacity(items.len());
     for item in items {
         out.push(match item {

@@ -11,6 +11,7 @@ use super::cancel::Cancels;
 use super::catalog::Catalogs;
 use super::counters::Counters;
 use super::keyring::Keyring;
+use super::patience::Patience;
 use super::tls::Renewable;
 use crate::journal::Journal;
 use crate::model::{Clock, Ids, NodeName, Recorded};
@@ -148,6 +149,8 @@ pub struct Target {
     pub read_only: ReadOnly,
     /// How far an intent comes before its statement is released.
     pub recorded: Recorded,
+    /// The time limits of its sessions.
+    pub patience: Patience,
     /// The longest message of a client, in bytes.
     pub max_message: usize,
 }
@@ -216,6 +219,7 @@ pub(super) mod tests {
             on_token_expiry: OnTokenExpiry::Close,
             read_only: ReadOnly::Never,
             recorded: Recorded::Flushed,
+            patience: Patience::default(),
             max_message: 0,
         }
     }

@@ -117,6 +117,12 @@ pub enum CloseReason {
     ProtocolViolation,
     /// The token ended.
     TokenExpired,
+    /// Nothing was asked for longer than the target lets a session be idle.
+    IdleTimeout,
+    /// The same in a transaction.
+    IdleInTransactionTimeout,
+    /// The client took nothing of what was held for it for longer than the target lets it.
+    ClientNotReading,
     /// The journal could not record.
     RecordingImpossible,
     /// The recorder stopped.
@@ -135,6 +141,9 @@ impl CloseReason {
             Self::UpstreamRefused => "upstream_refused",
             Self::ProtocolViolation => "protocol_violation",
             Self::TokenExpired => "token_expired",
+            Self::IdleTimeout => "idle_timeout",
+            Self::IdleInTransactionTimeout => "idle_in_transaction_timeout",
+            Self::ClientNotReading => "client_not_reading",
             Self::RecordingImpossible => "recording_impossible",
             Self::Shutdown => "shutdown",
             Self::RecorderDied => "recorder_died",

@@ -13,10 +13,12 @@
 
 mod answer;
 mod ask;
+mod limit;
 mod standing;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -24,6 +26,8 @@ use super::message::{self, Name, Refusal};
 use super::names::{Change, Names, Portal};
 use super::running::Running;
 use crate::model::{Asked, Facts, Outcome, OutcomeStatus, Param, Reference, SqlText, Timestamp};
+
+pub use limit::UnderWay;
 
 pub use super::names::Prepared;
 pub use super::running::Changes;
@@ -161,6 +165,8 @@ pub struct Exchange {
     /// What the database will skip and was not sent yet: it has an outcome only if it is recorded. The flag: whether it was
     /// handed over for that.
     early: Vec<(bool, Outcome)>,
+    /// Statements that a limit of ours cuts, whichever of them the database is at, and which limit.
+    cut: Option<(UnderWay, Duration)>,
     /// The last moment that was told.
     now: Timestamp,
 }
@@ -209,6 +215,7 @@ impl Exchange {
             done: Vec::new(),
             settling: Vec::new(),
             early: Vec::new(),
+            cut: None,
             now: Timestamp(0),
         };
         for (name, value) in parameters {
@@ -224,8 +231,13 @@ impl Exchange {
 
     /// Whether nothing is asked and no transaction is open.
     pub fn idle(&self) -> bool {
+        self.transaction == 'I' && self.is_quiet()
+    }
+
+    /// Whether nothing is asked, be a transaction open or not.
+    pub fn is_quiet(&self) -> bool {
         let nothing_asked = self.pending.iter().all(|pending| matches!(pending, Pending::CopyEnd));
-        self.transaction == 'I' && nothing_asked && self.skipped.is_empty()
+        nothing_asked && self.skipped.is_empty()
     }
 
     /// Whether so much waits for an answer that no more should be taken.

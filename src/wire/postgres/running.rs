@@ -152,6 +152,10 @@ impl Running {
         self.call && !self.answered
     }
 
+    pub(super) fn reference(&self) -> Reference {
+        self.reference
+    }
+
     pub(super) fn is(&self, reference: Reference) -> bool {
         self.reference == reference
     }

@@ -224,6 +224,7 @@ impl Exchange {
         let error = message::error_fields(frame);
         let fatal = error.fatal;
         self.fatal |= fatal;
+        let cut = self.instead_of(error.sqlstate.as_deref());
         let mut reply = Reply::Pass;
         match self.front() {
             Some(Pending::Query(_, run)) => {
@@ -252,6 +253,9 @@ impl Exchange {
                 self.copying_in = false;
                 self.skip();
             }
+        }
+        if let Some(cut) = cut {
+            return Reply::Replace(cut);
         }
         match self.stopped_by {
             Some(reference) if error.sqlstate.as_deref() == Some("25P02") && reply == Reply::Pass => {

@@ -2,6 +2,7 @@
 
 mod copy_both;
 mod handles;
+mod limits;
 mod pieces;
 
 use super::*;
