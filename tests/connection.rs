@@ -33,6 +33,8 @@ mod limits;
 mod login;
 #[path = "connection/pipelines.rs"]
 mod pipelines;
+#[path = "connection/places.rs"]
+mod places;
 #[path = "connection/replication.rs"]
 mod replication;
 #[path = "connection/restart.rs"]

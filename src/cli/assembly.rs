@@ -16,7 +16,9 @@ use super::system::{RandomIds, SystemClock};
 use crate::anchor::{AnchorSettings, TIME_LIMIT, TimestampAuthority};
 use crate::config::{self, ClientCertificates, Config, Place, Plain};
 use crate::gateway::tls::{Renewable, ServerConfig};
-use crate::gateway::{self, Cancels, Cluster, ClusterPeer, Counters, Desk, Listener, Memory, Routes, Site, Way};
+use crate::gateway::{
+    self, Budget, Cancels, Cluster, ClusterPeer, Counters, Desk, Listener, Memory, Routes, Site, Way,
+};
 use crate::identity::{ClaimMap, IssuerSettings, Verifier};
 use crate::journal::{self, Journal};
 use crate::model::{Clock, Ids, NodeName, Recorded, Sha256};
@@ -64,6 +66,8 @@ pub(super) struct Parts {
     pub(super) store: StoreSettings,
     pub(super) ship: ShipSettings,
     pub(super) anchors: Anchors,
+    /// The memory for messages of all sessions.
+    pub(super) budget: Budget,
     /// The keys that sessions can be cancelled by.
     pub(super) cancels: Arc<Cancels>,
     /// What the sessions of each target do, counted; under no name, clients that asked for none.
@@ -124,6 +128,7 @@ pub(super) fn assemble(path: &Path, config: &Config) -> Result<Parts, Vec<String
                     ..ShipSettings::default()
                 },
                 anchors,
+                budget: Budget::new(config.limits.memory),
                 cancels: Arc::new(Cancels::new(cluster.flatten())),
                 counters: counted(config).map(|target| (target, Arc::default())).collect(),
                 clock,
@@ -155,6 +160,7 @@ impl Parts {
             ids: Arc::clone(&self.ids),
             cancels: Arc::clone(&self.cancels),
             memory: Memory::default(),
+            budget: self.budget.clone(),
             counters: self.counters.get(&target.name).cloned().unwrap_or_default(),
         };
         self.targets.iter().map(|target| (target.name.clone(), Arc::new(site(target)))).collect()

@@ -7,6 +7,7 @@ mod assembly;
 pub mod certificate;
 pub mod demo;
 pub mod exit;
+mod files;
 mod health;
 mod keyring;
 mod keys;

@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use super::Globals;
 use super::assembly::{Opened, Parts, assemble};
 use super::exit::Exit;
+use super::files;
 use super::health::{HealthServer, Sources};
 use super::keyring::{KeyFolder, KeyFolderError};
 use super::keys::exposed;
@@ -23,7 +24,7 @@ use super::restart::Program;
 use super::signals::Orders;
 use super::sockets::{Handed, Kept};
 use crate::config::{Azure, Config, Metrics, Place};
-use crate::gateway::{self, Drain, Listener};
+use crate::gateway::{self, Drain, Listener, Places};
 use crate::store::Store;
 use crate::telemetry;
 
@@ -159,6 +160,10 @@ async fn serve(config: &Config, parts: Parts, handed: Handed, program: &Program)
 }
 
 async fn try_serve(config: &Config, mut parts: Parts, handed: Handed, program: &Program) -> Result<Ended, Exit> {
+    let places = files::connections(config.limits.connections).map(Places::new).map_err(|problem| {
+        tracing::error!(problem, "limits.connections: there can be none");
+        Exit::Invalid
+    })?;
     let store = Store::open(&parts.store).map_err(|error| {
         tracing::error!(%error, "the archive cannot be opened");
         Exit::DependencyAway
@@ -190,7 +195,11 @@ async fn try_serve(config: &Config, mut parts: Parts, handed: Handed, program: &
         }
     })?;
     let served = match open(config, &mut parts, &recorder, handed).await {
-        Ok(doors) => Ok(attend((config, program), doors, parts, (&recorder, health.as_ref()), (orders, &drain)).await),
+        Ok(doors) => {
+            let served =
+                attend((config, program, places), doors, parts, (&recorder, health.as_ref()), (orders, &drain));
+            Ok(served.await)
+        }
         Err(problem) => {
             tracing::error!(problem, "not every listener could be opened");
             Err(Exit::DependencyAway)
@@ -240,7 +249,7 @@ async fn open(
 /// Serves until a signal, and then until all sessions have ended. Gives the sockets back if the program is to be started
 /// anew.
 async fn attend(
-    (config, program): (&Config, &Program),
+    (config, program, places): (&Config, &Program, Places),
     (doors, kept): (Doors, Kept),
     parts: Parts,
     (recorder, health): (&Recorder, Option<&HealthServer>),
@@ -280,7 +289,7 @@ async fn attend(
             let targets: Vec<&str> = listener.routes.all().map(|site| site.target.name.as_str()).collect();
             tracing::info!(%address, listener = listener.name, target = targets.join(", "), "listening");
         }
-        serving.spawn(gateway::serve(socket, listener, drain.clone()));
+        serving.spawn(gateway::serve(socket, listener, places.clone(), drain.clone()));
     }
     serving.close();
     let anew = tokio::select! {

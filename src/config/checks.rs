@@ -13,7 +13,7 @@ use super::file::{
     Algorithm, File, IdentitySection, IssuerSection, JournalSection, LogLevel, LogSection, MetricsSection,
     TelemetrySection,
 };
-use super::limits::drain;
+use super::limits::{drain, limits};
 use super::reading::{Findings, Keys, Located, Named, OneOrMany, Surroundings, value_if_any, value_or};
 use super::storage::storage;
 use super::units::{Age, Percent, Size, duration_text};
@@ -93,6 +93,7 @@ fn assemble(file: File, folder: Folder<'_>, surroundings: Surroundings<'_>, find
     let journal_folder = journal.as_ref().map_or(Path::new(JOURNAL), |journal| journal.path.as_path());
     let evidence = evidence(file.evidence, journal_folder, folder, findings);
     let cluster = cluster(file.cluster, folder, findings);
+    let limits = limits(file.limits, findings);
     let drain = drain(file.drain, findings);
     let telemetry = value_or(file.telemetry, TelemetrySection::default());
     let (log, metrics) = telemetry
@@ -111,6 +112,7 @@ fn assemble(file: File, folder: Folder<'_>, surroundings: Surroundings<'_>, find
         storage: storage?,
         evidence: evidence?,
         cluster: cluster?,
+        limits: limits?,
         drain: drain?,
         log: log??,
         metrics: metrics??,

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use super::cluster::ClusterSection;
+use super::limits::Connections;
 use super::reading::{Field, Findings, FromToml, Keys, Located, Named, Node, OneOrMany, choice, section};
 use super::units::{Age, Percent, Size};
 use super::values::{Address, ClaimValue, Network, NodeSetting, SecretSection, Server, TargetChoice, Version};
@@ -36,6 +37,8 @@ section! {
         evidence: Option<Located<EvidenceSection>>,
         /// Other recorders in front of the same databases. Default: none.
         cluster: Option<Located<ClusterSection>>,
+        /// What the program takes on at most.
+        limits: Option<Located<LimitsSection>>,
         /// How serving ends when a stop is asked for.
         drain: Option<Located<DrainSection>>,
         /// What the program says about itself.
@@ -468,6 +471,21 @@ section! {
         /// How often the newest checkpoint is stamped; 1s to 1d.
         #[schemars(extend("default" = "1h"))]
         every: Option<Located<Age>>,
+    }
+}
+
+section! {
+    /// What the program takes on at most.
+    #[derive(Default)]
+    LimitsSection {
+        /// Connections of clients at a time, over all listeners; 1 to 100000. Each needs two open files, for which the system's
+        /// limit is raised; if that does not suffice, fewer are taken and the log says so. Whoever comes then reads 53300.
+        #[schemars(extend("default" = 2000))]
+        connections: Option<Located<Connections>>,
+        /// The memory for messages that do not come in one read, of all sessions together; at least 1MiB. A message waits 10s for
+        /// it and is then refused with 53200, and at once if it would never fit.
+        #[schemars(extend("default" = "1GiB"))]
+        memory: Option<Located<Size>>,
     }
 }
 

@@ -1,11 +1,15 @@
-//! How long something may last: `[drain]`, and the time limits of `[target.NAME.session]`.
+//! How much is taken on and how long something may last: `[limits]`, `[drain]`, and the time limits of
+//! `[target.NAME.session]`.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
-use super::file::{DrainSection, SessionSection};
-use super::reading::{Findings, Located, value_if_any, value_or};
-use super::units::{Age, duration_text};
-use super::{Drain, SessionLimits};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+use super::file::{DrainSection, LimitsSection, SessionSection};
+use super::reading::{Findings, FromToml, Located, Node, value_if_any, value_or};
+use super::units::{Age, Size, duration_text, size_text};
+use super::{Drain, Limits, SessionLimits};
 
 /// Enough for the transactions of programs, and within what those who stop services wait before they kill (Kubernetes 30 s,
 /// systemd 90 s), the last shipment included.
@@ -19,6 +23,55 @@ const UNREAD: Duration = Duration::from_secs(3_600);
 const LIMIT_FLOOR: Duration = Duration::from_secs(1);
 /// Above it, it is no limit.
 const LIMIT_CEILING: Duration = Duration::from_secs(30 * 86_400);
+
+/// What a machine with the usual limits serves; idle sessions cost little.
+const CONNECTIONS: usize = 2_000;
+/// More than one machine has ports and files for.
+const MOST_CONNECTIONS: i64 = 100_000;
+/// Four of the longest messages that are taken unless told otherwise.
+const MEMORY: u64 = 1 << 30;
+/// Below it ordinary statements would be refused.
+const MEMORY_FLOOR: u64 = 1 << 20;
+
+/// A number of connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Connections(usize);
+
+impl FromToml for Connections {
+    fn read(node: Node<'_, '_>, findings: &mut Findings) -> Option<Self> {
+        let number = node.value.get_ref().as_integer();
+        let number = number.and_then(|number| i64::from_str_radix(number.as_str(), number.radix()).ok());
+        let number = number.filter(|number| (1..=MOST_CONNECTIONS).contains(number));
+        let Some(number) = number.and_then(|number| usize::try_from(number).ok()) else {
+            findings.note(&node.at(), format!("{}: expected a whole number from 1 to {MOST_CONNECTIONS}", node.name));
+            return None;
+        };
+        Some(Self(number))
+    }
+}
+
+impl JsonSchema for Connections {
+    fn schema_name() -> Cow<'static, str> {
+        "Connections".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "integer", "minimum": 1, "maximum": MOST_CONNECTIONS })
+    }
+}
+
+/// What the program takes on at most.
+pub(super) fn limits(section: Option<Located<LimitsSection>>, findings: &mut Findings) -> Option<Limits> {
+    let section = value_or(section, LimitsSection::default())?;
+    if let Some(memory) = &section.memory
+        && memory.value.is_some_and(|Size(memory)| memory < MEMORY_FLOOR)
+    {
+        memory.refuse(format_args!("must be at least {}", size_text(MEMORY_FLOOR)), findings);
+    }
+    let Connections(connections) = value_or(section.connections, Connections(CONNECTIONS))?;
+    let Size(memory) = value_or(section.memory, Size(MEMORY))?;
+    Some(Limits { connections, memory })
+}
 
 /// Turns the section into values.
 pub(super) fn drain(section: Option<Located<DrainSection>>, findings: &mut Findings) -> Option<Drain> {

@@ -68,6 +68,8 @@ pub struct Config {
     pub evidence: Evidence,
     /// Other recorders in front of the same databases, if any.
     pub cluster: Option<Cluster>,
+    /// What the program takes on at most.
+    pub limits: Limits,
     /// How serving ends.
     pub drain: Drain,
     /// The log on standard error.
@@ -344,6 +346,15 @@ pub struct ClusterPeer {
     pub number: u8,
     /// One of its listeners.
     pub address: Upstream,
+}
+
+/// `[limits]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections of clients at a time: 1 to 100,000.
+    pub connections: usize,
+    /// Memory for messages that do not come in one read, in bytes.
+    pub memory: u64,
 }
 
 /// `[drain]`

@@ -62,6 +62,7 @@ fn the_least_file_gets_every_default() {
     assert_eq!(config.log, Log { format: None, level: LogLevel::Info });
     assert_eq!(config.metrics, None);
     assert_eq!(config.cluster, None);
+    assert_eq!(config.limits, Limits { connections: 2_000, memory: 1 << 30 });
     assert_eq!(config.drain, Drain { limit: Duration::from_secs(10) });
 }
 
@@ -329,6 +330,18 @@ fn metrics_have_an_address_of_their_own() {
 }
 
 #[test]
+fn what_is_taken_on_has_limits_that_leave_something() {
+    let limits = |lines: &str| format!("{MINIMAL}[limits]\n{lines}\n");
+    let read = parse(&limits("connections = 1\nmemory = \"1MiB\"")).unwrap().limits;
+    assert_eq!(read, Limits { connections: 1, memory: 1 << 20 });
+    for bad in ["0", "-1", "100001", "\"5\"", "1.5"] {
+        let said = problems(&limits(&format!("connections = {bad}")));
+        assert_eq!(said, ["18:15: limits.connections: expected a whole number from 1 to 100000"], "{bad}");
+    }
+    assert_eq!(problems(&limits("memory = \"1023KiB\"")), ["18:10: limits.memory: must be at least 1MiB"]);
+}
+
+#[test]
 fn a_stop_waits_as_long_as_it_is_told_and_not_for_hours() {
     let drain = |limit: &str| format!("{MINIMAL}[drain]\nlimit = \"{limit}\"\n");
     assert_eq!(parse(&drain("90s")).unwrap().drain.limit, Duration::from_secs(90));
@@ -478,7 +491,7 @@ fn the_schema_in_the_tree_is_the_one_the_types_give() {
 fn the_schema_has_exactly_the_keys_that_are_accepted() {
     let schema = schema();
     let sections = sections(&schema);
-    assert_eq!(sections.len(), 33, "{:?}", sections.keys());
+    assert_eq!(sections.len(), 34, "{:?}", sections.keys());
     for (name, section) in sections {
         let text = match name.as_str() {
             "" => "zzzzzz = 1".to_owned(),
@@ -525,5 +538,5 @@ fn a_default_that_the_schema_states_is_the_one_that_is_used() {
             assert!(parse(&text).is_ok(), "{name}.{key}");
         }
     }
-    assert_eq!(stated, 26);
+    assert_eq!(stated, 28);
 }

@@ -202,6 +202,15 @@ impl<'l> Door<'_, 'l> {
         self.turn_away(Why::bare(refusal, counters::NO_CERTIFICATE)).await
     }
 
+    /// A client for whom there is no place: so many are taken. Its token was not asked for.
+    pub(super) async fn without_place(&self, limit: usize) -> Refusal {
+        let client = &self.peer.address;
+        tracing::warn!(reference = %self.id, %client, limit, "a connection over the limit was turned away");
+        let text = format!("too many connections: all {limit} places are taken (ref {})", self.id);
+        let refusal = Refusal::fatal("53300", text).hint(Some("Connect again when others have left.".to_owned()));
+        self.turn_away(Why::bare(refusal, counters::OVER_LIMIT)).await
+    }
+
     /// A client that was asked for its token and said nothing.
     pub(super) async fn without_answer(&self) -> Refusal {
         let refusal = Refusal::fatal("28P01", format!("no token came in time (ref {})", self.id));

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::cancel::Theirs;
 use super::patience::{Overrun, overrun};
 use super::relay::{RelayError, Shared};
+use super::words::sentence_of;
 use super::{Drain, OnTokenExpiry, Site, upstream};
 use crate::model::{CloseReason, OutcomeStatus, Session, SessionId};
 use crate::wire::postgres::exchange::UnderWay;
@@ -184,12 +185,6 @@ fn failed(error: &RelayError, session: SessionId) -> Closing {
     };
     tracing::info!(%session, %error, "a session ended early");
     (reason, Some(error.to_string()), refusal)
-}
-
-fn sentence_of(error: &RelayError) -> String {
-    let text = error.to_string();
-    let mut letters = text.chars();
-    letters.next().map(|first| format!("{}{}.", first.to_uppercase(), letters.as_str())).unwrap_or_default()
 }
 
 /// What a client is told whose database is gone.

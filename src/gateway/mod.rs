@@ -7,11 +7,13 @@
 //! [`upstream`] are the two ends, [`admission`] decides who comes in, [`settle`] judges and records, [`relay`] moves the
 //! bytes; [`cancel`] finds the session that a key cancels, here or at another node of the [`cluster`]; [`catalog`] knows
 //! what the names of a database mean, [`handles`] what those stand for that a session gave; [`wall`] opens sessions
-//! read-only where nobody may write; [`ending`] is why a session ends that could go on, [`patience`] how long it may do nothing, [`drain`] how all of them do;
+//! read-only where nobody may write; [`places`] are what connections find
+//! or do not, [`budget`] is the memory for what they send; [`ending`] is why a session ends that could go on, [`patience`] how long it may do nothing, [`drain`] how all of them do;
 //! [`inspection`] says what our own login may do that the rules forbid.
 
 mod admission;
 mod arrival;
+mod budget;
 mod cancel;
 mod catalog;
 mod client;
@@ -27,6 +29,7 @@ mod listener;
 mod names;
 mod origin;
 mod patience;
+mod places;
 mod reading;
 mod relay;
 mod session;
@@ -41,28 +44,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
+pub use budget::Budget;
 pub use cancel::Cancels;
 pub use cluster::{Cluster, ClusterPeer};
 pub use counters::Counters;
 pub use drain::Drain;
 pub use listener::{Desk, Listener, Routes, Way};
 pub use patience::Patience;
+pub use places::Places;
 pub use site::{Address, Credentials, Memory, OnTokenExpiry, Proof, ReadOnly, Site, Target, UpstreamTls, Wanted};
 pub use wall::walled;
 pub use words::{denial, no_access};
 
-/// Connections held at a time. Each costs two sockets and some 200 KiB; the usual limit of open files is 1,024 to 65,536.
-const MAX_CONNECTIONS: usize = 2_000;
 /// A pause after a failed accept: the cause (too many open files) does not go away by trying at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves clients until `drain` begins; returns when all sessions have ended.
-pub async fn serve(socket: TcpListener, listener: Arc<Listener>, drain: Drain) {
+pub async fn serve(socket: TcpListener, listener: Arc<Listener>, places: Places, drain: Drain) {
     let sessions = TaskTracker::new();
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let accepted = tokio::select! {
             () = drain.begun().cancelled() => break,
@@ -76,15 +77,15 @@ pub async fn serve(socket: TcpListener, listener: Arc<Listener>, drain: Drain) {
                 continue;
             }
         };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            tracing::warn!(client = %address, limit = MAX_CONNECTIONS, "a connection over the limit was closed");
+        let Some(place) = places.take() else {
+            tracing::warn!(client = %address, "a connection far over the limit was closed");
             listener.desk.counters.refused(counters::OVER_LIMIT);
             continue;
         };
         let (listener, drain) = (Arc::clone(&listener), drain.clone());
         sessions.spawn(async move {
             // Boxed: a session's future is large, and lives for hours.
-            Box::pin(session::run(client, address, &listener, &drain)).await;
+            Box::pin(session::run((client, address), &listener, &place, &drain)).await;
             drop(place);
         });
     }

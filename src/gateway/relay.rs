@@ -2,8 +2,8 @@
 //!
 //! Towards the database each readable chunk is cut into frames, judged, recorded with one flush and sent with one write.
 //! Towards the client whole chunks are passed on as they came; only an error that stands for one of ours is replaced.
-//! Buffers hold what was read and is not sent yet, at most one chunk or the one frame that is larger; COPY data and rows are
-//! never assembled. Bytes are read into memory that the sessions of a thread share ([`reading`]), so that one that waits
+//! Buffers hold what was read and is not sent yet, at most one chunk or the one frame that is larger, for which there must be
+//! room ([`super::budget`]); COPY data and rows are never assembled. Bytes are read into memory that the sessions of a thread share ([`reading`]), so that one that waits
 //! holds no buffer.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,6 +14,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::Notify;
 
+use super::budget::{NoRoom, Reserved, STALL_LIMIT};
 use super::cancel::Theirs;
 use super::client::{Socket, hang_up};
 use super::ending::{Course, cut_by, upstream_lost};
@@ -233,12 +234,20 @@ async fn from_client(
     let (site, shared) = (lane.site, lane.shared);
     let mut framer = Framer::new(Side::Client, site.target.max_message);
     let mut judge = Judge::new(site, session, names);
+    let mut room: Option<Reserved> = None;
+    // Whether what comes belongs to a message that was refused.
+    let mut is_refused = false;
     loop {
         let wanted = loop {
             let step = framer.step(&buffer).map_err(RelayError::Client)?;
             match step {
                 Step::Frame { kind, len } => {
-                    let frame = buffer.split_to(len).freeze();
+                    let mut frame = buffer.split_to(len).freeze();
+                    if let Some(room) = room.take() {
+                        frame = room.holds(frame);
+                        // What follows it came into the same memory.
+                        buffer = BytesMut::from(buffer.as_ref());
+                    }
                     shared.bytes_in.fetch_add(len as u64, Ordering::Relaxed);
                     if take(kind, frame, &mut judge, &mut lane).await? {
                         settle(&mut judge.batch, &mut lane).await?;
@@ -249,6 +258,10 @@ async fn from_client(
                 Step::Start { len, .. } | Step::More { len } => {
                     let data = buffer.split_to(len).freeze();
                     shared.bytes_in.fetch_add(len as u64, Ordering::Relaxed);
+                    if is_refused {
+                        is_refused = !framer.at_boundary();
+                        continue;
+                    }
                     let mut exchange = shared.exchange();
                     if !exchange.discards_copy() {
                         exchange.copied_in(len);
@@ -268,8 +281,19 @@ async fn from_client(
                 answered.await;
             }
         }
-        let missing = wanted.saturating_sub(buffer.len()).min(BATCH_BYTES);
-        match read_some(client, &mut buffer, missing).await {
+        let arrived = match make_room(&mut room, wanted, &mut buffer, site).await {
+            Ok(()) => read_on(client, &mut buffer, wanted, room.is_some()).await,
+            Err(why) => Err(why),
+        };
+        let read = match arrived {
+            Ok(read) => read,
+            Err(why) => {
+                (room, is_refused) = (None, true);
+                turn_away((&mut framer, &buffer, wanted), why, &mut judge, shared)?;
+                continue;
+            }
+        };
+        match read {
             Ok(0) => {
                 // Half-closed: what was asked is still answered, as by a server.
                 lane.upstream.shutdown().await.map_err(RelayError::UpstreamGone)?;
@@ -284,6 +308,52 @@ async fn from_client(
             }
         }
     }
+}
+
+/// Reserves room for the message that stands next, if it does not come in one read and has none.
+async fn make_room(
+    room: &mut Option<Reserved>,
+    wanted: usize,
+    buffer: &mut BytesMut,
+    site: &Site,
+) -> Result<(), NoRoom> {
+    if wanted > CHUNK && room.is_none() {
+        *room = Some(site.budget.reserve(wanted).await?);
+        buffer.reserve(wanted.saturating_sub(buffer.len()));
+    }
+    Ok(())
+}
+
+/// Reads more. Who has room reserved is not waited for without end.
+async fn read_on(
+    client: &mut ReadHalf<Box<dyn Socket>>,
+    buffer: &mut BytesMut,
+    wanted: usize,
+    has_room: bool,
+) -> Result<std::io::Result<usize>, NoRoom> {
+    let missing = wanted.saturating_sub(buffer.len()).min(BATCH_BYTES);
+    let reading = read_some(client, buffer, missing);
+    if has_room {
+        return tokio::time::timeout(STALL_LIMIT, reading).await.or(Err(NoRoom::Stalled));
+    }
+    Ok(reading.await)
+}
+
+/// Refuses the message that stands next. What is still to come of it is read and dropped.
+fn turn_away(
+    (framer, buffer, wanted): (&mut Framer, &[u8], usize),
+    why: NoRoom,
+    judge: &mut Judge<'_>,
+    shared: &Shared,
+) -> Result<(), RelayError> {
+    let kind = buffer.first().copied().unwrap_or_default();
+    framer.pass_over(wanted);
+    let mut exchange = shared.exchange();
+    if exchange.turns_away().map_err(RelayError::Client)? {
+        judge.turn_away(kind, wanted, why, &mut exchange);
+        shared.statements.store(judge.statements(), Ordering::Relaxed);
+    }
+    Ok(())
 }
 
 /// What became of a frame.

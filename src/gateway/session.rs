@@ -15,6 +15,7 @@ use super::admission::{Admitted, Door, SessionKind};
 use super::arrival::{Greeted, greet};
 use super::client::{Client, ClientError};
 use super::names::Names;
+use super::places::{COURTESY_LIMIT, Place};
 use super::relay::{End, Ends};
 use super::upstream::{Upstream, UpstreamError};
 use super::{Drain, Listener, Site, cancel, origin, relay, upstream, wall};
@@ -26,7 +27,12 @@ use crate::wire::postgres::message::{self, Refusal};
 const SIGN_IN_LIMIT: Duration = Duration::from_secs(60);
 
 /// Runs one client's connection. However it ends, the end is recorded.
-pub(super) async fn run(mut socket: TcpStream, peer: SocketAddr, listener: &Listener, drain: &Drain) {
+pub(super) async fn run(
+    (mut socket, peer): (TcpStream, SocketAddr),
+    listener: &Listener,
+    place: &Place,
+    drain: &Drain,
+) {
     let origin = origin::of(&mut socket, peer, &listener.balancers);
     let origin = match drain.admits(Box::pin(origin)).await {
         None => return,
@@ -36,11 +42,18 @@ pub(super) async fn run(mut socket: TcpStream, peer: SocketAddr, listener: &List
         }
     };
     let address = origin.client;
-    let greeting = tokio::time::timeout(SIGN_IN_LIMIT, Box::pin(greet(socket, origin, listener)));
+    let limit = if place.is_over().is_some() { COURTESY_LIMIT } else { SIGN_IN_LIMIT };
+    let greeting = tokio::time::timeout(limit, Box::pin(greet(socket, origin, listener)));
     let Some(greeted) = drain.admits(greeting).await else { return };
     match greeted {
         Ok(Ok(Greeted::Client(client))) if drain.begun().is_cancelled() => client.refuse(&stopping()).await,
-        Ok(Ok(Greeted::Client(client))) => converse(*client, listener, drain).await,
+        Ok(Ok(Greeted::Client(client))) => match place.is_over() {
+            Some(limit) => {
+                let refusal = door(&client, listener).without_place(limit).await;
+                client.refuse(&refusal).await;
+            }
+            None => converse(*client, listener, drain).await,
+        },
         Ok(Ok(Greeted::Cancel(asked))) => cancel::serve(asked, &listener.desk).await,
         Ok(Ok(Greeted::Plain(client))) => {
             let refusal = door(&client, listener).without_tls().await;

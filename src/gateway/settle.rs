@@ -1,5 +1,7 @@
 //! Judging and recording: what a client's frames ask for becomes intents, and bytes leave against permits only.
 
+mod unread;
+
 use std::sync::Arc;
 
 use bytes::Bytes;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tokio_rustls::rustls::ClientConfig;
 
+use super::budget::Budget;
 use super::cancel::Cancels;
 use super::catalog::Catalogs;
 use super::counters::Counters;
@@ -174,6 +175,8 @@ pub struct Site {
     pub cancels: Arc<Cancels>,
     /// What its sessions share while they live.
     pub memory: Memory,
+    /// The memory for their messages, shared by all targets.
+    pub budget: Budget,
     /// What they have done.
     pub counters: Arc<Counters>,
 }

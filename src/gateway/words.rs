@@ -30,6 +30,13 @@ pub fn no_access(name: &str, place: &str, decision: Decision, reference: &dyn Di
     Refusal { detail: decision.message, hint: decision.hint, ..refusal }
 }
 
+/// What is wrong, as a sentence.
+pub(super) fn sentence_of(problem: &dyn Display) -> String {
+    let text = problem.to_string();
+    let mut letters = text.chars();
+    letters.next().map(|first| format!("{}{}.", first.to_uppercase(), letters.as_str())).unwrap_or_default()
+}
+
 /// With a full stop, if it has no end of its own.
 fn sentence(text: &str) -> String {
     let text = text.trim();

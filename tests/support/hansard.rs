@@ -199,7 +199,7 @@ impl Hansard {
 
     /// Starts it on the folders it had before; how far it gets is seen later.
     pub(crate) fn launch(&mut self) {
-        self.launch_by(Command::new(env!("CARGO_BIN_EXE_hansard")));
+        self.launch_as(Command::new(env!("CARGO_BIN_EXE_hansard")));
     }
 
     /// Starts it on the folders it had before by a parent that listens for it, at an address that it does not have by itself.
@@ -207,12 +207,22 @@ impl Hansard {
         let mut parent = python();
         let name = "main";
         parent.arg(repository("tests/parts/handing.py")).args([&self.port.to_string(), name]);
-        parent.arg(env!("CARGO_BIN_EXE_hansard"));
+        self.start_by(parent);
+    }
+
+    /// Starts it on the folders it had before by a program that becomes it, and waits until it listens.
+    pub(crate) fn start_by(&mut self, parent: Command) {
         self.launch_by(parent);
         self.await_listening();
     }
 
-    fn launch_by(&mut self, mut command: Command) {
+    /// Starts it on the folders it had before by a program that becomes it; how far it gets is seen later.
+    pub(crate) fn launch_by(&mut self, mut parent: Command) {
+        parent.arg(env!("CARGO_BIN_EXE_hansard"));
+        self.launch_as(parent);
+    }
+
+    fn launch_as(&mut self, mut command: Command) {
         assert!(self.running.is_none(), "it is running");
         self.starts += 1;
         command.arg("serve").arg("-c").arg(self.folder.join("hansard.toml"));

@@ -19,7 +19,7 @@ use crate::cli::keyring::KeyFolder;
 use crate::cli::recorder::Recorder;
 use crate::cli::system::SystemClock;
 use crate::config::Config;
-use crate::gateway::{self, Drain};
+use crate::gateway::{self, Drain, Places};
 use crate::identity::Verifier;
 use crate::model::NodeName;
 use crate::store::Store;
@@ -112,8 +112,8 @@ impl Node {
         let opened = door.listener(&parts, &sites, &recorder.journal, &config.node);
         let Opened { listener, made } = opened.map_err(|problem| unfit(vec![problem]))?;
         let certificate = made.map(|made| made.cert_file).unwrap_or_default();
-        let drain = Drain::new(config.drain.limit);
-        let serving = tokio::spawn(gateway::serve(socket, listener, drain.clone()));
+        let (places, drain) = (Places::new(config.limits.connections), Drain::new(config.drain.limit));
+        let serving = tokio::spawn(gateway::serve(socket, listener, places, drain.clone()));
         let (rules, name, keys) = (parts.policy.current().policy.rules(), config.node, config.evidence.keys);
         Ok(Self { address, certificate, config: file, rules, store, name, keys, recorder, serving, drain })
     }

@@ -74,6 +74,11 @@ impl Framer {
         Self { side, max_message: max_message.min(MAX_MESSAGE), remaining: 0 }
     }
 
+    /// The frame that stands next, `whole` bytes of it, is not wanted as a whole: all of it comes in pieces.
+    pub fn pass_over(&mut self, whole: usize) {
+        self.remaining = whole;
+    }
+
     /// Whether the last step ended with a whole frame.
     pub fn at_boundary(&self) -> bool {
         self.remaining == 0
@@ -171,6 +176,20 @@ mod tests {
             assert_eq!(framer.step(&whole[cut..]).unwrap(), Step::More { len: whole.len() - cut });
             assert!(framer.at_boundary());
         }
+    }
+
+    #[test]
+    fn a_message_that_is_not_wanted_comes_in_pieces_and_the_next_one_whole() {
+        let (long, next) = (frame(b'Q', &[7; 1000]), frame(b'S', b""));
+        let mut framer = Framer::new(Side::Client, 10_000);
+        let Step::Wait { wanted } = framer.step(&long[..100]).unwrap() else { panic!("it is not all here") };
+        framer.pass_over(wanted);
+        assert_eq!(framer.step(&long[..100]).unwrap(), Step::More { len: 100 });
+        assert!(!framer.at_boundary());
+        let rest = [&long[100..], &next].concat();
+        assert_eq!(framer.step(&rest).unwrap(), Step::More { len: long.len() - 100 });
+        assert!(framer.at_boundary());
+        assert_eq!(framer.step(&next).unwrap(), Step::Frame { kind: b'S', len: next.len() });
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Statements that a time limit of ours cuts.
+//! Statements that a time limit of ours cuts, or that are refused unread.
 //!
 //! The database answers when it has more to say or when it comes to a `Sync`, so of statements that were sent together it is
 //! not seen which of them it is at. Their limit is that of one for each of them: who is cut may be another than the one that
@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::super::message::Refusal;
 use super::{Exchange, Pending};
 use crate::model::Reference;
+use crate::wire::Violation;
 
 /// The SQLSTATE of a statement that was cancelled (`query_canceled`).
 const CANCELLED: &str = "57014";
@@ -81,6 +82,21 @@ impl Exchange {
             self.limit_reached();
         }
         is_there
+    }
+
+    /// A message that would ask for something is refused unread. False if the database would discard it after an error, and
+    /// nobody answers it.
+    ///
+    /// # Errors
+    ///
+    /// It must not come here: the session must end.
+    pub fn turns_away(&self) -> Result<bool, Violation> {
+        let in_data = self.copying_both || (self.copying_in && !self.synced_in_copy);
+        match (self.discarding, in_data) {
+            (true, _) => Ok(false),
+            (false, true) => Err(Violation("a message in the middle of COPY data")),
+            (false, false) => Ok(true),
+        }
     }
 
     /// What the client reads instead of this error, if it is the end of a statement that was cut.
