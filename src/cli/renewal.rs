@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::reload::Cause;
 use crate::config::{self, Config, Revealed};
-use crate::gateway::tls::{self, ClientConfig, Leaf, Renewable, ServerConfig};
+use crate::gateway::tls::{self, ClientConfig, Leaf, Renewable, ServerConfig, Standing};
 use crate::gateway::{self, Cancels, Listener, Target};
 use crate::journal::{Journal, JournalError};
 use crate::model::{Clock, Entry, NodeName, RecorderEvent, RecorderEventKind, Sha256, Timestamp};
@@ -201,6 +201,8 @@ struct Watched<F: Files> {
     seen: Option<Sha256>,
     /// What was not fit.
     refused: Option<Sha256>,
+    /// Where the certificate in use stood at the look before.
+    standing: Standing,
 }
 
 /// Where it is said what became of files.
@@ -259,24 +261,31 @@ impl Renewal {
                 Some(()) = hangups.recv() => Cause::Asked,
                 _ = looks.tick() => Cause::Changed,
             };
-            for door in &mut self.doors {
-                door.look(cause, &self.register).await;
+            // A share that does not answer holds nobody up who wants to stop.
+            if stop.run_until_cancelled(self.look(cause)).await.is_none() {
+                return;
             }
-            for way in &mut self.ways {
-                way.look(cause, &self.register).await;
-            }
+        }
+    }
+
+    async fn look(&mut self, cause: Cause) {
+        for door in &mut self.doors {
+            door.look(cause, &self.register).await;
+        }
+        for way in &mut self.ways {
+            way.look(cause, &self.register).await;
         }
     }
 }
 
 fn watched<F: Files>(files: F, side: &Arc<Renewable<F::Side>>) -> Watched<F> {
-    Watched { files, side: Arc::clone(side), seen: None, refused: None }
+    Watched { files, side: Arc::clone(side), seen: None, refused: None, standing: Standing::Good }
 }
 
 impl<F: Files> Watched<F> {
     async fn look(&mut self, cause: Cause, register: &Register) {
         let files = self.files.clone();
-        // A share that does not answer holds nobody else up. The runtime ends when there is no answer at all.
+        // The runtime ends when that cannot be had.
         let Ok(found) = tokio::task::spawn_blocking(move || files.read()).await else { return };
         let now = told_apart(&found);
         let is_used = now == self.side.made_of();
@@ -286,11 +295,30 @@ impl<F: Files> Watched<F> {
         };
         if is_used {
             self.refused = None;
+            self.mind_the_end(&found, register.clock.now());
         }
         self.seen = (!is_used).then_some(now);
         if is_due {
             self.settle((found, now), cause, register).await;
         }
+    }
+
+    /// Says once that the certificate in use is about to end, and once that it has.
+    fn mind_the_end(&mut self, found: &Found, now: Timestamp) {
+        let certificate = found.as_ref().ok().and_then(|pem| pem.certificate.as_deref());
+        let Some(leaf) = certificate.and_then(|pem| Leaf::of(pem).ok()) else { return };
+        let standing = leaf.standing(now);
+        if standing != self.standing {
+            let (name, until) = (self.files.name(), leaf.until);
+            match standing {
+                Standing::Good => {}
+                Standing::Late => tracing::warn!(name, %until, "a certificate in use ends soon"),
+                Standing::Invalid => {
+                    tracing::error!(name, %until, "a certificate in use is not valid: whoever verifies it refuses it");
+                }
+            }
+        }
+        self.standing = standing;
     }
 
     /// Uses what was found, or refuses it.

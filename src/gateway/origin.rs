@@ -46,8 +46,10 @@ pub(super) enum OriginError {
     Late,
     #[error("the connection ended: {0}")]
     Gone(#[from] std::io::Error),
-    #[error("it ended before its load balancer said whose it is")]
-    Ended,
+    #[error("it ended before its load balancer had said whose it is")]
+    Cut,
+    #[error("it ended before its load balancer said anything, as those do that only see whether somebody listens")]
+    Nobody,
 }
 
 /// Finds out whose a connection is. Reads nothing of one that comes from elsewhere than a balancer.
@@ -78,7 +80,7 @@ async fn told(socket: &mut TcpStream) -> Result<Option<SocketAddr>, OriginError>
         };
         let missing = wanted.saturating_sub(said.len());
         if (&mut *socket).take(missing as u64).read_buf(&mut said).await? == 0 {
-            return Err(OriginError::Ended);
+            return Err(if said.is_empty() { OriginError::Nobody } else { OriginError::Cut });
         }
     }
 }
@@ -138,10 +140,12 @@ mod tests {
     async fn a_balancer_that_does_not_say_it_is_refused() {
         let (origin, _) = found(b"\0\0\0\x08\x04\xd2\x16\x2f", &["127.0.0.0/8"]).await;
         assert!(matches!(origin, Err(OriginError::Malformed(_))), "{origin:?}");
-        for short in [&b""[..], &HEADER[..3], &HEADER[..20]] {
+        for short in [&HEADER[..3], &HEADER[..20]] {
             let (origin, _) = found(short, &["127.0.0.0/8"]).await;
-            assert!(matches!(origin, Err(OriginError::Ended)), "{origin:?}");
+            assert!(matches!(origin, Err(OriginError::Cut)), "{origin:?}");
         }
+        let (origin, _) = found(b"", &["127.0.0.0/8"]).await;
+        assert!(matches!(origin, Err(OriginError::Nobody)), "{origin:?}");
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::admission::{Admitted, Door, SessionKind};
 use super::arrival::{Greeted, greet};
 use super::client::{Client, ClientError};
 use super::names::Names;
+use super::origin::OriginError;
 use super::places::{COURTESY_LIMIT, Place};
 use super::relay::{End, Ends};
 use super::upstream::{Upstream, UpstreamError};
@@ -37,6 +38,7 @@ pub(super) async fn run(
     let origin = match drain.admits(Box::pin(origin)).await {
         None => return,
         Some(Ok(origin)) => origin,
+        Some(Err(OriginError::Nobody)) => return,
         Some(Err(error)) => {
             return tracing::warn!(%peer, listener = listener.name, %error, "a connection was closed");
         }

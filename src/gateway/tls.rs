@@ -19,7 +19,7 @@ use x509_cert::Certificate;
 use x509_cert::der::Decode;
 use x509_cert::spki::ObjectIdentifier;
 
-pub use leaf::Leaf;
+pub use leaf::{Leaf, Standing};
 pub use presented::client_certificate;
 pub use renewable::Renewable;
 

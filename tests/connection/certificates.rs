@@ -81,6 +81,42 @@ pub(super) fn fingerprint(der: &[u8]) -> String {
 }
 
 #[test]
+fn psql_knows_whom_it_talks_to_by_authority_and_name_and_leaves_if_it_is_another() {
+    let (folder, voucher) = (Folder::new("door"), Voucher::new("the door's"));
+    voucher.server_of(&["gate.example", "*.gates.example"]).write(folder.path(), "door");
+    put(&folder.join("ca.pem"), &voucher.pem);
+    put(&folder.join("stranger.pem"), &Voucher::new("a stranger").pem);
+    let hansard = behind(folder.path(), "");
+    let ran = |host: &str, authority: &str| {
+        let strictly = format!(
+            "hostaddr=127.0.0.1 host={host} sslmode=verify-full sslrootcert={}",
+            folder.join(authority).display()
+        );
+        psql_to(&strictly, &hansard.login("dev", "strictly"), "select 'hello';")
+    };
+    for host in ["gate.example", "one.gates.example"] {
+        let ran = ran(host, "ca.pem");
+        assert_eq!((ran.success, ran.stdout.as_str()), (true, "hello\n"), "{host}: {}", ran.stderr);
+    }
+    let other = ran("other.example", "ca.pem");
+    assert!(!other.success && other.stderr.contains("does not match host name"), "{}", other.stderr);
+    let stranger = ran("gate.example", "stranger.pem");
+    assert!(!stranger.success && stranger.stderr.contains("certificate verify failed"), "{}", stranger.stderr);
+    let sql = "select 1 from sessions where application = 'strictly'";
+    assert_eq!(hansard.archive().query_until(sql, |rows| rows.len() >= 2).len(), 2, "and says nothing of itself");
+}
+
+#[test]
+fn a_certificate_that_has_ended_before_the_start_is_told_of() {
+    let (folder, voucher) = (Folder::new("door"), Voucher::new("the door's"));
+    voucher.server_of_yesterday().write(folder.path(), "door");
+    let hansard = behind(folder.path(), "");
+    wait_for("the word in the log", SOON, || hansard.log().contains("a certificate in use is not valid").then_some(()));
+    // Whoever does not verify it works on.
+    assert_alive(&hansard);
+}
+
+#[test]
 fn a_broken_file_changes_nothing_is_said_and_is_on_record_once() {
     let (folder, voucher) = (Folder::new("door"), Voucher::new("the door's"));
     let (first, second) = (voucher.server(), voucher.server());

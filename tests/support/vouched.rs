@@ -46,6 +46,13 @@ impl Voucher {
         self.vouch(CertificateParams::new(names).unwrap())
     }
 
+    /// One for 127.0.0.1 that has ended.
+    pub(crate) fn server_of_yesterday(&self) -> Vouched {
+        let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        params.not_after = date_time_ymd(2020, 1, 1);
+        self.vouch(params)
+    }
+
     /// A client's, of somebody with this name and mail address.
     pub(crate) fn client(&self, name: &str, email: &str) -> Vouched {
         self.vouch(client(name, email))

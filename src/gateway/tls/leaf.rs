@@ -20,6 +20,20 @@ pub struct Leaf {
     pub until: Timestamp,
 }
 
+/// How far a certificate is from its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Far enough.
+    Good,
+    /// The last tenth of its life: whoever renews it should have done so, at two thirds as is usual or later.
+    Late,
+    /// Behind it, or before its beginning.
+    Invalid,
+}
+
+/// The part of a certificate's life that is its last.
+const LAST_PART: i64 = 10;
+
 impl Leaf {
     /// The first certificate of a PEM text.
     ///
@@ -49,6 +63,18 @@ impl Leaf {
     }
 }
 
+impl Leaf {
+    /// Where it stands at this time.
+    pub fn standing(&self, now: Timestamp) -> Standing {
+        let (life, left) = (self.until.seconds() - self.from.seconds(), self.until.seconds() - now.seconds());
+        match self.check(now) {
+            Err(_) => Standing::Invalid,
+            Ok(()) if left < life / LAST_PART => Standing::Late,
+            Ok(()) => Standing::Good,
+        }
+    }
+}
+
 fn second(time: Time) -> Timestamp {
     Timestamp::from_seconds(i64::try_from(time.to_unix_duration().as_secs()).unwrap_or(i64::MAX / 1_000_000))
 }
@@ -73,6 +99,13 @@ mod tests {
         let (first, last) = (leaf.from.seconds(), leaf.until.seconds());
         assert!(at(first).is_ok() && at(last).is_ok());
         assert!(matches!(at(first - 1), Err(TlsError::Early(_))) && matches!(at(last + 1), Err(TlsError::Expired(_))));
+        let standing = |seconds: i64| leaf.standing(Timestamp::from_seconds(seconds));
+        let day = 24 * 3_600;
+        assert_eq!(
+            [first - 1, first, last - 4 * day].map(standing),
+            [Standing::Invalid, Standing::Good, Standing::Good]
+        );
+        assert_eq!([last - 3 * day, last, last + 1].map(standing), [Standing::Late, Standing::Late, Standing::Invalid]);
         for broken in ["", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", &certificate.pem()[..90]] {
             assert!(matches!(Leaf::of(broken.as_bytes()), Err(TlsError::NoCertificate(_))), "{broken}");
         }
