@@ -24,7 +24,7 @@ use super::reading::{CHUNK, read_some};
 use super::settle::{Judge, settle};
 use super::{Drain, Site};
 use crate::journal::JournalError;
-use crate::model::{CloseReason, Entry, Session, SessionId, Timestamp};
+use crate::model::{CloseReason, Entry, Outcome, Session, SessionId, Timestamp};
 use crate::wire::Violation;
 use crate::wire::postgres::exchange::{Exchange, Reply, Request};
 use crate::wire::postgres::frame::{Framer, Side, Step};
@@ -131,13 +131,14 @@ impl Lane<'_> {
         self.shared.exchange()
     }
 
-    /// What was recorded is about to leave. If the database is at nothing, it comes to the first of it now.
-    pub(super) fn leaves(&self, now: Timestamp) {
+    /// What was recorded is about to leave. If the database is at nothing, it comes to the first of it now. Gives outcomes
+    /// that waited for the end of their batch and are too many.
+    pub(super) fn leaves(&self, now: Timestamp) -> Vec<Outcome> {
         let mut exchange = self.exchange();
         if exchange.running().is_none() {
             self.shared.stamps.turned();
         }
-        exchange.sent(now);
+        exchange.sent(now)
     }
 
     /// Sends what was released.
@@ -421,10 +422,7 @@ async fn from_database(
     let mut framer = Framer::new(Side::Server, 0);
     loop {
         let (out, used, outcomes) = observe(&mut framer, &buffer, site, shared)?;
-        for outcome in outcomes {
-            site.counters.statement_ended(outcome.status);
-            site.journal.note(Entry::Outcome(Box::new(outcome))).await?;
-        }
+        note(outcomes, site).await?;
         if used > 0 {
             shared.at_boundary.store(false, Ordering::Relaxed);
             for piece in out {
@@ -463,6 +461,15 @@ async fn deliver(client: &mut WriteHalf<Box<dyn Socket>>, mut bytes: &[u8], shar
     Ok(())
 }
 
+/// Counts outcomes and hands them to the journal.
+pub(super) async fn note(outcomes: Vec<Outcome>, site: &Site) -> Result<(), RelayError> {
+    for outcome in outcomes {
+        site.counters.statement_ended(outcome.status);
+        site.journal.note(Entry::Outcome(Box::new(outcome))).await?;
+    }
+    Ok(())
+}
+
 /// What goes to the client, in order.
 enum Piece {
     /// Bytes of the buffer, as they came.
@@ -471,7 +478,7 @@ enum Piece {
     Ours(Bytes),
 }
 
-type Observed = (Vec<Piece>, usize, Vec<crate::model::Outcome>);
+type Observed = (Vec<Piece>, usize, Vec<Outcome>);
 
 /// Looks at what came from the database: what to pass on, how many bytes that takes, and which statements ended.
 fn observe(framer: &mut Framer, buffer: &[u8], site: &Site, shared: &Shared) -> Result<Observed, RelayError> {

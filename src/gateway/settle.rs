@@ -11,7 +11,7 @@ use super::admission::moment;
 use super::fastpath;
 use super::handles::Handles;
 use super::names::Names;
-use super::relay::{Lane, RelayError};
+use super::relay::{Lane, RelayError, note};
 use super::wall;
 use super::words::{NOTHING_SENT, denial};
 use crate::journal::Permit;
@@ -308,7 +308,8 @@ pub(super) async fn settle(batch: &mut Batch, lane: &mut Lane<'_>) -> Result<(),
             return lane.send(sent).await;
         }
     };
-    lane.leaves(lane.site.clock.now());
+    let overdue = lane.leaves(lane.site.clock.now());
+    note(overdue, lane.site).await?;
     let mut out = Vec::with_capacity(items.len());
     for item in items {
         out.push(match item {

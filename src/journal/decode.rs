@@ -120,7 +120,7 @@ fn param(from: &mut Items<'_>) -> Option<Param> {
 }
 
 fn outcome(from: &mut Items<'_>) -> Option<Outcome> {
-    from.map(11)?;
+    from.map(12)?;
     from.field(b"reference")?;
     let reference = reference(from)?;
     from.field(b"time")?;
@@ -144,6 +144,8 @@ fn outcome(from: &mut Items<'_>) -> Option<Outcome> {
     let first_row_us = from.optional(Items::unsigned)?;
     from.field(b"total_us")?;
     let total_us = from.optional(Items::unsigned)?;
+    from.field(b"transaction_after")?;
+    let transaction_after = from.optional(|from| from.text()?.parse().ok())?;
     Some(Outcome {
         reference,
         time,
@@ -156,6 +158,7 @@ fn outcome(from: &mut Items<'_>) -> Option<Outcome> {
         bytes_out,
         first_row_us,
         total_us,
+        transaction_after,
     })
 }
 
@@ -365,6 +368,7 @@ mod tests {
                 rows_affected: Some(u64::MAX),
                 first_row_us: Some(24),
                 total_us: Some(0),
+                transaction_after: Some('E'),
                 ..bare()
             };
             [bare(), counted]
@@ -416,10 +420,22 @@ mod tests {
     }
 
     #[test]
+    fn an_outcome_of_before_the_state_after_it_was_kept_is_read() {
+        let Some(entry @ Entry::Outcome(_)) = entries().into_iter().nth(4) else { unreachable!() };
+        let payload = frame::encode(&entry).unwrap();
+        let newer = b"\x71transaction_after\xf6";
+        let mut older = payload.strip_suffix(newer).unwrap().to_vec();
+        let fields = older.iter().position(|byte| *byte == 0xac).unwrap();
+        older[fields] -= 1;
+        assert_eq!(Decoder::default().quick(&older), None);
+        assert_eq!(Decoder::default().decode(&older), Ok(entry));
+    }
+
+    #[test]
     fn a_field_of_another_version_is_left_to_the_general_way() {
         let entry = &entries()[4];
         let payload = frame::encode(entry).unwrap();
-        let fields = payload.iter().position(|byte| *byte == 0xab).unwrap();
+        let fields = payload.iter().position(|byte| *byte == 0xac).unwrap();
         let mut newer = payload;
         newer[fields] += 1;
         newer.extend(b"\x63new\xf6");

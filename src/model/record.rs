@@ -109,7 +109,7 @@ pub struct Outcome {
     pub time: Timestamp,
     /// How.
     pub status: OutcomeStatus,
-    /// The database's error code, or ours for a denial.
+    /// The database's error code, ours for a denial or an end by us; for what was skipped, the code of what it was skipped for.
     pub sqlstate: Option<String>,
     /// The command tags (`SELECT 3`), joined by `; ` where a message held several statements.
     pub command_tag: Option<String>,
@@ -125,6 +125,10 @@ pub struct Outcome {
     pub first_row_us: Option<u64>,
     /// Microseconds from the permit to the end.
     pub total_us: Option<u64>,
+    /// The transaction state that the database reported when it was through with its batch; absent where it did not, and in a
+    /// journal from before this was kept.
+    #[serde(default)]
+    pub transaction_after: Option<char>,
 }
 
 impl Outcome {
@@ -152,6 +156,7 @@ impl Outcome {
             bytes_out: 0,
             first_row_us: None,
             total_us: None,
+            transaction_after: None,
         }
     }
 }

@@ -176,6 +176,7 @@ struct Common {
     facts: Distinct<*const Facts>,
     decisions: Distinct<*const Decision>,
     transactions: Distinct<char>,
+    after: Distinct<Option<char>>,
 }
 
 impl Common {
@@ -185,6 +186,7 @@ impl Common {
         self.facts.add(Arc::as_ptr(&intent.facts));
         self.decisions.add(Arc::as_ptr(&intent.decision));
         self.transactions.add(intent.transaction);
+        self.after.add(record.outcome.transaction_after);
     }
 
     fn finish(self, to: &mut Columns, records: &[&Record]) -> Result<(), SegmentError> {
@@ -217,6 +219,12 @@ impl Common {
         let (which, transactions) = self.transactions.of(records);
         to.spread(&which, |to| {
             to.text("transaction", transactions.iter().map(|row| Some(row.intent.transaction.to_string())));
+            Ok(())
+        })?;
+        let (which, after) = self.after.of(records);
+        to.spread(&which, |to| {
+            let state = |row: &&Record| row.outcome.transaction_after.map(|state| state.to_string());
+            to.text("transaction_after", after.iter().map(state));
             Ok(())
         })
     }

@@ -220,7 +220,7 @@ public final class WithJdbc {
             denied(sent);
             // Refused when it is prepared, so its execution is discarded.
             refused("25P02", () -> other.executeQuery("select 1"));
-            ran("select 1", List.of(), "\"status\":\"skipped\"");
+            ran("select 1", List.of(), "\"status\":\"skipped\",\"sqlstate\":\"25P02\"");
             db.rollback();
             ran("ROLLBACK");
             db.setAutoCommit(true);

@@ -114,7 +114,7 @@ def pipelines(db):
         check(False, "a pipeline with an error")
     except errors.UniqueViolation:
         failed("execute", INSERT_SENT, "23505", (BASE + 1, "again", None, None))
-        ran("execute", "select 4", status="skipped")
+        ran("execute", "select 4", status="skipped", sqlstate="23505")
     db.execute("select 5")
     ran("query", "select 5", rows_returned=1)
 

@@ -247,6 +247,52 @@ fn a_name_that_sql_gave_anew_is_not_recorded_as_what_it_was() {
 }
 
 #[test]
+fn commits_by_themselves_and_rollbacks_are_seen_by_the_state_before_and_after() {
+    let hansard = Hansard::start(Store::Folder);
+    let mut raw = Raw::sign_in(&hansard.login("dev", "states"));
+    for text in ["select 1", "begin", "select 2", "select 1/0", "rollback", "select 3; select 1/0"] {
+        raw.talk(&query(text));
+    }
+    // One batch that commits by itself, and one that is undone by its second statement.
+    raw.talk(&[run_unnamed("select 4"), run_unnamed("select 5"), sync()].concat());
+    raw.talk(&[run_unnamed("select 6"), run_unnamed("select 1/0"), run_unnamed("select 7"), sync()].concat());
+    // Prepared and executed together in a failed transaction: the Parse fails, so the Execute is skipped.
+    raw.talk(&query("begin"));
+    raw.talk(&query("select 1/0"));
+    raw.talk(&[run_unnamed("select 8"), sync()].concat());
+    raw.talk(&query("commit"));
+    raw.talk(&query("begin"));
+    raw.send(&query("select pg_terminate_backend(pg_backend_pid())"));
+    raw.rest();
+    let rows = hansard.archive().rows_of("states", 17);
+    let told = rows.iter().map(|row| {
+        let word = |column: &str| row[column].as_str().unwrap_or("-").to_owned();
+        let (before, after) = (word("transaction"), word("transaction_after"));
+        format!("{before}{after} {} {} | {}", word("status"), word("sqlstate"), word("text"))
+    });
+    let wanted = [
+        "II ok - | select 1",
+        "IT ok - | begin",
+        "TT ok - | select 2",
+        "TE error 22012 | select 1/0",
+        "EI ok - | rollback",
+        "II error 22012 | select 3; select 1/0",
+        "II ok - | select 4",
+        "II ok - | select 5",
+        "II ok - | select 6",
+        "II error 22012 | select 1/0",
+        "II skipped 22012 | select 7",
+        "IT ok - | begin",
+        "TE error 22012 | select 1/0",
+        "EE skipped 25P02 | select 8",
+        "EI ok - | commit",
+        "IT ok - | begin",
+        "T- killed 57P01 | select pg_terminate_backend(pg_backend_pid())",
+    ];
+    assert_eq!(told.collect::<Vec<_>>(), wanted);
+}
+
+#[test]
 fn each_execute_of_a_portal_is_a_row_of_its_own() {
     let hansard = Hansard::start(Store::Folder);
     let mut raw = Raw::sign_in(&hansard.login("dev", "portals"));

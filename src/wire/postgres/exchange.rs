@@ -35,6 +35,10 @@ pub use super::running::Changes;
 /// Requests that may wait for an answer: a client that pipelines more is made to wait.
 pub const MAX_PENDING: usize = 100_000;
 
+/// Outcomes that may wait for the end of their batch, some 300 bytes each: a client may execute without end before it
+/// synchronises.
+const MAX_SETTLING: usize = 10_000;
+
 /// Texts kept for a session are copied out of the read buffer up to this size; longer ones have it almost to themselves.
 const COPIED: usize = 32 << 10;
 
@@ -160,8 +164,11 @@ pub struct Exchange {
     /// Whether it was opened read-only and is to stay so.
     is_walled: bool,
     done: Vec<Outcome>,
-    /// What completed in a batch that is not committed yet: the commit at its `Sync` can still fail.
+    /// What ended in a batch that the database is not through with: the commit at its `Sync` can still fail, and the state of
+    /// the transaction after it is still to come.
     settling: Vec<Outcome>,
+    /// The error that the rest of its batch is skipped for.
+    failed_by: Option<String>,
     /// What the database will skip and was not sent yet: it has an outcome only if it is recorded. The flag: whether it was
     /// handed over for that.
     early: Vec<(bool, Outcome)>,
@@ -214,6 +221,7 @@ impl Exchange {
             is_walled: false,
             done: Vec::new(),
             settling: Vec::new(),
+            failed_by: None,
             early: Vec::new(),
             cut: None,
             now: Timestamp(0),
@@ -402,11 +410,12 @@ impl Exchange {
         self.early.iter_mut().for_each(|(handed, _)| *handed = true);
     }
 
-    /// The bytes of what was queued are about to leave.
-    pub fn sent(&mut self, now: Timestamp) {
+    /// The bytes of what was queued are about to leave. Gives outcomes that waited for the end of their batch and are too many.
+    pub fn sent(&mut self, now: Timestamp) -> Vec<Outcome> {
         self.now = now;
         self.each_new(|run| run.start(now));
-        self.done.extend(self.early.extract_if(.., |(handed, _)| *handed).map(|(_, outcome)| outcome));
+        self.settling.extend(self.early.extract_if(.., |(handed, _)| *handed).map(|(_, outcome)| outcome));
+        if self.settling.len() > MAX_SETTLING { self.outcomes() } else { Vec::new() }
     }
 
     /// Does something to the statements that were queued last, back to the one to which it was done before.
@@ -429,6 +438,12 @@ impl Exchange {
 
     /// The outcomes that became known since the last call.
     pub fn outcomes(&mut self) -> Vec<Outcome> {
+        if self.settling.len() > MAX_SETTLING {
+            // The last one is where a commit that fails is recorded.
+            let last = self.settling.pop();
+            self.done.append(&mut self.settling);
+            self.settling.extend(last);
+        }
         std::mem::take(&mut self.done)
     }
 
@@ -443,10 +458,11 @@ impl Exchange {
     /// database had the last word, it came to nothing behind that. What was not even handed over to be recorded has no
     /// outcome.
     pub fn finish(&mut self, cut: (OutcomeStatus, Option<&str>), now: Timestamp) -> Vec<Outcome> {
-        let (status, sqlstate) = if self.fatal { (OutcomeStatus::Skipped, None) } else { cut };
-        self.done.append(&mut self.settling);
+        let failed_by = self.failed_by.clone();
+        let (status, sqlstate) = if self.fatal { (OutcomeStatus::Skipped, failed_by.as_deref()) } else { cut };
         let skipped = std::mem::take(&mut self.skipped);
         self.discard_all(skipped);
+        self.done.append(&mut self.settling);
         self.done.extend(self.early.drain(..).filter(|(handed, _)| *handed).map(|(_, outcome)| outcome));
         for pending in std::mem::take(&mut self.pending) {
             if let Pending::Query(_, run) | Pending::Execute(run) = pending

@@ -234,10 +234,11 @@ impl Running {
         self.limit_reached = true;
     }
 
-    /// Its session ended before it did, and its client was told this code, if any.
+    /// Something else ended it, which has this code, if any.
     pub(super) fn cut(mut self, status: OutcomeStatus, sqlstate: Option<&str>, now: Timestamp) -> Outcome {
         self.sqlstate = sqlstate.map(str::to_owned);
-        let status = if self.limit_reached { OutcomeStatus::Timeout } else { status };
+        let out_of_time = self.limit_reached && status != OutcomeStatus::Skipped;
+        let status = if out_of_time { OutcomeStatus::Timeout } else { status };
         self.end(status, now)
     }
 
@@ -256,6 +257,7 @@ impl Running {
             rows_affected: self.affected,
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
+            transaction_after: None,
         }
     }
 }

@@ -97,6 +97,7 @@ fn other_record() -> Record {
         bytes_out: 777,
         first_row_us: Some(7),
         total_us: Some(7),
+        transaction_after: Some('T'),
         ..Outcome::bare(intent.reference, Timestamp(3), OutcomeStatus::Error)
     };
     other

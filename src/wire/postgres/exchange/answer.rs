@@ -61,9 +61,12 @@ impl Exchange {
             // A statement that was not sent has no answer; but the connection may end at any time.
             b'C' | b'I' | b's' | b'G' | b'H' | b'W' if is_here => return Err(Violation(UNASKED)),
             b'E' if is_here => {
-                let fatal = message::error_fields(&Bytes::copy_from_slice(frame)).fatal;
-                self.fatal |= fatal;
-                return if fatal { Ok(Reply::Pass) } else { Err(Violation(UNASKED)) };
+                let error = message::error_fields(&Bytes::copy_from_slice(frame));
+                if !error.fatal {
+                    return Err(Violation(UNASKED));
+                }
+                (self.fatal, self.failed_by) = (true, error.sqlstate);
+                return Ok(Reply::Pass);
             }
             b'E' => return Ok(self.error(&Bytes::copy_from_slice(frame), now)),
             b'Z' => self.ready(frame.last().map_or('I', |status| char::from(*status)), now)?,
@@ -164,7 +167,7 @@ impl Exchange {
     /// The commit at a `Sync` failed: what the batch did outside of a transaction was undone, and the last of it is where
     /// the record says so.
     fn commit_failed(&mut self, error: &ErrorFields) {
-        if let Some(last) = self.settling.last_mut() {
+        if let Some(last) = self.settling.last_mut().filter(|last| last.status == OutcomeStatus::Ok) {
             last.status = cut::status(error, false);
             last.sqlstate.clone_from(&error.sqlstate);
         }
@@ -206,11 +209,13 @@ impl Exchange {
             Some(Pending::Query(batch, run)) if run.answered() => *batch,
             _ => return Err(Violation(UNASKED)),
         };
-        self.done.append(&mut self.settling);
         if let Some(Pending::Query(_, run)) = self.pending.pop_front() {
-            let status = run.failure().unwrap_or(OutcomeStatus::Ok);
-            self.done.push(run.end(status, now));
+            let ended = run.failure().unwrap_or(OutcomeStatus::Ok);
+            self.settling.push(run.end(ended, now));
         }
+        self.settling.iter_mut().for_each(|outcome| outcome.transaction_after = Some(status));
+        self.done.append(&mut self.settling);
+        self.failed_by = None;
         if status == 'I' {
             self.portals.forget_upto(batch, |portal| portal.held);
         }
@@ -240,19 +245,25 @@ impl Exchange {
             Some(Pending::Sync(_)) if fatal => {}
             Some(Pending::Sync(_)) => self.commit_failed(&error),
             Some(_) => {
-                self.done.append(&mut self.settling);
+                self.failed_by.clone_from(&error.sqlstate);
                 match self.pending.pop_front() {
                     Some(Pending::Execute(mut run)) => {
                         let status = run.fail(&error);
-                        self.done.push(run.end(status, now));
+                        self.settling.push(run.end(status, now));
                     }
-                    Some(Pending::Poison { answer: Some(answer), .. }) if !fatal => reply = Reply::Replace(answer),
+                    Some(Pending::Poison { answer: Some(answer), .. }) if !fatal => {
+                        self.failed_by = message::error_fields(&answer).sqlstate;
+                        reply = Reply::Replace(answer);
+                    }
                     Some(other) => self.discard(other),
                     None => {}
                 }
                 self.copying_in = false;
                 self.skip();
             }
+        }
+        if fatal {
+            self.failed_by.clone_from(&error.sqlstate);
         }
         if let Some(cut) = cut {
             return Reply::Replace(cut);
@@ -278,11 +289,11 @@ impl Exchange {
 
     /// From the back, so that each name goes back to what it stood for before.
     pub(super) fn discard_all(&mut self, mut skipped: Vec<Pending>) {
-        let (first, first_early) = (self.done.len(), self.early.len());
+        let (first, first_early) = (self.settling.len(), self.early.len());
         while let Some(pending) = skipped.pop() {
             self.discard(pending);
         }
-        if let Some(new) = self.done.get_mut(first..) {
+        if let Some(new) = self.settling.get_mut(first..) {
             new.reverse();
         }
         if let Some(new) = self.early.get_mut(first_early..) {
@@ -294,8 +305,8 @@ impl Exchange {
         match pending {
             Pending::Execute(run) | Pending::Query(_, run) => {
                 let (sent, handed) = (run.has_started(), run.is_handed_over());
-                let outcome = run.end(OutcomeStatus::Skipped, self.now);
-                if sent { self.done.push(outcome) } else { self.early.push((handed, outcome)) }
+                let outcome = run.cut(OutcomeStatus::Skipped, self.failed_by.as_deref(), self.now);
+                if sent { self.settling.push(outcome) } else { self.early.push((handed, outcome)) }
             }
             Pending::Parse(change, _) => self.undo_parse(change),
             Pending::Bind(change) => {

@@ -3,6 +3,7 @@
 mod copy_both;
 mod handles;
 mod limits;
+mod outcomes;
 mod pieces;
 
 use super::*;
@@ -208,8 +209,8 @@ fn what_is_sent_into_a_failed_batch_is_skipped() {
     session.execute("");
     assert!(!session.exchange.idle());
     session.sync();
-    assert_eq!(session.ends(), [(1, OutcomeStatus::Skipped)]);
     session.server(b'Z', b"I");
+    assert_eq!(session.ends(), [(1, OutcomeStatus::Skipped)]);
     assert!(session.exchange.idle());
 }
 
@@ -245,8 +246,8 @@ fn what_is_skipped_is_recorded_as_what_was_asked_however_early_the_error_came() 
     assert_eq!(session.text_of_execute("").as_deref(), Some("SELECT 4"));
     session.execute("");
     session.sync();
-    assert_eq!(session.ends(), [(1, OutcomeStatus::Error), (2, OutcomeStatus::Skipped)]);
     session.server(b'Z', b"I");
+    assert_eq!(session.ends(), [(1, OutcomeStatus::Error), (2, OutcomeStatus::Skipped)]);
     session.bind("", "");
     assert_eq!(session.text_of_execute("").as_deref(), Some("INSERT"), "the database never took the other");
 }
@@ -525,6 +526,7 @@ fn what_is_skipped_and_could_not_be_recorded_has_no_outcome() {
         session.exchange.recording();
         if recorded {
             session.exchange.sent(NOW);
+            session.server(b'Z', b"I");
             assert_eq!(session.ends(), [(1, OutcomeStatus::Skipped)]);
         } else {
             assert!(session.exchange.withdraw(Asked::Execution(reference(1)), reference(1), Some(&refusal)).is_none());
