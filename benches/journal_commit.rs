@@ -59,6 +59,7 @@ fn intent(session: u64, number: u64) -> Entry {
         .into(),
         transaction: 'I',
         server_version: Some("15.18".to_owned()),
+        acting: Arc::default(),
     }))
 }
 

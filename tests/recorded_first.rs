@@ -62,6 +62,7 @@ fn intent(session: u64, number: u64) -> Entry {
         .into(),
         transaction: 'I',
         server_version: None,
+        acting: Arc::default(),
     }))
 }
 

@@ -427,6 +427,7 @@ fn statement(draw: &mut Draw, shape: &Shape, reference: Reference, now: i64, ver
         decision: decision.into(),
         transaction: if draw.chance(400) { 'T' } else { 'I' },
         server_version: Some("15.18".to_owned()),
+        acting: Arc::default(),
     };
     let outcome = outcome(draw, shape, reference, now, denied);
     (intent, outcome)

@@ -180,6 +180,7 @@ pub(crate) fn record(number: u64, statement: u64, at: i64, text: &str) -> Record
             }),
             transaction: 'I',
             server_version: Some("15.18".to_owned()),
+            acting: Arc::default(),
         }),
         outcome: Outcome {
             rows_returned: 1,

@@ -32,6 +32,7 @@ mod patience;
 mod places;
 mod reading;
 mod relay;
+mod roles;
 mod session;
 mod settle;
 mod site;

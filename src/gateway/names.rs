@@ -85,12 +85,20 @@ impl<'a> Names<'a> {
     }
 }
 
-/// Whether an effect may change what names mean.
-fn leads(effect: &Effect) -> bool {
+/// Whether an effect may set anything in its session.
+pub(super) fn may_set_anything(effect: &Effect) -> bool {
     match (effect.action, &effect.object) {
         (Action::Unparsed, _) | (Action::SetUnsafe, None) => true,
         // A function may set anything, one of the server's own too if it runs a text.
         (Action::Call, Some(function)) => function.schema.is_some() || !SETTLED.contains(&function.name.as_str()),
+        _ => false,
+    }
+}
+
+/// Whether an effect may change what names mean.
+fn leads(effect: &Effect) -> bool {
+    match (effect.action, &effect.object) {
+        _ if may_set_anything(effect) => true,
         (Action::Session | Action::SetUnsafe, Some(setting)) => {
             setting.kind == ObjectKind::Setting && LEADS.contains(&setting.name.as_str())
         }

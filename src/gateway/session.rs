@@ -170,6 +170,8 @@ async fn attend(
     let mut exchange = Exchange::new(&greeting.parameters);
     if kind.replication.is_some() {
         exchange.replicate();
+    } else if let Some(catalog) = site.memory.catalogs.current(&site.target, &session.database) {
+        exchange.began_with_role(Some(catalog.role.as_str()).filter(|role| !role.is_empty()));
     }
     match (kind.is_walled, wall::stands(&greeting.parameters)) {
         (true, true) => exchange.wall_off(),

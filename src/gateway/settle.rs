@@ -12,12 +12,13 @@ use super::fastpath;
 use super::handles::Handles;
 use super::names::Names;
 use super::relay::{Lane, RelayError, note};
+use super::roles;
 use super::wall;
 use super::words::{NOTHING_SENT, denial};
 use crate::journal::Permit;
 use crate::model::{
-    Asked, Decision, Entry, Facts, Intent, Outcome, OutcomeStatus, Prepared, Reference, Request as How, Session,
-    SqlText, Statement,
+    Acting, Asked, Decision, Entry, Facts, Intent, Outcome, OutcomeStatus, Prepared, Reference, Request as How,
+    Session, SqlText, Statement,
 };
 use crate::policy::{Current, Remembered};
 use crate::sql;
@@ -99,6 +100,8 @@ struct Judged {
     read: Arc<Facts>,
     decision: Arc<Decision>,
     transaction: char,
+    /// Who the session acts as before it.
+    acting: Arc<Acting>,
 }
 
 impl<'a> Judge<'a> {
@@ -165,7 +168,7 @@ impl<'a> Judge<'a> {
         if decision.allows() {
             self.names.learn(&facts, transaction);
         }
-        Judged { facts, read, decision, transaction }
+        Judged { facts, read, decision, transaction, acting: exchange.acting() }
     }
 
     /// What a text says in this session. A command of replication is no SQL, and is not kept with what is.
@@ -202,7 +205,8 @@ impl<'a> Judge<'a> {
             let refusal = denial(&judged.facts, &judged.decision, &reference);
             return self.refuse(statement, judged, (reference, simple), &refusal, exchange);
         }
-        let changes = Changes::of(&judged.facts, &judged.read, &statement.text);
+        let role = roles::change(&judged.facts, &statement.text);
+        let changes = Changes::of(&judged.facts, &judged.read, &statement.text).with_role(role);
         match statement.request {
             How::Execute => exchange.allow_execute(reference, frame.len(), changes),
             How::FunctionCall => exchange.allow_call(reference, frame.len(), changes),
@@ -268,6 +272,7 @@ impl<'a> Judge<'a> {
             decision: judged.decision,
             transaction: judged.transaction,
             server_version: exchange.server_version().map(str::to_owned),
+            acting: judged.acting,
         }))
     }
 }

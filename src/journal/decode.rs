@@ -13,8 +13,8 @@ use serde::de::DeserializeOwned;
 
 use super::frame;
 use crate::model::{
-    Decision, Entry, Facts, Intent, Outcome, OutcomeStatus, Param, ParamFormat, Reference, Request, SessionId, SqlText,
-    Statement, Timestamp,
+    Acting, Decision, Entry, Facts, Intent, Outcome, OutcomeStatus, Param, ParamFormat, Reference, Request, SessionId,
+    SqlText, Statement, Timestamp,
 };
 
 /// What is remembered of each kind, at most: an application has some hundred statements, and what does not fit is decoded
@@ -29,6 +29,7 @@ pub(super) struct Decoder {
     texts: Memory<Bytes>,
     facts: Memory<Arc<Facts>>,
     decisions: Memory<Arc<Decision>>,
+    acting: Memory<Arc<Acting>>,
 }
 
 impl Decoder {
@@ -49,7 +50,7 @@ impl Decoder {
     }
 
     fn intent(&mut self, from: &mut Items<'_>) -> Option<Intent> {
-        from.map(7)?;
+        from.map(8)?;
         from.field(b"reference")?;
         let reference = reference(from)?;
         from.field(b"time")?;
@@ -64,7 +65,9 @@ impl Decoder {
         let transaction = from.text()?.parse().ok()?;
         from.field(b"server_version")?;
         let server_version = from.optional(Items::owned)?;
-        Some(Intent { reference, time, statement, facts, decision, transaction, server_version })
+        from.field(b"acting")?;
+        let acting = self.acting.get(from.whole()?, decoded)?;
+        Some(Intent { reference, time, statement, facts, decision, transaction, server_version, acting })
     }
 
     fn statement(&mut self, from: &mut Items<'_>) -> Option<Statement> {
@@ -349,6 +352,7 @@ mod tests {
             facts: facts.into(),
             transaction: 'T',
             server_version: Some("15.18".to_owned()),
+            acting: Arc::new(Acting { session_user: Some("app".to_owned()), role: Some("clerk".to_owned()) }),
             ..plain.as_ref().clone()
         };
         let long = Intent {
@@ -398,6 +402,7 @@ mod tests {
             unreachable!()
         };
         assert!(Arc::ptr_eq(&one.facts, &two.facts) && Arc::ptr_eq(&one.decision, &two.decision));
+        assert!(Arc::ptr_eq(&one.acting, &two.acting));
         assert_eq!(one.statement.text.bytes().as_ptr(), two.statement.text.bytes().as_ptr());
     }
 

@@ -27,6 +27,7 @@ pub(super) fn intent(number: u64, text: &str, allow: bool) -> Entry {
             .into(),
         transaction: 'I',
         server_version: None,
+        acting: Arc::default(),
     }))
 }
 

@@ -46,6 +46,8 @@ pub struct Catalog {
     pub conversions: HashMap<String, Vec<Object>>,
     /// The search path that a session begins with, the server's own schema in its place in it.
     pub path: Vec<String>,
+    /// The role that a session begins with, `none` if it takes none; empty if that was not told.
+    pub role: String,
 }
 
 impl Catalog {

@@ -11,6 +11,7 @@
 //! * **intent** the entry before forwarding · **outcome** the entry after · **record** both joined
 //! * **reference** `K7Q4M2XKDT.42`: session and statement number
 
+mod acting;
 mod catalog;
 mod decision;
 mod entry;
@@ -23,6 +24,7 @@ mod shared;
 mod statement;
 mod time;
 
+pub use acting::{Acting, RoleChange};
 pub use catalog::{Catalog, Relation, Routine};
 pub use decision::{Decision, RuleId, Verdict};
 pub use entry::{

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Decision, EntrySeq, Facts, Reference, Session, SessionId, Statement, Timestamp};
+use super::{Acting, Decision, EntrySeq, Facts, Reference, Session, SessionId, Statement, Timestamp};
 
 /// The entry before forwarding: who (by session), what, decision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +25,9 @@ pub struct Intent {
     pub transaction: char,
     /// `server_version` as the database reported it; absent if it never did.
     pub server_version: Option<String>,
+    /// Who the session acted as at the database; shared likewise. A journal from before this was kept says nothing.
+    #[serde(default, with = "super::shared")]
+    pub acting: Arc<Acting>,
 }
 
 /// A statement that went upstream to be prepared, not yet executed: journaled before its bytes are sent.

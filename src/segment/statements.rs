@@ -13,7 +13,9 @@ use super::columns::{Columns, number};
 use super::repeat::{Distinct, Words};
 use super::tables::{self, Who};
 use super::{Dataset, SegmentError, params};
-use crate::model::{Decision, Facts, Outcome, Param, ParamFormat, Record, Recorded, SegmentNo, Session, SqlText};
+use crate::model::{
+    Acting, Decision, Facts, Outcome, Param, ParamFormat, Record, Recorded, SegmentNo, Session, SqlText,
+};
 
 /// The columns of `statements`.
 pub(super) fn statements(no: SegmentNo, records: &[&Record]) -> Result<Columns, SegmentError> {
@@ -177,6 +179,7 @@ struct Common {
     decisions: Distinct<*const Decision>,
     transactions: Distinct<char>,
     after: Distinct<Option<char>>,
+    acting: Distinct<*const Acting>,
 }
 
 impl Common {
@@ -187,6 +190,7 @@ impl Common {
         self.decisions.add(Arc::as_ptr(&intent.decision));
         self.transactions.add(intent.transaction);
         self.after.add(record.outcome.transaction_after);
+        self.acting.add(Arc::as_ptr(&intent.acting));
     }
 
     fn finish(self, to: &mut Columns, records: &[&Record]) -> Result<(), SegmentError> {
@@ -225,6 +229,13 @@ impl Common {
         to.spread(&which, |to| {
             let state = |row: &&Record| row.outcome.transaction_after.map(|state| state.to_string());
             to.text("transaction_after", after.iter().map(state));
+            Ok(())
+        })?;
+        let (which, acting) = self.acting.of(records);
+        to.spread(&which, |to| {
+            let each = || acting.iter().map(|row| row.intent.acting.as_ref());
+            to.text("session_user", each().map(|acting| acting.session_user.as_deref()));
+            to.text("role", each().map(|acting| acting.role.as_deref()));
             Ok(())
         })
     }

@@ -126,6 +126,7 @@ pub(crate) fn record(number: u64, time: i64, text: SqlText) -> Record {
             decision: decision().into(),
             transaction: 'I',
             server_version: Some("15.18".to_owned()),
+            acting: Arc::default(),
         }),
         outcome: Outcome { rows_returned: 3, ..Outcome::bare(reference, Timestamp(time + 5), OutcomeStatus::Ok) },
     }

@@ -46,6 +46,7 @@ mod query;
 mod replication;
 mod resolve;
 mod rights;
+mod role;
 mod scan;
 mod second;
 mod session;
@@ -61,6 +62,7 @@ pub use handles::by_handle;
 pub use memory::Memory;
 pub use replication::{replicating, replication_command};
 pub use resolve::{Resolver, in_the_dark, resolve};
+pub use role::role_change;
 
 use crate::model::{Facts, Kind, SqlText};
 

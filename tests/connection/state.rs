@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::support::raw::{Raw, errors, kinds, message, query, run_unnamed, sync};
-use super::support::{Hansard, Postgres, Store};
+use super::support::{Hansard, Issuer, Postgres, Store};
 
 const OFF: &str = "set standard_conforming_strings = off";
 /// With the setting off, the second literal is inside the first, and a statement of its own behind.
@@ -44,7 +44,7 @@ fn a_rule_can_forbid_such_settings() {
 permit (principal, action, resource)
 unless { action == Action::"set_unsafe" || action == Action::"unparsed" };
 "#;
-    let hansard = Hansard::start_with(Store::Folder, rules, super::support::Issuer::shared());
+    let hansard = Hansard::start_with(Store::Folder, rules, Issuer::shared());
     let mut raw = Raw::sign_in(&hansard.login("dev", "quotes-kept"));
     for text in [
         OFF,
@@ -82,4 +82,66 @@ fn a_text_that_is_not_utf8_is_recorded_as_it_came() {
     let rows = hansard.archive().rows_of("latin1", 1);
     assert_eq!((&rows[0]["text"], &rows[0]["text_bytes"]), (&Value::Null, &json!("73656c6563742027e927")));
     assert_eq!(rows[0]["text_length"], 10);
+}
+
+#[test]
+fn as_whom_each_statement_ran_is_on_record_through_roles_users_and_rollbacks() {
+    let rules = "@id(\"all\") permit (principal, action, resource);";
+    let postgres = Postgres::start();
+    postgres.admin(
+        "create role clerk; create role boss login;
+         create function become(r text) returns text language sql as $$ select set_config('role', r, false) $$",
+    );
+    let hansard = Hansard::start_before(&postgres, Store::Folder, rules, Issuer::shared());
+    let mut raw = Raw::sign_in(&hansard.login("dev", "roles"));
+    // Each text, and the user and role that it met; the database itself is asked after each.
+    let mut wanted = Vec::new();
+    let mut session = |text: &str, user: &str, role: Option<&str>| {
+        raw.talk(&query(text));
+        wanted.push(json!([text, user, role]));
+    };
+    let asks = "select session_user::text || ' ' || current_setting('role')";
+    session("set role clerk", "admin", Some("none"));
+    session("begin", "admin", Some("clerk"));
+    session("set local role boss", "admin", Some("clerk"));
+    session(asks, "admin", Some("boss"));
+    session("commit", "admin", Some("boss"));
+    session(asks, "admin", Some("clerk"));
+    session("begin; set role boss", "admin", Some("clerk"));
+    session("rollback", "admin", None);
+    session("reset role", "admin", None);
+    session(asks, "admin", Some("none"));
+    session("begin", "admin", Some("none"));
+    session("set role clerk", "admin", Some("none"));
+    session("select 1/0", "admin", Some("clerk"));
+    session("rollback", "admin", None);
+    session(asks, "admin", Some("none"));
+    session("set session authorization boss", "admin", Some("none"));
+    session(asks, "boss", Some("none"));
+    session("reset session authorization", "boss", Some("none"));
+    session("select set_config('role', 'clerk', false)", "admin", Some("none"));
+    session("reset all", "admin", Some("clerk"));
+    session(asks, "admin", Some("clerk"));
+    session("select become('boss')", "admin", Some("clerk"));
+    session("select 'a function may have set it'", "admin", None);
+    session("discard all", "admin", None);
+    session(asks, "admin", Some("none"));
+    let rows = hansard.archive().rows_of("roles", wanted.len());
+    let told: Vec<Value> = rows.iter().map(|row| json!([row["text"], row["session_user"], row["role"]])).collect();
+    assert_eq!(told, wanted);
+
+    // What is known is what the database says, in one write too.
+    let mut raw = Raw::sign_in(&hansard.login("dev", "roles-asked"));
+    let texts = ["set role clerk", asks, "begin", "set local role boss", asks, "rollback", asks, "discard all", asks];
+    let mut said = Vec::new();
+    for text in texts {
+        said.push(raw.talk(&[run_unnamed(text), sync()].concat()));
+    }
+    let rows = hansard.archive().rows_of("roles-asked", texts.len());
+    for (row, said) in rows.iter().zip(&said).filter(|(row, _)| row["text"] == asks) {
+        let answer = said.iter().find(|message| message.kind == 'D').unwrap();
+        let answer = std::str::from_utf8(&answer.body[6..]).unwrap();
+        let recorded = format!("{} {}", row["session_user"].as_str().unwrap(), row["role"].as_str().unwrap());
+        assert_eq!(recorded, answer);
+    }
 }

@@ -19,7 +19,8 @@ pub(super) async fn look(target: &Target, database: &str) -> Result<Catalog, Bli
 async fn ask_all(target: &Target, database: &str) -> Result<Catalog, Blind> {
     let mut upstream = open(target, database, "hansard catalog").await?;
     let path = begin(&mut upstream).await?;
-    let mut seen = Seen { path, ..Seen::default() };
+    let role = rows::<1>(ask(&mut upstream, questions::ROLE).await?).next().map(|[role]| role).unwrap_or_default();
+    let mut seen = Seen { path, role, ..Seen::default() };
     for (question, rows) in [
         (questions::RELATIONS, &mut seen.relations),
         (questions::VIEWS, &mut seen.views),
@@ -41,6 +42,7 @@ async fn ask_all(target: &Target, database: &str) -> Result<Catalog, Blind> {
 #[derive(Debug, Default)]
 struct Seen {
     path: Vec<String>,
+    role: String,
     relations: Vec<Row>,
     views: Vec<Row>,
     parents: Vec<Row>,
@@ -55,7 +57,7 @@ struct Seen {
 impl Seen {
     /// Reads the definitions, so it may take a while.
     fn understood(self) -> Catalog {
-        let mut catalog = Catalog { path: self.path, ..Catalog::default() };
+        let mut catalog = Catalog { path: self.path, role: self.role, ..Catalog::default() };
         for [schema, name, columns] in rows(self.relations) {
             let columns = serde_json::from_str(&columns).unwrap_or_default();
             let relation = Relation { columns, ..Relation::default() };

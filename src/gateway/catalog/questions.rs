@@ -6,6 +6,9 @@
 /// The path that a session begins with, the server's own schema in its place in it.
 pub(super) const PATH: &str = "SELECT unnest(pg_catalog.current_schemas(true))";
 
+/// The role that a session begins with.
+pub(super) const ROLE: &str = "SELECT pg_catalog.current_setting('role')";
+
 /// One look: a snapshot that nothing can change, and not longer than a session waits for.
 pub(super) const BEGIN: &str = "SET search_path = pg_catalog; SET statement_timeout = '8s'; \
      BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY";

@@ -35,7 +35,13 @@ impl Judge<'_> {
             message: Some(sentence_of(&why)),
             hint: None,
         });
-        let judged = Judged { read: Arc::clone(&facts), facts, decision, transaction: exchange.transaction() };
+        let judged = Judged {
+            read: Arc::clone(&facts),
+            facts,
+            decision,
+            transaction: exchange.transaction(),
+            acting: exchange.acting(),
+        };
         let text = SqlText::from(format!("/* a message of {len} bytes, not read */").as_str());
         let simple = matches!(request, How::Query | How::FunctionCall);
         self.refuse(bare(request, text), judged, (reference, simple), &refusal, exchange);

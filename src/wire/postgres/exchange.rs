@@ -24,8 +24,9 @@ use bytes::Bytes;
 
 use super::message::{self, Name, Refusal};
 use super::names::{Change, Names, Portal};
+use super::roles::Roles;
 use super::running::Running;
-use crate::model::{Asked, Facts, Outcome, OutcomeStatus, Param, Reference, SqlText, Timestamp};
+use crate::model::{Acting, Asked, Facts, Outcome, OutcomeStatus, Param, Reference, RoleChange, SqlText, Timestamp};
 
 pub use limit::UnderWay;
 
@@ -169,6 +170,7 @@ pub struct Exchange {
     settling: Vec<Outcome>,
     /// The error that the rest of its batch is skipped for.
     failed_by: Option<String>,
+    roles: Roles,
     /// What the database will skip and was not sent yet: it has an outcome only if it is recorded. The flag: whether it was
     /// handed over for that.
     early: Vec<(bool, Outcome)>,
@@ -222,6 +224,7 @@ impl Exchange {
             done: Vec::new(),
             settling: Vec::new(),
             failed_by: None,
+            roles: Roles::default(),
             early: Vec::new(),
             cut: None,
             now: Timestamp(0),
@@ -256,6 +259,24 @@ impl Exchange {
     /// `server_version`, as the database reported it.
     pub fn server_version(&self) -> Option<&str> {
         self.parameters.server_version.as_deref()
+    }
+
+    /// The role that a session of this login begins with, if that is known.
+    pub fn began_with_role(&mut self, role: Option<&str>) {
+        self.roles.began_with(role);
+    }
+
+    /// Who the session acts as, as far as it is known: nobody is, while something that changes it has no answer.
+    pub fn acting(&self) -> Arc<Acting> {
+        if self.unanswered(Changes::takes_role).is_some() { Arc::default() } else { Arc::clone(self.roles.acting()) }
+    }
+
+    /// Something is asked that may change the reading of what follows.
+    fn suspects(&mut self, changes: &Changes) {
+        self.suspect |= changes.any();
+        if changes.role == RoleChange::Unseen {
+            self.roles.lose();
+        }
     }
 
     /// Why no text of this session can be understood at present, if so: the database reads quotes or bytes differently.
@@ -303,14 +324,14 @@ impl Exchange {
 
     /// A `Query` was allowed: queued, to be answered.
     pub fn allow_query(&mut self, reference: Reference, bytes_in: usize, changes: Changes) {
-        self.suspect |= changes.any();
+        self.suspects(&changes);
         self.push(Pending::Query(self.batch, Running::new(reference, bytes_in, changes)));
         self.query_ends_batch();
     }
 
     /// A `FunctionCall` was allowed: queued, to be answered. It ends with a `ReadyForQuery` of its own, as a `Query` does.
     pub fn allow_call(&mut self, reference: Reference, bytes_in: usize, changes: Changes) {
-        self.suspect |= changes.any();
+        self.suspects(&changes);
         self.push(Pending::Query(self.batch, Running::new(reference, bytes_in, changes).of_a_call()));
         self.query_ends_batch();
     }
@@ -340,7 +361,7 @@ impl Exchange {
 
     /// An `Execute` was allowed: queued, to be answered.
     pub fn allow_execute(&mut self, reference: Reference, bytes_in: usize, changes: Changes) {
-        self.suspect |= changes.any();
+        self.suspects(&changes);
         self.push(Pending::Execute(Running::new(reference, bytes_in, changes)));
     }
 
@@ -481,6 +502,7 @@ impl Exchange {
         let slot = match name {
             "client_encoding" => &mut self.parameters.client_encoding,
             "standard_conforming_strings" => &mut self.parameters.standard_conforming_strings,
+            "session_authorization" => return self.roles.user(value),
             "server_version" => &mut self.parameters.server_version,
             "default_transaction_read_only" => &mut self.parameters.default_transaction_read_only,
             _ => return,

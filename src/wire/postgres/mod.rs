@@ -26,6 +26,7 @@ pub mod handshake;
 pub mod message;
 mod names;
 pub mod parameters;
+mod roles;
 mod running;
 
 /// The protocol's name in config and records.

@@ -4,7 +4,9 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
-use crate::model::{Action, Facts, Handle, Kind, Outcome, OutcomeStatus, Param, Reference, SqlText, Timestamp};
+use crate::model::{
+    Action, Facts, Handle, Kind, Outcome, OutcomeStatus, Param, Reference, RoleChange, SqlText, Timestamp,
+};
 
 use super::cut;
 use super::message::{ErrorFields, Name};
@@ -49,6 +51,8 @@ pub struct Changes {
     pub(super) portals: Renames,
     /// What the one name will stand for, and whether that outlives the transaction.
     pub(super) gives: Option<(Arc<Prepared>, bool)>,
+    /// Which role the session takes.
+    pub(super) role: RoleChange,
 }
 
 /// What a statement does to the names of prepared statements, or of portals.
@@ -86,12 +90,23 @@ impl Changes {
         };
         let reading = facts.effects.iter().any(|effect| effect.action == Action::SetUnsafe);
         let gives = only.and_then(|handle| given(handle, read, text));
-        Self { reading, names, portals, gives }
+        Self { reading, names, portals, gives, role: RoleChange::No }
     }
 
-    /// Whether it changes anything.
+    /// The same, and this of the session's role.
+    #[must_use]
+    pub fn with_role(self, role: RoleChange) -> Self {
+        Self { role, ..self }
+    }
+
+    /// Whether it changes the role when it is answered. What is not seen counts from when it is asked.
+    pub(super) fn takes_role(&self) -> bool {
+        matches!(self.role, RoleChange::Take { .. } | RoleChange::Authorize { .. })
+    }
+
+    /// Whether it changes anything whose answer has to be waited for.
     pub(super) fn any(&self) -> bool {
-        self.reading || self.names != Renames::No || self.portals != Renames::No
+        self.reading || self.names != Renames::No || self.portals != Renames::No || self.takes_role()
     }
 }
 

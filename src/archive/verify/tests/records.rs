@@ -6,8 +6,8 @@ use arrow::datatypes::Schema;
 
 use super::*;
 use crate::model::{
-    Action, CloseReason, Decision, Effect, Facts, Kind, Object, ObjectKind, Outcome, OutcomeStatus, Param, ParamFormat,
-    Reference, Request as Asked, RuleId, SegmentNo, Session, SessionClosed, SqlText, Verdict as Judged,
+    Acting, Action, CloseReason, Decision, Effect, Facts, Kind, Object, ObjectKind, Outcome, OutcomeStatus, Param,
+    ParamFormat, Reference, Request as Asked, RuleId, SegmentNo, Session, SessionClosed, SqlText, Verdict as Judged,
 };
 use crate::segment::{Segment, SessionRow};
 
@@ -88,6 +88,7 @@ fn other_record() -> Record {
     });
     intent.transaction = 'E';
     intent.server_version = Some("x".to_owned());
+    intent.acting = Arc::new(Acting { session_user: Some("x".to_owned()), role: Some("x".to_owned()) });
     other.outcome = Outcome {
         sqlstate: Some("57014".to_owned()),
         command_tag: Some("x".to_owned()),

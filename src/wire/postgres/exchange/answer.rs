@@ -126,6 +126,8 @@ impl Exchange {
         };
         run.tag(tag);
         let changes = run.changes.clone();
+        self.roles.change(&changes.role);
+        self.roles.completed(tag);
         self.renamed(tag, changes);
         (self.copying_in, self.copying_both) = (false, false);
         self.end_execute(OutcomeStatus::Ok, now);
@@ -216,6 +218,7 @@ impl Exchange {
         self.settling.iter_mut().for_each(|outcome| outcome.transaction_after = Some(status));
         self.done.append(&mut self.settling);
         self.failed_by = None;
+        self.roles.ready(status);
         if status == 'I' {
             self.portals.forget_upto(batch, |portal| portal.held);
         }
@@ -229,6 +232,7 @@ impl Exchange {
         let error = message::error_fields(frame);
         let fatal = error.fatal;
         self.fatal |= fatal;
+        self.roles.failed();
         let cut = self.instead_of(error.sqlstate.as_deref());
         let mut reply = Reply::Pass;
         match self.front() {
