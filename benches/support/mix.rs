@@ -20,9 +20,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hansard::model::{
-    Action, CloseReason, Decision, Effect, Entry, Facts, Intent, Kind, NodeName, Object, ObjectKind, Outcome,
-    OutcomeStatus, Param, ParamFormat, Peer, Principal, Recorded, Reference, Request, RuleId, Session, SessionClosed,
-    SessionId, Sha256, SqlText, Statement, Timestamp, TokenFacts, Verdict,
+    Action, CloseReason, Decision, Effect, Entry, Facts, HandleName, Intent, Kind, NodeName, Object, ObjectKind,
+    Outcome, OutcomeStatus, Param, ParamFormat, Peer, Principal, Recorded, Reference, Request, RuleId, Session,
+    SessionClosed, SessionId, Sha256, SqlText, Statement, Timestamp, TokenFacts, Verdict,
 };
 
 const OPEN_SESSIONS: usize = 320;
@@ -400,7 +400,7 @@ fn statement(draw: &mut Draw, shape: &Shape, reference: Reference, now: i64, ver
     }
     let executes = shape.prepared && !shape.literals.is_empty();
     let params = if executes { shape.literals.iter().map(|kind| bound(draw, *kind)).collect() } else { Vec::new() };
-    let named = executes.then(|| format!("S_{}", shape.text.len() % 40));
+    let named = executes.then(|| HandleName::from(format!("S_{}", shape.text.len() % 40).as_str()));
     let denied = draw.chance(10);
     let decision = Decision {
         verdict: if denied { Verdict::Deny } else { Verdict::Allow },
@@ -420,7 +420,7 @@ fn statement(draw: &mut Draw, shape: &Shape, reference: Reference, now: i64, ver
             request: if executes { Request::Execute } else { Request::Query },
             text: SqlText::new(Bytes::from(text)),
             params,
-            portal: executes.then(String::new),
+            portal: executes.then(|| "".into()),
             prepared: named,
         },
         facts: Arc::clone(&shape.facts),

@@ -17,8 +17,8 @@ use super::wall;
 use super::words::{NOTHING_SENT, denial};
 use crate::journal::Permit;
 use crate::model::{
-    Acting, Asked, Decision, Entry, Facts, Intent, Outcome, OutcomeStatus, Prepared, Reference, Request as How,
-    Session, SqlText, Statement,
+    Acting, Asked, Decision, Entry, Facts, HandleName, Intent, Outcome, OutcomeStatus, Prepared, Reference,
+    Request as How, Session, SqlText, Statement,
 };
 use crate::policy::{Current, Remembered};
 use crate::sql;
@@ -221,7 +221,7 @@ impl<'a> Judge<'a> {
     fn preparation(&mut self, parse: message::Parse, frame: &Bytes, exchange: &mut Exchange) {
         let text = SqlText::new(parse.text.clone());
         let judged = self.decide(None, &text, exchange);
-        let prepared_name = Some(shown(&parse.name));
+        let prepared_name = Some(HandleName::new(parse.name.clone()));
         if !judged.decision.allows() {
             let reference = self.next();
             let refusal = denial(&judged.facts, &judged.decision, &reference);
@@ -284,17 +284,10 @@ fn bare(request: How, text: SqlText) -> Statement {
 }
 
 fn executed_statement(executed: Executed) -> Statement {
-    let prepared = executed.statement.as_ref().map(|prepared| shown(&prepared.name));
+    let prepared = executed.statement.as_ref().map(|prepared| HandleName::new(prepared.name.clone()));
+    let portal = Some(HandleName::new(executed.portal));
     let text = executed.statement.map_or_else(|| SqlText::from(""), |prepared| prepared.text.clone());
-    Statement { params: executed.params, prepared, portal: Some(shown(&executed.portal)), ..bare(How::Execute, text) }
-}
-
-/// A name for the record: bytes that are not UTF-8 are shown by number, so that two names stay two.
-fn shown(name: &message::Name) -> String {
-    match std::str::from_utf8(name) {
-        Ok(name) => name.to_owned(),
-        Err(_not_utf8) => name.escape_ascii().to_string(),
-    }
+    Statement { params: executed.params, prepared, portal, ..bare(How::Execute, text) }
 }
 
 /// Records the batch, and sends what may be sent.

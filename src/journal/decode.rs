@@ -13,8 +13,8 @@ use serde::de::DeserializeOwned;
 
 use super::frame;
 use crate::model::{
-    Acting, Decision, Entry, Facts, Intent, Outcome, OutcomeStatus, Param, ParamFormat, Reference, Request, SessionId,
-    SqlText, Statement, Timestamp,
+    Acting, Decision, Entry, Facts, HandleName, Intent, Outcome, OutcomeStatus, Param, ParamFormat, Reference, Request,
+    SessionId, SqlText, Statement, Timestamp,
 };
 
 /// What is remembered of each kind, at most: an application has some hundred statements, and what does not fit is decoded
@@ -87,9 +87,9 @@ impl Decoder {
         from.field(b"params")?;
         let params = (0..from.list()?).map(|_| param(from)).collect::<Option<Vec<Param>>>()?;
         from.field(b"prepared")?;
-        let prepared = from.optional(Items::owned)?;
+        let prepared = from.optional(name)?;
         from.field(b"portal")?;
-        let portal = from.optional(Items::owned)?;
+        let portal = from.optional(name)?;
         Some(Statement { request, text: SqlText::new(text), params, prepared, portal })
     }
 }
@@ -105,6 +105,10 @@ fn reference(from: &mut Items<'_>) -> Option<Reference> {
     let session = Some(SessionId::from_bits(bits)).filter(|session| session.bits() == bits)?;
     from.field(b"statement")?;
     Some(Reference { session, statement: from.unsigned()? })
+}
+
+fn name(from: &mut Items<'_>) -> Option<HandleName> {
+    from.text().map(HandleName::from)
 }
 
 fn param(from: &mut Items<'_>) -> Option<Param> {
@@ -346,8 +350,8 @@ mod tests {
                 request: Request::Execute,
                 text: SqlText::new(Bytes::from_static(b"select '\xff'")),
                 params: vec![param(Some(b"\0\xff")), param(None), param(Some(b""))],
-                prepared: Some(String::new()),
-                portal: Some("ü".repeat(300)),
+                prepared: Some("".into()),
+                portal: Some("ü".repeat(300).as_str().into()),
             },
             facts: facts.into(),
             transaction: 'T',
@@ -391,6 +395,17 @@ mod tests {
             assert_eq!(decoder.quick(&payload).as_ref(), Some(&entry));
             assert_eq!(frame::decode(&payload), Ok(entry));
         }
+    }
+
+    #[test]
+    fn a_name_that_is_not_utf8_is_left_to_the_general_way_and_keeps_its_bytes() {
+        let Entry::Intent(mut intent) = entries().remove(1) else { unreachable!() };
+        let name = HandleName::new(Bytes::from_static(b"\xff\\xff"));
+        Arc::make_mut(&mut intent).statement.portal = Some(name);
+        let entry = Entry::Intent(intent);
+        let payload = frame::encode(&entry).unwrap();
+        assert_eq!(Decoder::default().quick(&payload), None);
+        assert_eq!(Decoder::default().decode(&payload), Ok(entry));
     }
 
     #[test]

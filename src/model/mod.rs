@@ -35,5 +35,5 @@ pub use id::{Asked, EntrySeq, Ids, NoDigest, NodeName, Reference, SegmentNo, Ses
 pub use principal::{Credential, Principal, TokenFacts};
 pub use record::{Intent, Outcome, OutcomeStatus, Prepared, Record};
 pub use session::{ClientCertificate, CloseReason, LoginRefused, Peer, Recorded, Replication, Session, SessionClosed};
-pub use statement::{Param, ParamFormat, Request, SqlText, Statement};
+pub use statement::{HandleName, Param, ParamFormat, Request, SqlText, Statement};
 pub use time::{Clock, Timestamp};

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::Sha256;
 
@@ -105,6 +105,65 @@ impl fmt::Debug for Param {
     }
 }
 
+/// The name of a prepared statement or a portal, as sent: in a client encoding other than UTF-8 it need not be UTF-8.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HandleName(Bytes);
+
+impl HandleName {
+    /// Wraps the bytes up to the terminating zero.
+    pub fn new(bytes: Bytes) -> Self {
+        Self(bytes)
+    }
+
+    /// The name, if its bytes are UTF-8.
+    pub fn text(&self) -> Option<&str> {
+        std::str::from_utf8(&self.0).ok()
+    }
+
+    /// The bytes, if they are not UTF-8.
+    pub fn unreadable(&self) -> Option<&[u8]> {
+        self.text().is_none().then_some(&self.0[..])
+    }
+}
+
+impl From<&str> for HandleName {
+    fn from(name: &str) -> Self {
+        Self(Bytes::copy_from_slice(name.as_bytes()))
+    }
+}
+
+/// As text where it is UTF-8: so the journal has always held it.
+impl Serialize for HandleName {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self.text() {
+            Some(name) => to.serialize_str(name),
+            None => to.serialize_bytes(&self.0),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for HandleName {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl de::Visitor<'_> for Either {
+            type Value = HandleName;
+
+            fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+                to.write_str("a name as text or bytes")
+            }
+
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<HandleName, E> {
+                Ok(name.into())
+            }
+
+            fn visit_bytes<E: de::Error>(self, name: &[u8]) -> Result<HandleName, E> {
+                Ok(HandleName(Bytes::copy_from_slice(name)))
+            }
+        }
+        from.deserialize_any(Either)
+    }
+}
+
 /// One unit the client asked to execute.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Statement {
@@ -115,9 +174,9 @@ pub struct Statement {
     /// The bound values, in order.
     pub params: Vec<Param>,
     /// The prepared statement's name; empty for the unnamed one, absent for a simple query.
-    pub prepared: Option<String>,
+    pub prepared: Option<HandleName>,
     /// The portal's name; empty for the unnamed one, absent for a simple query.
-    pub portal: Option<String>,
+    pub portal: Option<HandleName>,
 }
 
 mod as_bytes {

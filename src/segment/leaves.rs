@@ -208,8 +208,8 @@ mod tests {
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
     use crate::model::{
-        Action, Effect, Intent, Kind, Object, ObjectKind, OutcomeStatus, Param, ParamFormat, Record, RuleId, SegmentNo,
-        SessionId, Sha256, SqlText, Timestamp, Verdict,
+        Action, Effect, HandleName, Intent, Kind, Object, ObjectKind, OutcomeStatus, Param, ParamFormat, Record,
+        RuleId, SegmentNo, SessionId, Sha256, SqlText, Timestamp, Verdict,
     };
     use crate::segment::tests::{built, events, node, record};
     use crate::segment::{Dataset, File, Leaves, LogicalRows, Rows, Segment};
@@ -273,8 +273,11 @@ mod tests {
         intent.reference.session = SessionId::from_bits(draw.below(5) as u64);
         intent.server_version = draw.word();
         intent.statement.params = (0..draw.below(4)).map(|_| param(draw)).collect();
-        intent.statement.prepared = draw.word();
-        intent.statement.portal = draw.word();
+        intent.statement.prepared = draw.word().map(|name| HandleName::from(name.as_str()));
+        intent.statement.portal = match draw.below(9) {
+            0 => Some(HandleName::new(Bytes::from_static(b"\xff"))),
+            _ => draw.word().map(|name| HandleName::from(name.as_str())),
+        };
         let facts = Arc::make_mut(&mut intent.facts);
         facts.kind = Kind::ALL[draw.below(Kind::ALL.len())];
         facts.effects = (0..draw.below(4)).map(|_| effect(draw)).collect();

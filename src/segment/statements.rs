@@ -14,7 +14,7 @@ use super::repeat::{Distinct, Words};
 use super::tables::{self, Who};
 use super::{Dataset, SegmentError, params};
 use crate::model::{
-    Acting, Decision, Facts, Outcome, Param, ParamFormat, Record, Recorded, SegmentNo, Session, SqlText,
+    Acting, Decision, Facts, HandleName, Outcome, Param, ParamFormat, Record, Recorded, SegmentNo, Session, SqlText,
 };
 
 /// The columns of `statements`.
@@ -48,8 +48,8 @@ struct Own<'a> {
     time: Vec<i64>,
     server_version: Words<'a>,
     request: Words<'a>,
-    prepared_name: Words<'a>,
-    portal_name: Words<'a>,
+    prepared: Names<'a>,
+    portal: Names<'a>,
 }
 
 impl<'a> Own<'a> {
@@ -62,8 +62,8 @@ impl<'a> Own<'a> {
         self.time.push(intent.time.0);
         self.server_version.add(intent.server_version.as_deref());
         self.request.add(Some(statement.request.as_str()));
-        self.prepared_name.add(statement.prepared.as_deref());
-        self.portal_name.add(statement.portal.as_deref());
+        self.prepared.add(statement.prepared.as_ref());
+        self.portal.add(statement.portal.as_ref());
     }
 
     fn finish(self, to: &mut Columns) -> Result<(), SegmentError> {
@@ -73,8 +73,28 @@ impl<'a> Own<'a> {
         to.times("time", self.time.into());
         to.words("server_version", self.server_version)?;
         to.words("request", self.request)?;
-        to.words("prepared_name", self.prepared_name)?;
-        to.words("portal_name", self.portal_name)
+        self.prepared.finish(["prepared_name", "prepared_name_bytes"], to)?;
+        self.portal.finish(["portal_name", "portal_name_bytes"], to)
+    }
+}
+
+/// Names as text, and the bytes of those that are none.
+#[derive(Default)]
+struct Names<'a> {
+    text: Words<'a>,
+    unreadable: BinaryBuilder,
+}
+
+impl<'a> Names<'a> {
+    fn add(&mut self, name: Option<&'a HandleName>) {
+        self.text.add(name.and_then(HandleName::text));
+        self.unreadable.append_option(name.and_then(HandleName::unreadable));
+    }
+
+    fn finish(mut self, [text, bytes]: [&'static str; 2], to: &mut Columns) -> Result<(), SegmentError> {
+        to.words(text, self.text)?;
+        to.built(bytes, self.unreadable.finish());
+        Ok(())
     }
 }
 

@@ -8,8 +8,8 @@ use super::columns::Columns;
 use super::write::Stamp;
 use super::{Dataset, EventRow, Happening, SegmentError, SessionRow, params};
 use crate::model::{
-    ClientCertificate, Decision, Effect, EventDetails, Facts, LoginRefused, Peer, Principal, Record, RuleId, SegmentNo,
-    Session, SessionClosed, SqlText, Statement, Timestamp,
+    ClientCertificate, Decision, Effect, EventDetails, Facts, HandleName, LoginRefused, Peer, Principal, Record,
+    RuleId, SegmentNo, Session, SessionClosed, SqlText, Statement, Timestamp,
 };
 
 /// What a row takes beside its texts, as a guess for the size of a row group.
@@ -181,7 +181,9 @@ pub(super) fn events(stamp: &Stamp<'_>, rows: &[&EventRow]) -> Result<Columns, S
     text(&mut to, &texts);
     let known: Vec<_> = judged.iter().map(|row| row.map(|(_, facts, _)| facts)).collect();
     facts(&mut to, "statement_kind", &known)?;
-    to.text("prepared_name", judged.iter().map(|row| row.and_then(|(statement, ..)| statement.prepared.as_deref())));
+    let names = || judged.iter().map(|row| row.and_then(|(statement, ..)| statement.prepared.as_ref()));
+    to.text("prepared_name", names().map(|name| name.and_then(HandleName::text)));
+    to.bytes("prepared_name_bytes", names().map(|name| name.and_then(HandleName::unreadable)));
     to.count("preparation", prepared().map(|row| row.map(|row| row.number)));
     let decisions: Vec<_> = judged.iter().map(|row| row.map(|(.., decision)| decision)).collect();
     decision(&mut to, &decisions)?;

@@ -108,7 +108,7 @@ fn statement(text: SqlText) -> Statement {
             param(25, ParamFormat::Text, None),
             param(0, ParamFormat::Binary, Some(&[1, 2])),
         ],
-        prepared: Some(String::new()),
+        prepared: Some("".into()),
         portal: None,
     }
 }

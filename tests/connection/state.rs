@@ -145,3 +145,25 @@ fn as_whom_each_statement_ran_is_on_record_through_roles_users_and_rollbacks() {
         assert_eq!(recorded, answer);
     }
 }
+
+#[test]
+fn names_that_are_not_utf8_are_recorded_as_they_came() {
+    let hansard = Hansard::start(Store::Folder);
+    let mut raw = Raw::sign_in_with(&hansard.login("dev", "odd-names"), &[("client_encoding", "LATIN1")]);
+    // Two names that one escape would show alike: a letter beyond ASCII, and its escape written out.
+    for name in [&b"\xe9"[..], b"\\xe9"] {
+        let parse = message('P', &[name, b"\0select 1\0\0\0"].concat());
+        let bind = message('B', &[name, b"\0", name, b"\0\0\0\0\0\0\0"].concat());
+        let execute = message('E', &[name, b"\0\0\0\0\0"].concat());
+        assert_eq!(kinds(&raw.talk(&[parse, bind, execute, sync()].concat())), "12DCZ");
+    }
+    let rows = hansard.archive().rows_of("odd-names", 2);
+    let told = |row: &Value, name: &str| json!([row[name], row[format!("{name}_bytes")]]);
+    let both = |row: &Value| json!([told(row, "prepared_name"), told(row, "portal_name")]);
+    assert_eq!(both(&rows[0]), json!([[null, "e9"], [null, "e9"]]));
+    assert_eq!(both(&rows[1]), json!([["\\xe9", null], ["\\xe9", null]]));
+    let sql = "select prepared_name, prepared_name_bytes as bytes from events where kind = 'statement_prepared' order by time";
+    let events = hansard.archive().query_until(sql, |rows| rows.len() >= 2);
+    assert_eq!(events[0], json!({ "prepared_name": null, "bytes": "e9" }));
+    assert_eq!(events[1], json!({ "prepared_name": "\\xe9", "bytes": null }));
+}

@@ -21,7 +21,7 @@ fn strange(mut record: Record) -> Record {
     let intent = Arc::make_mut(&mut record.intent);
     intent.time = Timestamp(-1);
     intent.statement.text = SqlText::from("select '\u{1F9FE} e\u{301} \u{e9} \u{0}\r\n\t\"\\'");
-    intent.statement.prepared = Some(String::new());
+    intent.statement.prepared = Some("".into());
     let facts = Arc::make_mut(&mut intent.facts);
     facts.functions = (0..30).map(|number| format!("f{number:02}")).collect();
     facts.has_where = None;

@@ -6,8 +6,9 @@ use arrow::datatypes::Schema;
 
 use super::*;
 use crate::model::{
-    Acting, Action, CloseReason, Decision, Effect, Facts, Kind, Object, ObjectKind, Outcome, OutcomeStatus, Param,
-    ParamFormat, Reference, Request as Asked, RuleId, SegmentNo, Session, SessionClosed, SqlText, Verdict as Judged,
+    Acting, Action, CloseReason, Decision, Effect, Facts, HandleName, Kind, Object, ObjectKind, Outcome, OutcomeStatus,
+    Param, ParamFormat, Reference, Request as Asked, RuleId, SegmentNo, Session, SessionClosed, SqlText,
+    Verdict as Judged,
 };
 use crate::segment::{Segment, SessionRow};
 
@@ -52,8 +53,8 @@ fn other_record() -> Record {
     intent.statement.text = SqlText::new(Bytes::from_static(b"\xff"));
     let param = Param { type_oid: 25, format: ParamFormat::Text, value: Some(Bytes::from_static(b"x")) };
     intent.statement.params = vec![param];
-    intent.statement.prepared = Some("x".to_owned());
-    intent.statement.portal = Some("x".to_owned());
+    intent.statement.prepared = Some("x".into());
+    intent.statement.portal = Some("x".into());
     intent.facts = Arc::new(Facts {
         kind: Kind::Delete,
         statement_count: 2,
@@ -135,10 +136,22 @@ fn others() -> Rows {
     };
     let recorder = EventRow { entry: EntrySeq(77), session: None, what: Happening::Recorder(recorder) };
     Rows {
-        records: vec![other],
+        records: vec![other, with_odd_names()],
         sessions: vec![session],
-        events: vec![recorder, prepared(78, 7), prepared_of(79, other_record())],
+        events: vec![recorder, prepared(78, 7), prepared_of(79, other_record()), prepared_of(80, with_odd_names())],
     }
+}
+
+/// The other record, whose names are not UTF-8.
+fn with_odd_names() -> Record {
+    let mut other = other_record();
+    let reference = Reference { statement: 10, ..other.intent.reference };
+    (other.entry, other.outcome.reference) = (EntrySeq(other.entry.0 + 1), reference);
+    let intent = Arc::make_mut(&mut other.intent);
+    intent.reference = reference;
+    let odd = || Some(HandleName::new(Bytes::from_static(b"\xff")));
+    (intent.statement.prepared, intent.statement.portal) = (odd(), odd());
+    other
 }
 
 /// The batches of [`others`], by dataset, as segment 5.
