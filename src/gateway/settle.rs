@@ -18,7 +18,7 @@ use super::words::{NOTHING_SENT, denial};
 use crate::journal::Permit;
 use crate::model::{
     Acting, Asked, Decision, Entry, Facts, HandleName, Intent, Outcome, OutcomeStatus, Prepared, Reference,
-    Request as How, Session, SqlText, Statement,
+    Request as How, RuleId, Session, SqlText, Statement, Verdict,
 };
 use crate::policy::{Current, Remembered};
 use crate::sql;
@@ -207,6 +207,9 @@ impl<'a> Judge<'a> {
         }
         let role = roles::change(&judged.facts, &statement.text);
         let changes = Changes::of(&judged.facts, &judged.read, &statement.text).with_role(role);
+        if let Some(limit) = exchange.is_full_for(&changes) {
+            return self.refuse_over_limit(statement, judged, (reference, simple), &limit, exchange);
+        }
         match statement.request {
             How::Execute => exchange.allow_execute(reference, frame.len(), changes),
             How::FunctionCall => exchange.allow_call(reference, frame.len(), changes),
@@ -231,6 +234,11 @@ impl<'a> Judge<'a> {
             let statement = Statement { prepared: prepared_name, ..bare(How::Parse, text) };
             return self.refuse(statement, judged, (reference, false), &refusal, exchange);
         }
+        if let Some(limit) = exchange.is_full(&parse.name) {
+            let statement = Statement { prepared: prepared_name, ..bare(How::Parse, text) };
+            let reference = self.next();
+            return self.refuse_over_limit(statement, judged, (reference, false), &limit, exchange);
+        }
         self.preparations += 1;
         let number = self.preparations;
         exchange.allow_parse(parse, Arc::clone(&judged.read), number);
@@ -246,6 +254,30 @@ impl<'a> Judge<'a> {
         // Should it be impossible to record, the refusal names the statement that would have come next.
         let reference = Reference { session: self.session.id, statement: self.statements + 1 };
         self.batch.push(frame.len(), Item::Held { held, reference, simple: false });
+    }
+
+    /// What the rules permit and the session has no room for.
+    fn refuse_over_limit(
+        &mut self,
+        statement: Statement,
+        judged: Judged,
+        (reference, simple): (Reference, bool),
+        limit: &str,
+        exchange: &mut Exchange,
+    ) {
+        const HINT: &str = "Close or DEALLOCATE those that are not needed any more.";
+        let refusal = Refusal::error("54000", format!("not prepared: {limit} (ref {reference})"))
+            .detail(NOTHING_SENT)
+            .hint(Some(HINT.to_owned()));
+        let decision = Decision {
+            verdict: Verdict::Deny,
+            rules: judged.decision.would_deny().map(RuleId::would_deny).collect(),
+            policy_version: judged.decision.policy_version.clone(),
+            message: Some(format!("No more can be prepared: {limit}.")),
+            hint: Some(HINT.to_owned()),
+        };
+        let judged = Judged { decision: Arc::new(decision), ..judged };
+        self.refuse(statement, judged, (reference, simple), &refusal, exchange);
     }
 
     fn refuse(

@@ -110,3 +110,39 @@ fn what_a_client_keeps_prepared_costs_its_text_and_not_more() {
     let growth = wait_for("memory", std::time::Duration::from_secs(1), || Some(hansard.memory("VmRSS"))) - before;
     assert!(growth < 32 << 20, "{NAMES} names hold {} MiB", growth >> 20);
 }
+
+#[test]
+fn what_a_client_keeps_prepared_has_an_end_that_is_refused_and_the_session_lives_on() {
+    let hansard = Hansard::start(Store::Folder);
+    let mut raw = Raw::sign_in(&hansard.login("dev", "hoarder"));
+    let long = format!("select '{}'", "x".repeat(4 << 20));
+    let prepare = |at: usize| [super::support::raw::parse(&format!("s{at}"), &long), sync()].concat();
+    let refused = (0..40).find(|at| errors(&raw.talk(&prepare(*at))) == ["54000"]);
+    assert_eq!(refused, Some(16), "64 MiB in all");
+    // In SQL as well; in a transaction, which fails by it as by an error of the server's own.
+    raw.talk(&query("begin"));
+    let said = raw.talk(&query(&format!("prepare p as select '{}'", "x".repeat(1_000))));
+    assert_eq!(errors(&said), ["54000"]);
+    let told = said[0].field('M');
+    assert!(
+        told.starts_with("hansard: not prepared: a session may keep 64 MiB of prepared statements (ref "),
+        "{told}"
+    );
+    assert!(said[0].field('H').contains("DEALLOCATE"));
+    assert_eq!(errors(&raw.talk(&query("select 1"))), ["25P02"]);
+    raw.talk(&query("rollback"));
+    // What is given up, by whichever way, makes room.
+    let unnamed = super::support::raw::run_unnamed("deallocate s0");
+    assert_eq!(kinds(&raw.talk(&[unnamed, sync()].concat())), "12CZ");
+    assert_eq!(kinds(&raw.talk(&prepare(16))), "1Z");
+    assert_eq!(errors(&raw.talk(&prepare(17))), ["54000"]);
+    assert_eq!(kinds(&raw.talk(&[message('C', b"Ss1\0"), sync()].concat())), "3Z");
+    assert_eq!(kinds(&raw.talk(&prepare(17))), "1Z");
+    let sql = "select request, decision, message from statements where application = 'hoarder' and status = 'denied' \
+               and sqlstate = '54000' order by statement_seq";
+    let rows = hansard.archive().query_until(sql, |rows| rows.len() >= 3);
+    let said = "No more can be prepared: a session may keep 64 MiB of prepared statements.";
+    let row = |request: &str| json!({ "request": request, "decision": "deny", "message": said });
+    assert_eq!(rows, ["parse", "query", "parse"].map(row));
+    assert_alive(&hansard);
+}

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::kept::Total;
 use super::message::{self, Name, Refusal};
 use super::names::{Change, Names, Portal};
 use super::roles::Roles;
@@ -171,6 +172,8 @@ pub struct Exchange {
     /// The error that the rest of its batch is skipped for.
     failed_by: Option<String>,
     roles: Roles,
+    /// What its prepared statements take.
+    kept: Total,
     /// What the database will skip and was not sent yet: it has an outcome only if it is recorded. The flag: whether it was
     /// handed over for that.
     early: Vec<(bool, Outcome)>,
@@ -225,6 +228,7 @@ impl Exchange {
             settling: Vec::new(),
             failed_by: None,
             roles: Roles::default(),
+            kept: Total::default(),
             early: Vec::new(),
             cut: None,
             now: Timestamp(0),
@@ -277,6 +281,9 @@ impl Exchange {
         if changes.role == RoleChange::Unseen {
             self.roles.lose();
         }
+        if let Some((prepared, _)) = &changes.gives {
+            self.kept.add(prepared);
+        }
     }
 
     /// Why no text of this session can be understood at present, if so: the database reads quotes or bytes differently.
@@ -322,6 +329,16 @@ impl Exchange {
         self.fatal
     }
 
+    /// Why the session may not keep one statement more under the name that a `Parse` gives, if so.
+    pub fn is_full(&self, name: &Name) -> Option<String> {
+        self.kept.is_full(&self.statements, name)
+    }
+
+    /// The same for the name that a statement of SQL gives.
+    pub fn is_full_for(&self, changes: &Changes) -> Option<String> {
+        changes.gives.as_ref().and_then(|(prepared, _)| self.kept.is_full(&self.statements, &prepared.name))
+    }
+
     /// A `Query` was allowed: queued, to be answered.
     pub fn allow_query(&mut self, reference: Reference, bytes_in: usize, changes: Changes) {
         self.suspects(&changes);
@@ -354,7 +371,9 @@ impl Exchange {
             facts,
             types,
             described: std::sync::OnceLock::new(),
+            kept: std::sync::OnceLock::new(),
         };
+        self.kept.add(&prepared);
         let change = self.statements.put(name, Arc::new(prepared), self.batch);
         self.push(Pending::Parse(change, number));
     }

@@ -23,6 +23,7 @@ mod cut;
 pub mod exchange;
 pub mod frame;
 pub mod handshake;
+mod kept;
 pub mod message;
 mod names;
 pub mod parameters;

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use super::kept::Kept;
 use super::message::{Name, Value};
 use crate::model::{Facts, SqlText};
 
@@ -26,6 +27,8 @@ pub struct Prepared {
     pub(super) types: Vec<u32>,
     /// The types that the database described.
     pub(super) described: OnceLock<Vec<u32>>,
+    /// What it takes of what its session may keep, once it counts.
+    pub(super) kept: OnceLock<Kept>,
 }
 
 impl Prepared {

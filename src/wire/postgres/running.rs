@@ -130,6 +130,7 @@ fn given(handle: &Handle, read: &Facts, text: &SqlText) -> Option<(Arc<Prepared>
         facts: Arc::new(Facts { kind, handles: Vec::new(), ..read.clone() }),
         types: Vec::new(),
         described: OnceLock::new(),
+        kept: OnceLock::new(),
     };
     Some((Arc::new(prepared), held))
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::super::message::{self, Target};
-use super::super::names::MAX_NAMES;
 use super::{Called, Exchange, Pending, Request, Since};
 use crate::model::{Param, SqlText};
 use crate::wire::Violation;
@@ -40,12 +39,7 @@ impl Exchange {
         }
         match kind {
             b'Q' => Ok(Request::Query(SqlText::new(message::query(&frame)?), frame)),
-            b'P' => {
-                if self.statements.len() >= MAX_NAMES {
-                    return Err(Violation("more prepared statements than a session may hold"));
-                }
-                Ok(Request::Parse(message::parse(&frame)?, frame))
-            }
+            b'P' => Ok(Request::Parse(message::parse(&frame)?, frame)),
             b'B' => self.take_bind(frame),
             b'E' => self.take_execute(frame),
             b'D' => {

@@ -2,6 +2,7 @@
 
 mod copy_both;
 mod handles;
+mod kept;
 mod limits;
 mod outcomes;
 mod pieces;
