@@ -99,6 +99,80 @@ fn ten_thousand_executions_in_one_pipeline_are_ten_thousand_rows() {
     assert_eq!(rows, [json!({ "n": COUNT, "seqs": COUNT, "rows": COUNT })]);
 }
 
+/// A `Bind` of one value as text, without names.
+fn bind_value(value: &str) -> Vec<u8> {
+    let length = u32::try_from(value.len()).unwrap().to_be_bytes();
+    message('B', &[b"\0s\0\0\0\0\x01", &length[..], value.as_bytes(), b"\0\0"].concat())
+}
+
+#[test]
+fn one_parse_and_a_thousand_executions_are_a_thousand_rows_each_with_its_own() {
+    const COUNT: usize = 1_000;
+    let hansard = Hansard::start(Store::Folder);
+    let mut raw = Raw::sign_in(&hansard.login("dev", "a-thousand"));
+    // Its value decides how many rows each has, and whether it fails.
+    let text =
+        "select 60 / ($1::int % 500 + (random() * 0)::int), pg_sleep(0.001) from generate_series(1, 1 + $1::int % 3)";
+    let mut asked = parse("s", text);
+    for at in 1..=COUNT {
+        asked.extend([bind_value(&at.to_string()), execute("", 0)].concat());
+        // The one that fails in the middle is in one batch with the next one.
+        if at != 500 {
+            asked.extend(sync());
+        }
+    }
+    raw.send(&asked);
+    let said: Vec<Message> = (1..COUNT).flat_map(|_| raw.until_ready()).collect();
+    assert_eq!(errors(&said), ["22012", "22012"]);
+    let rows = hansard.archive().rows_of("a-thousand", COUNT);
+    assert_eq!(rows.len(), COUNT);
+    let mut before = String::new();
+    for (at, row) in (1..).zip(&rows) {
+        let (returned, status) = match at {
+            500 | 1_000 => (0, "error"),
+            501 => (0, "skipped"),
+            at => (1 + at % 3, "ok"),
+        };
+        let state = if status == "ok" { Value::Null } else { json!("22012") };
+        let tag = if status == "ok" { json!(format!("SELECT {returned}")) } else { Value::Null };
+        let own =
+            ["text", "rows_returned", "status", "sqlstate", "command_tag", "transaction_after"].map(|name| &row[name]);
+        assert_eq!(row["values"], json!([at.to_string()]));
+        assert_eq!(json!(own), json!([text, returned, status, state, tag, "I"]), "{at}");
+        // Its rows sleep, so each has a time of its own, and its first row one before the end.
+        let slept = row["total_us"].as_i64().unwrap();
+        assert!(slept >= 1_000 * returned, "{at}: {slept}");
+        assert_eq!(row["first_row_us"].is_null(), returned == 0, "{at}");
+        let ended = row["ended"].as_str().unwrap().to_owned();
+        assert!(ended >= before, "{at}: the ends are not in order");
+        before = ended;
+    }
+}
+
+#[test]
+fn a_failure_in_the_middle_of_one_batch_leaves_each_row_what_happened_to_it() {
+    const COUNT: usize = 1_000;
+    const BAD: usize = 500;
+    let hansard = Hansard::start(Store::Folder);
+    let mut raw = Raw::sign_in(&hansard.login("dev", "in-the-middle"));
+    let mut asked = parse("s", "select 1 / ($1::int - 500 + (random() * 0)::int)");
+    for at in 1..=COUNT {
+        asked.extend([bind_value(&at.to_string()), execute("", 0)].concat());
+    }
+    let said = raw.talk(&[asked, sync()].concat());
+    assert_eq!((values(&said).len(), errors(&said)), (BAD - 1, vec!["22012".to_owned()]));
+    let rows = hansard.archive().rows_of("in-the-middle", COUNT);
+    for (at, row) in (1..).zip(&rows) {
+        let own = json!([row["values"][0], row["rows_returned"], row["sqlstate"], row["status"]]);
+        let wanted = match at.cmp(&BAD) {
+            std::cmp::Ordering::Less => json!([at.to_string(), 1, null, "ok"]),
+            std::cmp::Ordering::Equal => json!([at.to_string(), 0, "22012", "error"]),
+            std::cmp::Ordering::Greater => json!([at.to_string(), 0, "22012", "skipped"]),
+        };
+        assert_eq!(own, wanted, "{at}");
+    }
+}
+
 #[test]
 fn a_denied_statement_fails_its_transaction_whatever_kind_that_is() {
     let hansard = Hansard::start(Store::Folder);
@@ -246,6 +320,9 @@ fn a_name_that_sql_gave_anew_is_not_recorded_as_what_it_was() {
     assert_eq!(rows[1], "select 'other' | allow | ok");
 }
 
+/// Fails when it is executed; of constants alone, it would fail when it is bound.
+const FAILS: &str = "select 1 / (random() * 0)::int";
+
 #[test]
 fn commits_by_themselves_and_rollbacks_are_seen_by_the_state_before_and_after() {
     let hansard = Hansard::start(Store::Folder);
@@ -255,7 +332,7 @@ fn commits_by_themselves_and_rollbacks_are_seen_by_the_state_before_and_after() 
     }
     // One batch that commits by itself, and one that is undone by its second statement.
     raw.talk(&[run_unnamed("select 4"), run_unnamed("select 5"), sync()].concat());
-    raw.talk(&[run_unnamed("select 6"), run_unnamed("select 1/0"), run_unnamed("select 7"), sync()].concat());
+    raw.talk(&[run_unnamed("select 6"), run_unnamed(FAILS), run_unnamed("select 7"), sync()].concat());
     // Prepared and executed together in a failed transaction: the Parse fails, so the Execute is skipped.
     raw.talk(&query("begin"));
     raw.talk(&query("select 1/0"));
@@ -280,7 +357,7 @@ fn commits_by_themselves_and_rollbacks_are_seen_by_the_state_before_and_after() 
         "II ok - | select 4",
         "II ok - | select 5",
         "II ok - | select 6",
-        "II error 22012 | select 1/0",
+        "II error 22012 | select 1 / (random() * 0)::int",
         "II skipped 22012 | select 7",
         "IT ok - | begin",
         "TE error 22012 | select 1/0",
@@ -304,6 +381,17 @@ fn each_execute_of_a_portal_is_a_row_of_its_own() {
     let rows = hansard.archive().query_until(sql, |rows| rows.len() >= 3);
     let row = |rows: u32| json!({ "rows": rows, "status": "ok", "portal_name": "p", "prepared_name": "s" });
     assert_eq!(rows, [row(2), row(2), row(1)]);
+
+    // The pieces add up to what one Execute says, and only the last one has the tag.
+    let whole = raw.talk(&[parse("", "select generate_series(1, 5)"), bind("", ""), execute("", 0), sync()].concat());
+    assert_eq!(kinds(&whole), "12DDDDDCZ");
+    let rows = hansard.archive().rows_of("portals", 4);
+    let pieces: i64 = rows[..3].iter().map(|row| row["rows_returned"].as_i64().unwrap()).sum();
+    assert_eq!(json!(pieces), rows[3]["rows_returned"]);
+    let tags: Vec<&Value> = rows.iter().map(|row| &row["command_tag"]).collect();
+    assert_eq!(json!(tags), json!([null, null, "SELECT 1", "SELECT 5"]));
+    let sent: i64 = rows[..3].iter().map(|row| row["bytes_out"].as_i64().unwrap()).sum();
+    assert!(sent > rows[3]["bytes_out"].as_i64().unwrap() / 2, "each piece has the bytes that went out for it");
 }
 
 #[tokio::test(flavor = "multi_thread")]
