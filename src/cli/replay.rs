@@ -76,6 +76,9 @@ pub(super) fn run(args: &ReplayArgs, globals: &Globals) -> Exit {
     })
 }
 
+/// What is said of a session whose statements were released before the flush.
+const WRITTEN: &str = "recorded = written: statements were released before their intents were on stable storage";
+
 /// Writes the transcript and returns which statements are missing.
 async fn replay(
     archive: &Archive,
@@ -125,13 +128,17 @@ async fn text(replay: &mut Replay, all: bool, out: &mut dyn Write) -> Result<(),
         writeln!(out, "{}", head_of_session(replay, session))?;
     }
     let mut headed = replay.session().is_some();
-    let mut folded = 0_u64;
+    let (mut folded, mut marked) = (0_u64, false);
     while let Some(rows) = replay.next().await? {
         for row in rows {
             let row = StatementRow::of(replay.columns(), row)?;
             if !headed {
                 writeln!(out, "{}", head_of_statement(replay, &row))?;
                 headed = true;
+            }
+            // The target's configuration says it, so it is the same for the whole session.
+            if !std::mem::replace(&mut marked, true) && row.recorded.as_deref() == Some("written") {
+                writeln!(out, "{WRITTEN}")?;
             }
             let asked = replay.asked().is_some_and(|asked| u64::try_from(row.statement_seq) == Ok(asked.statement));
             if !all && !asked && is_chatter(&row) {
@@ -373,6 +380,21 @@ not in the archive, or not yet: #3, #5
         let text = String::from_utf8(out).unwrap();
         assert!(missing.is_empty());
         assert!(text.contains("2 statements so far   end not known yet\n"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_session_whose_statements_were_released_before_the_flush_says_so_once() {
+        let mut released: Vec<_> = (1..=2).map(|number| record(7, number, 0, "select 1")).collect();
+        for record in &mut released {
+            Arc::make_mut(&mut record.session).recorded = crate::model::Recorded::Written;
+        }
+        let mut shelf = Shelf::new();
+        shelf.seal(Rows { records: released, ..Rows::default() }).await;
+        let mut out = Vec::new();
+        replay(&shelf.archive(), Which::Session(SessionId::from_bits(7)), Form::Text, false, &mut out).await.unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(text.matches(WRITTEN).count(), 1, "{text}");
+        assert!(text.lines().nth(1) == Some(WRITTEN), "{text}");
     }
 
     #[tokio::test]
