@@ -28,16 +28,28 @@ use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error};
 
-/// How often it is killed, and how many clients are at work all the time.
-const KILLS: u32 = 200;
+/// How many clients are at work all the time.
 const WRITERS: i32 = 3;
 
 /// Kills between two looks at the archive, and between two tokens: those of the tests last an hour.
 const LOOK_EVERY: u32 = 50;
 
-/// Ids of the writers begin here, a stretch for each: more than any soak inserts.
-const FIRST_ID: i32 = 100_000_000;
+/// Ids of a writer: more than any soak inserts.
 const STRETCH: i32 = 100_000_000;
+
+/// What is killed, and how often.
+struct Torment {
+    /// What more stands in the configuration of the target.
+    config: &'static str,
+    kills: u32,
+    /// Ids of the writers begin here, a stretch for each.
+    first_id: i32,
+}
+
+/// Each statement is on stable storage before it leaves.
+const FLUSHED: Torment = Torment { config: "", kills: 200, first_id: 100_000_000 };
+/// Each statement is in the journal's file before it leaves, which a kill of the program does not undo.
+const WRITTEN: Torment = Torment { config: "recorded = \"written\"", kills: 30, first_id: 600_000_000 };
 
 /// An answer takes no longer, or the program hangs.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
@@ -63,6 +75,7 @@ impl Told {
 #[derive(Debug)]
 struct Orders {
     login: RwLock<Login>,
+    first_id: i32,
     stop: AtomicBool,
 }
 
@@ -74,18 +87,31 @@ impl Orders {
 
 #[test]
 fn what_was_answered_is_in_the_archive_exactly_once_after_hundreds_of_kill_9() {
+    let soak = std::env::var("HANSARD_SOAK_MINUTES").ok().map(|minutes| minutes.parse::<u64>().unwrap() * 60);
+    survives(&FLUSHED, soak);
+}
+
+#[test]
+fn so_it_is_where_statements_leave_before_the_flush() {
+    survives(&WRITTEN, None);
+}
+
+fn survives(torment: &Torment, soak: Option<u64>) {
     let seed: u64 = std::env::var("HANSARD_TEST_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
     eprintln!("HANSARD_TEST_SEED={seed}");
-    let soak = std::env::var("HANSARD_SOAK_MINUTES").ok().map(|minutes| minutes.parse::<u64>().unwrap() * 60);
     // Small journal files: a large one is filled with zeros at each start.
-    let small = |config: String| config.replace("[journal]\n", "[journal]\nmax = \"256MiB\"\n");
+    let small = |config: String| {
+        let target = format!("[target.app]\n{}\n", torment.config);
+        config.replace("[journal]\n", "[journal]\nmax = \"256MiB\"\n").replace("[target.app]\n", &target)
+    };
     let mut hansard = Hansard::start_edited(&small);
-    let orders = Arc::new(Orders { login: RwLock::new(hansard.login("robot", "")), stop: AtomicBool::new(false) });
+    let (login, first_id) = (RwLock::new(hansard.login("robot", "")), torment.first_id);
+    let orders = Arc::new(Orders { login, first_id, stop: AtomicBool::new(false) });
     let clients = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let writers: Vec<_> = (0..WRITERS).map(|writer| clients.spawn(work(Arc::clone(&orders), writer))).collect();
 
     let (mut random, started, mut kills, mut early) = (StdRng::seed_from_u64(seed), Instant::now(), 0, 0);
-    while soak.map_or(kills < KILLS, |seconds| started.elapsed().as_secs() < seconds) {
+    while soak.map_or(kills < torment.kills, |seconds| started.elapsed().as_secs() < seconds) {
         early += u32::from(kill_at_some_moment(&mut hansard, &mut random));
         kills += 1;
         hansard.launch();
@@ -110,7 +136,9 @@ fn what_was_answered_is_in_the_archive_exactly_once_after_hundreds_of_kill_9() {
 
     let archive = hansard.archive();
     nothing_is_there_twice(&archive);
-    everything_told_is_there(&archive, &told);
+    everything_told_is_there(&archive, &told, torment.first_id);
+    let released = "select 1 from statements where recorded = 'written' limit 1";
+    assert_eq!(archive.query(released).is_empty(), torment.config.is_empty());
     sessions_are_whole(&archive, &told);
     the_interruptions_are_on_record(&archive, kills - early..=kills);
     the_archive_verifies(&hansard, kills - early..=kills);
@@ -152,7 +180,7 @@ fn kill_at_some_moment(hansard: &mut Hansard, random: &mut StdRng) -> bool {
 /// Works on one connection after the other.
 async fn work(orders: Arc<Orders>, writer: i32) -> Told {
     let mut told = Told::default();
-    let mut id = FIRST_ID + writer * STRETCH;
+    let mut id = orders.first_id + writer * STRETCH;
     let mut connection = 0_u64;
     while !orders.stop() {
         connection += 1;
@@ -219,7 +247,7 @@ fn nothing_is_there_twice(archive: &Archive<'_>) {
     }
 }
 
-fn everything_told_is_there(archive: &Archive<'_>, told: &[Told]) {
+fn everything_told_is_there(archive: &Archive<'_>, told: &[Told], first_id: i32) {
     let sql = "select coalesce(params[1].value, regexp_extract(text, 'values .([0-9]+),', 1)) as id \
                from statements where kind = 'insert'";
     let recorded: Vec<i32> = texts(&archive.query(sql), "id").iter().map(|id| id.parse().unwrap()).collect();
@@ -235,7 +263,8 @@ fn everything_told_is_there(archive: &Archive<'_>, told: &[Told]) {
     assert!(lost.is_empty(), "refused and not in the archive: {lost:?}");
 
     // Recorded first: what the database did is on record, whether anybody was told or not.
-    let stored = Postgres::shared().admin(&format!("select id from notes where id >= {FIRST_ID}"));
+    let last_id = first_id + WRITERS * STRETCH;
+    let stored = Postgres::shared().admin(&format!("select id from notes where id >= {first_id} and id < {last_id}"));
     let unrecorded: Vec<&str> = stored.lines().filter(|id| !distinct.contains(&id.parse().unwrap())).collect();
     assert!(unrecorded.is_empty(), "in the database and not in the archive: {unrecorded:?}");
 
