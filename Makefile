@@ -21,7 +21,7 @@ setup-demo: ## installs what the demo needs: PostgreSQL, a C compiler, libclang
 setup-test: ## installs what the tests need: that, clients from Debian, and pinned test parts from PyPI and npm
 	@tests/setup/install.sh test
 
-setup-bench: ## installs what `make bench` needs: that of the tests, HAProxy and PgBouncer
+setup-bench: ## installs what `make bench` needs: that of the tests, and PgBouncer
 	@tests/setup/install.sh bench
 
 build: ## builds the program for use: target/release/hansard

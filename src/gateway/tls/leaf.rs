@@ -106,7 +106,9 @@ mod tests {
             [Standing::Invalid, Standing::Good, Standing::Good]
         );
         assert_eq!([last - 3 * day, last, last + 1].map(standing), [Standing::Late, Standing::Late, Standing::Invalid]);
-        for broken in ["", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", &certificate.pem()[..90]] {
+        for broken in
+            ["", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", certificate.pem().get(..90).unwrap()]
+        {
             assert!(matches!(Leaf::of(broken.as_bytes()), Err(TlsError::NoCertificate(_))), "{broken}");
         }
     }

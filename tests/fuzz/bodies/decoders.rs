@@ -1,5 +1,5 @@
-//! What a client or a database sends is read to its exact end or not at all, and startup parameters that change who
-//! somebody is never go upstream.
+//! What a client, a load balancer or a database sends is read to its exact end or not at all, and startup parameters that
+//! change who somebody is never go upstream.
 
 use bytes::{Bytes, BytesMut};
 use hansard::wire::Violation;
@@ -7,12 +7,14 @@ use hansard::wire::postgres::answers::Answer;
 use hansard::wire::postgres::frame::{Framer, Side, Step};
 use hansard::wire::postgres::message::{self, Bind, Parse, Target};
 use hansard::wire::postgres::{handshake, parameters};
+use hansard::wire::proxied::{self, Proxied};
 
 use super::frame;
 
 /// The first byte says whose bytes the rest are.
 pub fn body(data: &[u8]) {
     let Some((first, rest)) = data.split_first() else { return };
+    header(rest);
     match first % 3 {
         0 => from_a_client(rest),
         1 => startup(rest),
@@ -40,6 +42,23 @@ fn from_a_client(body: &[u8]) {
         body.to_vec()
     });
     message::error_fields(&frame(b'E', body));
+}
+
+/// The header of a load balancer: nothing is said of it before it is all here, no more is waited for than there may be, and
+/// what follows it changes nothing.
+fn header(rest: &[u8]) {
+    for bytes in [rest.to_vec(), [&proxied::SIGNATURE[..], rest].concat()] {
+        let mut said = None;
+        for end in 0..=bytes.len() {
+            let now = proxied::header(&bytes[..end]);
+            match (now, &said) {
+                (Ok(Proxied::Wait(wanted)), None) => assert!(wanted > end && wanted <= proxied::MAX_HEADER),
+                (now, None) => said = Some(now),
+                (Ok(now), Some(before)) => assert_eq!(*before, Ok(now), "what follows a header is part of it"),
+                (Err(_), Some(before)) => assert!(before.is_err(), "what follows a header breaks it"),
+            }
+        }
+    }
 }
 
 fn written_parse(parse: &Parse) -> Vec<u8> {

@@ -6,11 +6,29 @@ use arrow::datatypes::Schema;
 
 use super::*;
 use crate::model::{
-    Acting, Action, CloseReason, Decision, Effect, Facts, HandleName, Kind, Object, ObjectKind, Outcome, OutcomeStatus,
-    Param, ParamFormat, Reference, Request as Asked, RuleId, SegmentNo, Session, SessionClosed, SqlText,
-    Verdict as Judged,
+    Acting, Action, ClientCertificate, CloseReason, Decision, Effect, Facts, HandleName, Kind, Object, ObjectKind,
+    Outcome, OutcomeStatus, Param, ParamFormat, Peer, Reference, Request as Asked, RuleId, SegmentNo, Session,
+    SessionClosed, SqlText, Verdict as Judged,
 };
 use crate::segment::{Segment, SessionRow};
+
+fn peer() -> Peer {
+    let certificate = ClientCertificate {
+        subject: "CN=x".to_owned(),
+        common_name: None,
+        sha256: Sha256::of(b"a certificate"),
+        emails: vec!["x@y".to_owned()],
+        dns_names: Vec::new(),
+        uris: Vec::new(),
+    };
+    Peer {
+        address: "[2001:db8::1]:1".parse().unwrap(),
+        balancer: Some("10.0.4.7:1".parse().unwrap()),
+        tls_version: None,
+        application: None,
+        client_certificate: Some(certificate),
+    }
+}
 
 /// A record that has another value in every column.
 fn other_record() -> Record {
@@ -28,18 +46,7 @@ fn other_record() -> Record {
     session.principal.token.issued = Some(Timestamp(1));
     session.principal.token.expires = Timestamp(2);
     session.principal.claims.insert("x".to_owned(), serde_json::json!(1));
-    session.peer.address = "[2001:db8::1]:1".parse().unwrap();
-    session.peer.balancer = Some("10.0.4.7:1".parse().unwrap());
-    session.peer.tls_version = None;
-    session.peer.application = None;
-    session.peer.client_certificate = Some(crate::model::ClientCertificate {
-        subject: "CN=x".to_owned(),
-        common_name: None,
-        sha256: Sha256::of(b"a certificate"),
-        emails: vec!["x@y".to_owned()],
-        dns_names: Vec::new(),
-        uris: Vec::new(),
-    });
+    session.peer = peer();
     session.target.push('x');
     session.protocol.push('x');
     session.database.push('x');
