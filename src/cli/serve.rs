@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio_util::task::TaskTracker;
 
 use super::Globals;
@@ -21,7 +22,7 @@ use super::reload::Reload;
 use super::render::say;
 use super::renewal::Renewal;
 use super::restart::Program;
-use super::signals::Orders;
+use super::signals::{Orders, Signals};
 use super::sockets::{Handed, Kept};
 use crate::config::{Azure, Config, Metrics, Place};
 use crate::gateway::{self, Drain, Listener, Places};
@@ -52,8 +53,47 @@ pub(super) struct ServeArgs {
 }
 
 pub(super) fn run(args: &ServeArgs, globals: &Globals) -> Exit {
-    // Before there is a thread.
-    let handed = if args.check { Ok(Handed::default()) } else { Handed::take() };
+    if args.check { only_check(args, globals) } else { start(args, globals) }
+}
+
+fn only_check(args: &ServeArgs, globals: &Globals) -> Exit {
+    let (config, _parts) = match check(&args.config) {
+        Ok(checked) => checked,
+        Err(problems) => {
+            problems.iter().for_each(say);
+            return Exit::Invalid;
+        }
+    };
+    if !globals.quiet {
+        let (listeners, targets) = (config.listeners.len(), config.targets.len());
+        let what = format!("configuration valid; node {}, listeners {listeners}, targets {targets}", config.node);
+        say(format_args!("{}: {what}", args.config.display()));
+    }
+    Exit::Done
+}
+
+/// What comes before the configuration: sockets while there is no thread, and signals as early as can be, because a signal
+/// that nobody waits for ends the process, and a restart may be asked for twice.
+fn prepare() -> Result<(Handed, Program, Runtime, Signals), String> {
+    let handed = Handed::take()?;
+    let program = Program::this().map_err(|error| format!("the system does not say where this program is: {error}"))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("the runtime could not be started: {error}"))?;
+    let signals = {
+        let _inside = runtime.enter();
+        Signals::wait_for().map_err(|error| format!("signals cannot be waited for: {error}"))?
+    };
+    Ok((handed, program, runtime, signals))
+}
+
+fn start(args: &ServeArgs, globals: &Globals) -> Exit {
+    let (handed, program, runtime, signals) = match prepare() {
+        Ok(prepared) => prepared,
+        Err(problem) => {
+            say(problem);
+            return Exit::Unexpected;
+        }
+    };
     let (config, parts) = match check(&args.config) {
         Ok(checked) => checked,
         Err(problems) => {
@@ -61,45 +101,18 @@ pub(super) fn run(args: &ServeArgs, globals: &Globals) -> Exit {
             return Exit::Invalid;
         }
     };
-    if args.check {
-        if !globals.quiet {
-            let (listeners, targets) = (config.listeners.len(), config.targets.len());
-            let what = format!("configuration valid; node {}, listeners {listeners}, targets {targets}", config.node);
-            say(format_args!("{}: {what}", args.config.display()));
-        }
-        return Exit::Done;
-    }
     if let Err(error) = telemetry::start(&globals.telemetry(Some(config.log))) {
         say(error);
         return Exit::Unexpected;
     }
-    let (handed, program) = match (handed, Program::this()) {
-        (Ok(handed), Ok(program)) => (handed, program),
-        (Err(problem), _) => {
-            tracing::error!(problem, "the sockets that were handed over cannot be used");
-            return Exit::Unexpected;
-        }
-        (_, Err(error)) => {
-            tracing::error!(%error, "the system does not say where this program is");
-            return Exit::Unexpected;
-        }
-    };
-    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => {
-            let ended = runtime.block_on(serve(&config, parts, handed, &program));
-            // All that must be written is. What still hangs on a folder that does not answer is no reason to stay.
-            runtime.shutdown_background();
-            match ended {
-                Ended::Stopped(exit) => exit,
-                Ended::Restarts(kept) => {
-                    let error = program.become_anew(kept);
-                    tracing::error!(%error, "the program cannot be started anew");
-                    Exit::Unexpected
-                }
-            }
-        }
-        Err(error) => {
-            say(format_args!("the runtime could not be started: {error}"));
+    let ended = runtime.block_on(serve(&config, parts, (handed, signals), &program));
+    // All that must be written is. What still hangs on a folder that does not answer is no reason to stay.
+    runtime.shutdown_background();
+    match ended {
+        Ended::Stopped(exit) => exit,
+        Ended::Restarts(kept) => {
+            let error = program.become_anew(kept);
+            tracing::error!(%error, "the program cannot be started anew");
             Exit::Unexpected
         }
     }
@@ -152,14 +165,19 @@ enum Ended {
 }
 
 /// Serves until a signal, then stops in order: no new clients, sessions end, the archive gets the rest.
-async fn serve(config: &Config, parts: Parts, handed: Handed, program: &Program) -> Ended {
-    match try_serve(config, parts, handed, program).await {
+async fn serve(config: &Config, parts: Parts, given: (Handed, Signals), program: &Program) -> Ended {
+    match try_serve(config, parts, given, program).await {
         Ok(ended) => ended,
         Err(exit) => Ended::Stopped(exit),
     }
 }
 
-async fn try_serve(config: &Config, mut parts: Parts, handed: Handed, program: &Program) -> Result<Ended, Exit> {
+async fn try_serve(
+    config: &Config,
+    mut parts: Parts,
+    (handed, signals): (Handed, Signals),
+    program: &Program,
+) -> Result<Ended, Exit> {
     let places = files::connections(config.limits.connections).map(Places::new).map_err(|problem| {
         tracing::error!(problem, "limits.connections: there can be none");
         Exit::Invalid
@@ -170,10 +188,7 @@ async fn try_serve(config: &Config, mut parts: Parts, handed: Handed, program: &
     })?;
     // From the first moment on: a stop that is asked for while we start is one in order.
     let drain = Drain::new(config.drain.limit);
-    let orders = Orders::obey(&drain).map_err(|error| {
-        tracing::error!(%error, "signals cannot be waited for");
-        Exit::Unexpected
-    })?;
+    let orders = signals.obeyed(&drain);
     let stop = orders.stop.clone();
     // Before anything that takes time: whoever watches over us is to see that we live.
     let health = match &config.metrics {

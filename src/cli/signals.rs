@@ -12,6 +12,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::gateway::Drain;
 
+/// Signals that are waited for, before anybody obeys them: without, each of them would end the process.
+#[derive(Debug)]
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    restarts: Signal,
+    hangups: [Signal; 2],
+}
+
 /// What is asked for from now on.
 #[derive(Debug)]
 pub(super) struct Orders {
@@ -23,19 +32,27 @@ pub(super) struct Orders {
     pub(super) hangups: [Signal; 2],
 }
 
-impl Orders {
-    /// Obeys them: a stop begins the drain, another cuts it short.
+impl Signals {
+    /// Waits for them from now on.
     ///
     /// # Errors
     ///
-    /// The system does not let us wait for signals.
-    pub(super) fn obey(drain: &Drain) -> io::Result<Self> {
-        let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        let restarts = signal(SignalKind::user_defined2())?;
-        let hangups = [signal(SignalKind::hangup())?, signal(SignalKind::hangup())?];
+    /// The system does not let us.
+    pub(super) fn wait_for() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            restarts: signal(SignalKind::user_defined2())?,
+            hangups: [signal(SignalKind::hangup())?, signal(SignalKind::hangup())?],
+        })
+    }
+
+    /// Obeys them: a stop begins the drain, another cuts it short.
+    pub(super) fn obeyed(self, drain: &Drain) -> Orders {
+        let Self { terminate, interrupt, restarts, hangups } = self;
         let stop = CancellationToken::new();
         tokio::spawn(stops(terminate, interrupt, stop.clone(), drain.clone()));
-        Ok(Self { stop, restarts, hangups })
+        Orders { stop, restarts, hangups }
     }
 }
 

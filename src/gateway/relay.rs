@@ -282,26 +282,18 @@ async fn from_client(
                 answered.await;
             }
         }
-        let arrived = match make_room(&mut room, wanted, &mut buffer, site).await {
-            Ok(()) => read_on(client, &mut buffer, wanted, room.is_some()).await,
-            Err(why) => Err(why),
-        };
-        let read = match arrived {
-            Ok(read) => read,
+        match read_on(client, &mut buffer, wanted, (&mut room, site)).await {
             Err(why) => {
                 (room, is_refused) = (None, true);
                 turn_away((&mut framer, &buffer, wanted), why, &mut judge, shared)?;
-                continue;
             }
-        };
-        match read {
-            Ok(0) => {
+            Ok(Ok(0)) => {
                 // Half-closed: what was asked is still answered, as by a server.
                 lane.upstream.shutdown().await.map_err(RelayError::UpstreamGone)?;
                 return Ok(CloseReason::ClientGone);
             }
-            Ok(_) => shared.stamps.moved(),
-            Err(error) => {
+            Ok(Ok(_)) => shared.stamps.moved(),
+            Ok(Err(error)) => {
                 // The database sees the client go, and ends as it would have by itself.
                 lane.upstream.shutdown().await.map_err(RelayError::UpstreamGone)?;
                 tracing::debug!(%error, session = %session.id, "the client's connection failed");
@@ -311,30 +303,21 @@ async fn from_client(
     }
 }
 
-/// Reserves room for the message that stands next, if it does not come in one read and has none.
-async fn make_room(
-    room: &mut Option<Reserved>,
-    wanted: usize,
-    buffer: &mut BytesMut,
-    site: &Site,
-) -> Result<(), NoRoom> {
-    if wanted > CHUNK && room.is_none() {
-        *room = Some(site.budget.reserve(wanted).await?);
-        buffer.reserve(wanted.saturating_sub(buffer.len()));
-    }
-    Ok(())
-}
-
-/// Reads more. Who has room reserved is not waited for without end.
+/// Reads more. A message that does not come in one read needs room before it is read on, and whoever has it reserved is not
+/// waited for without end.
 async fn read_on(
     client: &mut ReadHalf<Box<dyn Socket>>,
     buffer: &mut BytesMut,
     wanted: usize,
-    has_room: bool,
+    (room, site): (&mut Option<Reserved>, &Site),
 ) -> Result<std::io::Result<usize>, NoRoom> {
+    if wanted > CHUNK && room.is_none() {
+        *room = Some(site.budget.reserve(wanted).await?);
+        buffer.reserve(wanted.saturating_sub(buffer.len()));
+    }
     let missing = wanted.saturating_sub(buffer.len()).min(BATCH_BYTES);
     let reading = read_some(client, buffer, missing);
-    if has_room {
+    if room.is_some() {
         return tokio::time::timeout(STALL_LIMIT, reading).await.or(Err(NoRoom::Stalled));
     }
     Ok(reading.await)
@@ -347,11 +330,10 @@ fn turn_away(
     judge: &mut Judge<'_>,
     shared: &Shared,
 ) -> Result<(), RelayError> {
-    let kind = buffer.first().copied().unwrap_or_default();
     framer.pass_over(wanted);
     let mut exchange = shared.exchange();
     if exchange.turns_away().map_err(RelayError::Client)? {
-        judge.turn_away(kind, wanted, why, &mut exchange);
+        judge.turn_away(buffer, wanted, why, &mut exchange);
         shared.statements.store(judge.statements(), Ordering::Relaxed);
     }
     Ok(())

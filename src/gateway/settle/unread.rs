@@ -10,19 +10,26 @@ use super::super::words::sentence_of;
 use super::{Judge, Judged, NOTHING_SENT, bare};
 use crate::model::{Decision, Facts, Request as How, SqlText, Verdict};
 use crate::wire::postgres::exchange::Exchange;
+use crate::wire::postgres::frame::HEADER_LEN;
 use crate::wire::postgres::message::Refusal;
 
 const UNREAD: &str = "the message was not read: there was no memory for it";
 
 impl Judge<'_> {
-    /// Refuses a message of this type and length.
-    pub(in crate::gateway) fn turn_away(&mut self, kind: u8, len: usize, why: NoRoom, exchange: &mut Exchange) {
+    /// Refuses a message of this length that begins with these bytes.
+    pub(in crate::gateway) fn turn_away(&mut self, begun: &[u8], len: usize, why: NoRoom, exchange: &mut Exchange) {
+        let kind = begun.first().copied().unwrap_or_default();
+        let is_unnamed = kind == b'P' && begun.get(HEADER_LEN).is_none_or(|first| *first == 0);
         let request = match kind {
             b'Q' => How::Query,
             b'F' => How::FunctionCall,
             b'B' => How::Execute,
             _ => How::Parse,
         };
+        // As a server that fails at it: the unnamed statement of before is gone.
+        if is_unnamed {
+            exchange.forget_unnamed();
+        }
         let reference = self.next();
         let refusal =
             Refusal::error("53200", format!("not enough memory for a message of {len} bytes (ref {reference})"));

@@ -49,8 +49,11 @@ impl Exchange {
         self.sent_together().next()
     }
 
-    /// All of those that were sent with it.
+    /// All of those that were sent with it; none if it streams both ways, which replication does for as long as it likes.
     pub fn under_way(&self) -> Option<UnderWay> {
+        if self.copying_both {
+            return None;
+        }
         let mut all = self.sent_together();
         let first = all.next()?;
         Some(all.fold(UnderWay { first, last: first, count: 1 }, |all, last| UnderWay {

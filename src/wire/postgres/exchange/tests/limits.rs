@@ -62,6 +62,17 @@ fn of_statements_sent_together_whichever_the_database_was_at_is_the_one_that_was
 }
 
 #[test]
+fn replication_streams_for_as_long_as_it_likes() {
+    let mut session = Session::new();
+    session.exchange.replicate();
+    session.client(b'Q', b"START_REPLICATION 0/0\0");
+    assert!(session.exchange.under_way().is_some());
+    session.server(b'W', b"\0\0\0");
+    assert_eq!(session.exchange.under_way(), None);
+    assert_eq!(session.exchange.running(), Some(reference(1)));
+}
+
+#[test]
 fn what_was_not_sent_yet_and_a_sync_are_no_statements() {
     let mut session = Session::new();
     session.recorded = false;
