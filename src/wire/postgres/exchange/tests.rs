@@ -393,57 +393,6 @@ fn a_copy_that_fails_takes_the_sync_after_it() {
 }
 
 #[test]
-fn what_still_ran_when_the_session_ended_says_what_ended_it() {
-    let mut session = Session::new();
-    session.client(b'Q', b"SELECT 1\0");
-    session.client(b'Q', b"SELECT 2\0");
-    session.fails("22012");
-    let cut = (OutcomeStatus::ConnectionLost, Some("08006"));
-    let code = |outcome: &Outcome| (outcome.status, outcome.sqlstate.clone().unwrap_or_default());
-    let ends: Vec<_> = session.exchange.finish(cut, NOW).iter().map(code).collect();
-    let lost = (OutcomeStatus::ConnectionLost, "08006".to_owned());
-    assert_eq!(ends, [(OutcomeStatus::Error, "22012".to_owned()), lost]);
-}
-
-#[test]
-fn behind_the_last_words_of_the_database_nothing_ran() {
-    for asked in [1, 2] {
-        let mut session = Session::new();
-        for _ in 0..asked {
-            session.parse("", "SELECT 1");
-            session.bind("", "");
-            session.execute("");
-            session.sync();
-        }
-        session.client(b'Q', b"SELECT 3\0");
-        session.server(b'1', b"");
-        session.server(b'2', b"");
-        assert_eq!(session.server(b'E', b"SFATAL\0VFATAL\0C57P01\0Mbye\0\0"), Reply::Pass);
-        let cut = (OutcomeStatus::ConnectionLost, None);
-        let ends: Vec<_> = session.exchange.finish(cut, NOW).iter().map(|outcome| outcome.status).collect();
-        assert_eq!(ends, [&[OutcomeStatus::Killed][..], &vec![OutcomeStatus::Skipped; asked]].concat());
-    }
-}
-
-#[test]
-fn what_a_limit_of_ours_had_cancelled_ran_out_of_time_and_what_follows_did_not() {
-    let mut session = Session::new();
-    session.client(b'Q', b"SELECT pg_sleep(9)\0");
-    session.exchange.limit_reached();
-    session.fails("57014");
-    session.server(b'Z', b"I");
-    session.client(b'Q', b"SELECT pg_sleep(9)\0");
-    session.fails("57014");
-    session.server(b'Z', b"I");
-    session.client(b'Q', b"SELECT pg_sleep(9)\0");
-    session.exchange.limit_reached();
-    let mut ends = session.ends();
-    let cut = (OutcomeStatus::Killed, Some("57P01"));
-    ends.extend(session.exchange.finish(cut, NOW).iter().map(|outcome| (outcome.reference.statement, outcome.status)));
-    assert_eq!(ends, [(1, OutcomeStatus::Timeout), (2, OutcomeStatus::Cancelled), (3, OutcomeStatus::Timeout)]);
-}
-
-#[test]
 fn what_could_not_be_recorded_is_replaced_and_answered() {
     let mut session = Session::new();
     let refusal = Refusal::error("58030", "not sent");

@@ -84,3 +84,21 @@ fn what_was_not_sent_yet_and_a_sync_are_no_statements() {
     session.client(b'Q', b"SELECT 1\0");
     assert_eq!(session.exchange.running(), None, "the database is at the sync before");
 }
+
+#[test]
+fn what_a_limit_of_ours_had_cancelled_ran_out_of_time_and_what_follows_did_not() {
+    let mut session = Session::new();
+    session.client(b'Q', b"SELECT pg_sleep(9)\0");
+    session.exchange.limit_reached();
+    session.fails("57014");
+    session.server(b'Z', b"I");
+    session.client(b'Q', b"SELECT pg_sleep(9)\0");
+    session.fails("57014");
+    session.server(b'Z', b"I");
+    session.client(b'Q', b"SELECT pg_sleep(9)\0");
+    session.exchange.limit_reached();
+    let mut ends = session.ends();
+    let cut = (OutcomeStatus::Killed, Some("57P01"));
+    ends.extend(session.exchange.finish(cut, NOW).iter().map(|outcome| (outcome.reference.statement, outcome.status)));
+    assert_eq!(ends, [(1, OutcomeStatus::Timeout), (2, OutcomeStatus::Cancelled), (3, OutcomeStatus::Timeout)]);
+}
