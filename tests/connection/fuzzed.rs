@@ -82,7 +82,19 @@ fn spoilt(random: &mut StdRng, mut frames: Vec<Vec<u8>>) -> Vec<u8> {
             }
             3 if frames[at].len() >= 5 => {
                 let real = u32::from_be_bytes([frames[at][1], frames[at][2], frames[at][3], frames[at][4]]);
-                let lies = [0, 1, 3, 4, 5, real.wrapping_sub(1), real + 1, real + 100, 300 << 20, 1 << 31, u32::MAX];
+                let lies = [
+                    0,
+                    1,
+                    3,
+                    4,
+                    5,
+                    real.wrapping_sub(1),
+                    real.wrapping_add(1),
+                    real.wrapping_add(100),
+                    300 << 20,
+                    1 << 31,
+                    u32::MAX,
+                ];
                 let lie = lies.choose(random).unwrap().to_be_bytes();
                 frames[at][1..5].copy_from_slice(&lie);
             }
