@@ -48,6 +48,8 @@ pub struct StatementRow {
     pub total_us: Option<i64>,
     pub tag: Option<String>,
     pub recorded: Option<String>,
+    pub session_user: Option<String>,
+    pub role: Option<String>,
 }
 
 /// One of `effects`.

@@ -89,7 +89,16 @@ fn statement(row: &StatementRow, out: &mut dyn Write) -> io::Result<()> {
     let written =
         |word: &str| format!("{word}: sent before its record was on stable storage, as the target is configured");
     optional(out, "recorded", row.recorded.as_deref().map(written).as_deref())?;
+    optional(out, "acted as", acted_as(row).as_deref())?;
     line(out, "outcome", &outcome(row))
+}
+
+/// As whom it ran at the database, where that is another than the login: by a role that it had taken, or as another user.
+fn acted_as(row: &StatementRow) -> Option<String> {
+    let role = row.role.as_ref().filter(|role| *role != "none").map(|role| format!("role {role}"));
+    let user = row.session_user.as_ref().filter(|user| **user != row.database_user).map(|user| format!("user {user}"));
+    let parts: Vec<String> = role.into_iter().chain(user).collect();
+    (!parts.is_empty()).then(|| parts.join(", session "))
 }
 
 fn session(row: &SessionRow, out: &mut dyn Write) -> io::Result<()> {
@@ -164,9 +173,11 @@ fn outcome(row: &StatementRow) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::archive::testing::{Shelf, denied, record, refused};
-    use crate::model::{Reference, SessionId};
+    use crate::model::{Acting, Reference, SessionId};
     use crate::segment::Rows;
 
     async fn explained(number: u64, statement: u64, format: Format) -> String {
@@ -214,6 +225,28 @@ DENIED  2026-11-24 14:11:08.402 UTC  ana@contoso.com (analyst) → clinic/clinic
         let refused = explained(8, 0, Format::Table).await;
         assert!(refused.starts_with("REFUSED  2026-11-24 14:10:52.117 UTC  nobody → clinic/clinical"), "{refused}");
         assert!(refused.contains("  reason     expired\n  sqlstate   28P01\n"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn as_whom_a_statement_ran_is_told_where_that_is_not_the_login() {
+        let mut shelf = Shelf::new();
+        let acts = |number, user: &str, role: Option<&str>| {
+            let mut record = record(7, number, 0, "select 1");
+            let role = role.map(str::to_owned);
+            let user = if user.is_empty() { record.session.database_user.clone() } else { user.to_owned() };
+            Arc::make_mut(&mut record.intent).acting = Arc::new(Acting { session_user: Some(user), role });
+            record
+        };
+        let records = vec![acts(1, "", Some("none")), acts(2, "", Some("clerk")), acts(3, "boss", Some("clerk"))];
+        shelf.seal(Rows { records, ..Rows::default() }).await;
+        for (statement, wanted) in [(1, None), (2, Some("role clerk")), (3, Some("role clerk, session user boss"))] {
+            let which = Which::Statement(Reference { session: SessionId::from_bits(7), statement });
+            let mut out = Vec::new();
+            why(&shelf.archive(), which, (Format::Table, true), &mut out).await.unwrap();
+            let text = String::from_utf8(out).unwrap();
+            let told = text.lines().find_map(|line| line.trim().strip_prefix("acted as")).map(str::trim);
+            assert_eq!(told, wanted, "{text}");
+        }
     }
 
     #[tokio::test]
