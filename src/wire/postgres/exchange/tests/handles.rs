@@ -72,7 +72,8 @@ fn a_cursor_that_is_closed_takes_no_room_of_the_session() {
         session.exchange.allow_query(reference(1), 10, Changes::of(&facts, &facts, &SqlText::from("")));
         session.leaves();
         session.server(b'C', format!("{tag}\0").as_bytes());
-        session.server(b'Z', b"I");
+        // In one transaction: at its end all portals would be looked through, each time.
+        session.server(b'Z', b"T");
         session.exchange.portals.len()
     };
     assert_eq!(run(declare("c"), "DECLARE CURSOR"), 1);
