@@ -62,7 +62,7 @@ mod tests {
     #[test]
     fn who_finds_no_place_is_told_so_and_so_are_so_many_at_a_time() {
         let places = Places::new(2);
-        let seats = [places.take().unwrap(), places.clone().take().unwrap()];
+        let seats = [places.take().unwrap(), places.take().unwrap()];
         assert!(seats.iter().all(|seat| seat.is_over().is_none()));
         let told: Vec<Place> = (0..COURTESIES).map(|_| places.take().unwrap()).collect();
         assert!(told.iter().all(|place| place.is_over() == Some(2)));

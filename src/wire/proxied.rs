@@ -175,6 +175,6 @@ mod tests {
             // What is too long is refused before it is read.
             assert!(header(bytes.get(..FIXED).unwrap_or(&bytes)).is_err(), "{what}, by its beginning");
         }
-        assert_eq!(header(&made(0x21, 0x11, &[&V4[..], &[0; MAX_HEADER - FIXED - 12]].concat())).map(drop), Ok(()));
+        assert_eq!(header(&made(0x21, 0x11, &[V4, &[0; MAX_HEADER - FIXED - 12]].concat())).map(drop), Ok(()));
     }
 }

@@ -52,7 +52,7 @@ fn is_statement_timeout(error: &ErrorFields) -> bool {
     // Servers that only speak the protocol name no routine.
     let is_servers_own = error.routine.as_deref().is_none_or(|routine| routine == INTERRUPTS);
     let said = |text: &&str| error.message.as_deref() == Some(text.as_bytes());
-    is_servers_own && STATEMENT_TIMEOUT.iter().any(|text| said(text))
+    is_servers_own && STATEMENT_TIMEOUT.iter().any(said)
 }
 
 #[cfg(test)]
