@@ -3,13 +3,13 @@
 //! What it promises: no byte of a statement reaches a database before a verified token named somebody and the journal
 //! gave a permit for it; whatever a peer does, the session ends, its end is recorded, and no other session notices.
 //!
-//! [`session`] is the story. [`origin`] says whose a connection is, [`arrival`] reads how a client begins, [`listener`] leads it to its target; [`client`] and
-//! [`upstream`] are the two ends, [`admission`] decides who comes in, [`settle`] judges and records, [`relay`] moves the
-//! bytes; [`cancel`] finds the session that a key cancels, here or at another node of the [`cluster`]; [`catalog`] knows
-//! what the names of a database mean, [`handles`] what those stand for that a session gave; [`wall`] opens sessions
-//! read-only where nobody may write; [`places`] are what connections find
-//! or do not, [`budget`] is the memory for what they send; [`ending`] is why a session ends that could go on, [`patience`] how long it may do nothing, [`drain`] how all of them do;
-//! [`inspection`] says what our own login may do that the rules forbid.
+//! [`session`] is the story. [`origin`] says whose a connection is, [`arrival`] reads how a client begins, [`listener`] leads
+//! it to its target; [`client`] and [`upstream`] are the two ends, [`admission`] decides who comes in, [`settle`] judges and
+//! records, [`relay`] moves the bytes; [`cancel`] finds the session that a key cancels, here or at another node of the
+//! [`cluster`]; [`catalog`] knows what the names of a database mean, [`handles`] what those stand for that a session gave;
+//! [`wall`] opens sessions read-only where nobody may write; [`inspection`] says what our own login may do that the rules
+//! forbid. Manners: [`places`] are what connections find or do not, [`budget`] is the memory for what they send, [`patience`]
+//! how long something may last, [`ending`] why a session ends that could go on, [`drain`] how all of them do.
 
 mod admission;
 mod arrival;
