@@ -43,29 +43,29 @@ impl Voucher {
     /// A server's, for these names.
     pub(crate) fn server_of(&self, names: &[&str]) -> Vouched {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        self.vouch(CertificateParams::new(names).unwrap())
+        self.vouch(&CertificateParams::new(names).unwrap())
     }
 
     /// One for 127.0.0.1 that has ended.
     pub(crate) fn server_of_yesterday(&self) -> Vouched {
         let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
         params.not_after = date_time_ymd(2020, 1, 1);
-        self.vouch(params)
+        self.vouch(&params)
     }
 
     /// A client's, of somebody with this name and mail address.
     pub(crate) fn client(&self, name: &str, email: &str) -> Vouched {
-        self.vouch(client(name, email))
+        self.vouch(&client(name, email))
     }
 
     /// The same, but it has ended.
     pub(crate) fn client_of_yesterday(&self, name: &str, email: &str) -> Vouched {
         let mut params = client(name, email);
         params.not_after = date_time_ymd(2020, 1, 1);
-        self.vouch(params)
+        self.vouch(&params)
     }
 
-    fn vouch(&self, params: CertificateParams) -> Vouched {
+    fn vouch(&self, params: &CertificateParams) -> Vouched {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let der = certificate.der().to_vec();
