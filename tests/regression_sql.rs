@@ -224,7 +224,7 @@ fn can_be_asked(effect: &Effect) -> bool {
         Action::Call => kind == Some(On::Function),
         Action::Session | Action::SetUnsafe => matches!(kind, None | Some(On::Setting | On::Database)),
         Action::Admin => matches!(kind, None | Some(On::Database | On::Table)),
-        Action::Unparsed => kind.is_none(),
+        Action::Unparsed | Action::Replicate | Action::CopyServer => kind.is_none(),
         Action::Connect => false,
     }
 }

@@ -4,6 +4,12 @@
 //! Conversations are drawn from a seed that is printed; `HANSARD_TEST_SEED` repeats them, though not how they meet. With
 //! `HANSARD_FUZZ_ROUNDS` there are more of them.
 
+#![expect(
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a check that fails says so by panicking, and the seed is told"
+)]
+
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};

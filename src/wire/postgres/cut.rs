@@ -22,7 +22,7 @@ use crate::model::OutcomeStatus;
 /// The routine in which PostgreSQL reports cancels and its own limits (`src/backend/tcop/postgres.c`).
 const INTERRUPTS: &[u8] = b"ProcessInterrupts";
 
-/// "canceling statement due to statement timeout", in each language of PostgreSQL 15 to 18 (`src/backend/po/*.po`).
+/// "canceling statement due to statement timeout", in each language of PostgreSQL 15 (`src/backend/po/*.po`).
 const STATEMENT_TIMEOUT: &[&str] = &[
     "canceling statement due to statement timeout",
     "storniere Anfrage wegen Zeitüberschreitung der Anfrage",
