@@ -216,8 +216,6 @@ main() {
         once npm "$("$PARTS/node/bin/node" --version) $(cat tests/parts/package.json tests/parts/package-lock.json | sha256sum)" install_npm
         [ -x "$PARTS/sqlx/with-sqlx" ] || rm -f "$PARTS/sqlx.stamp"
         once sqlx "$(rustc --version) $(cat tests/clients/sqlx/{Cargo.toml,Cargo.lock,src/main.rs} | sha256sum)" install_sqlx
-        [ -d "$PARTS/postgresql-sql" ] || rm -f "$PARTS/sql.stamp"
-        once sql "postgresql-15 of bookworm, src/test/regress and contrib" install_sql
         [ -d "$PARTS/postgresql-sql" ] && [ -d "$SUITE" ] || rm -f "$PARTS/sql.stamp"
         once sql "postgresql-15 of bookworm, src/test/regress and isolation, contrib" install_sql
     fi
