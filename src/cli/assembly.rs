@@ -272,10 +272,6 @@ pub(super) fn target_of(described: &config::Target) -> Result<gateway::Target, V
 
 fn target(described: &config::Target, problems: &mut Problems) -> Option<gateway::Target> {
     let key = format!("target.{}", described.name);
-    if described.recorded == config::Recorded::Written {
-        let lost = "a crash of the machine can lose the record of statements that were sent; every record says so";
-        tracing::warn!(key, "recorded = \"written\": {lost}");
-    }
     let password = problems.take(&format!("{key}.login.password"), described.password.reveal());
     let tls = match &described.tls {
         config::UpstreamTls::Disable => Some(gateway::UpstreamTls::Disable),

@@ -26,6 +26,7 @@ use super::signals::{Orders, Signals};
 use super::sockets::{Handed, Kept};
 use crate::config::{Azure, Config, Metrics, Place};
 use crate::gateway::{self, Drain, Listener, Places};
+use crate::model::Recorded;
 use crate::store::Store;
 use crate::telemetry;
 
@@ -261,6 +262,15 @@ async fn open(
     Ok((doors, kept))
 }
 
+/// A target whose statements leave before their intents are flushed is asked for in a file that somebody else wrote. Told
+/// once the log is open, and not where the configuration is read.
+fn warn_of_less(target: &gateway::Target) {
+    if target.recorded == Recorded::Written {
+        let lost = "a crash of the machine can lose the record of statements that were sent; every record says so";
+        tracing::warn!(target = target.name, "recorded = \"written\": {lost}");
+    }
+}
+
 /// Serves until a signal, and then until all sessions have ended. Gives the sockets back if the program is to be started
 /// anew.
 async fn attend(
@@ -297,6 +307,7 @@ async fn attend(
     for (socket, listener) in doors {
         for site in listener.routes.all() {
             if told.insert(site.target.name.clone()) {
+                warn_of_less(&site.target);
                 serving.spawn(tell(gateway::Target::clone(&site.target), policy.current().policy, begun.clone()));
             }
         }

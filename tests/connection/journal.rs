@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use super::support::raw::{PROTOCOL, Raw, errors, kinds, query, run_unnamed, sync};
-use super::support::{Hansard, Login, Postgres, wait_for};
+use super::support::{Hansard, Login, Postgres, Store, wait_for};
 use super::{assert_alive, closed};
 
 #[test]
@@ -79,4 +79,16 @@ fn a_disk_that_fails_is_survived_and_what_ended_meanwhile_is_recorded_later() {
     assert_eq!(closed(&hansard, "disk-leaving")["reason"], "client_gone");
     assert!(!Postgres::shared().log().contains("on a failed disk"));
     assert_alive(&hansard);
+}
+
+#[test]
+fn a_target_that_sends_before_the_flush_is_warned_of_at_the_start_and_its_records_say_so() {
+    let usual = Hansard::start(Store::Folder);
+    let hansard = Hansard::start_replaced("[target.app]\n", "[target.app]\nrecorded = \"written\"\n");
+    let warned = |hansard: &Hansard| hansard.log().matches("a crash of the machine can lose the record").count();
+    wait_for("the warning", Duration::from_secs(10), || (warned(&hansard) == 1).then_some(()));
+    Raw::sign_in(&hansard.login("dev", "before-the-flush")).talk(&query("select 1"));
+    assert_eq!(hansard.archive().rows_of("before-the-flush", 1)[0]["recorded"], "written");
+    assert_alive(&usual);
+    assert_eq!(warned(&usual), 0);
 }
