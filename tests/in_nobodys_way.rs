@@ -4,7 +4,7 @@
 //! `make setup-test` fetches) runs twice: first past Hansard, which gives what is expected, to the letter, of this server
 //! and this psql; then through it, under rules that permit everything, what is not understood included. What differs is
 //! named, with its reason, in `in_nobodys_way/differences.rs`, line by line; nothing else may differ, and what is named
-//! must.
+//! must. A difference of the second schedule, which is about who waits for whom, is one if it comes twice.
 
 #![expect(clippy::unwrap_used, reason = "a helper of a test that fails says so by panicking")]
 
@@ -42,7 +42,7 @@ fn postgresqls_own_suite_sees_no_difference_but_those_that_are_named() {
         }
     };
     let (regression, isolation) = through(&suite, past(&suite));
-    let mut wrong = compare("regression", &regression, REGRESSION, REGRESSION_TESTS);
+    let mut wrong = compare("regression", &[regression], REGRESSION, REGRESSION_TESTS);
     wrong.extend(compare("isolation", &isolation, ISOLATION, ISOLATION_TESTS));
     assert!(wrong.is_empty(), "{} differences that are not named, or not there:\n{}", wrong.len(), wrong.join("\n"));
 }
@@ -54,21 +54,33 @@ fn past(suite: &Suite) -> (Run, Run) {
     (suite.regression(&login, None), suite.isolation(&login, None))
 }
 
-/// Both schedules through Hansard, held against what they gave past it.
-fn through(suite: &Suite, (regression, isolation): (Run, Run)) -> (Run, Run) {
-    let postgres = Postgres::start_with(SETTINGS);
-    let hansard = Hansard::start_before(&postgres, Store::Folder, RULES, Issuer::shared());
-    let login = Login { user: postgres.superuser().user, ..hansard.login("dev", "") };
-    (suite.regression(&login, Some(&regression)), suite.isolation(&login, Some(&isolation)))
+/// Both schedules through Hansard, held against what they gave past it; the second once more if something differs.
+///
+/// Its tester looks every 10 ms whether a session waits, and prints a notice when it comes: before or after that. On a
+/// machine that was busy just then it comes after, whatever the way. What is ours differs again.
+fn through(suite: &Suite, (regression, isolation): (Run, Run)) -> (Run, Vec<Run>) {
+    let waiting = |login: &Login| suite.isolation(login, Some(&isolation));
+    let (run, first) = by_hansard(|login| (suite.regression(login, Some(&regression)), waiting(login)));
+    let again = (!first.differences().is_empty()).then(|| by_hansard(waiting));
+    (run, [Some(first), again].into_iter().flatten().collect())
 }
 
-/// What is wrong with a run through Hansard, in lines.
-fn compare(name: &str, run: &Run, named: &[Difference], at_least: usize) -> Vec<String> {
+/// Runs something through a Hansard and before a server of its own.
+fn by_hansard<T>(run: impl FnOnce(&Login) -> T) -> T {
+    let postgres = Postgres::start_with(SETTINGS);
+    let hansard = Hansard::start_before(&postgres, Store::Folder, RULES, Issuer::shared());
+    run(&Login { user: postgres.superuser().user, ..hansard.login("dev", "") })
+}
+
+/// What is wrong with runs through Hansard, in lines: what each of them shows.
+fn compare(name: &str, runs: &[Run], named: &[Difference], at_least: usize) -> Vec<String> {
     let mut wrong = Vec::new();
-    if run.tests() < at_least {
+    for run in runs.iter().filter(|run| run.tests() < at_least) {
         wrong.push(format!("{name}: only {} tests ran:\n{}", run.tests(), run.said()));
     }
-    for (test, lines) in run.differences() {
+    let run = runs.last().unwrap();
+    let stays = |test: &String| runs.iter().all(|run| run.differences().contains_key(test));
+    for (test, lines) in run.differences().into_iter().filter(|(test, _)| stays(test)) {
         let expected = named.iter().find(|difference| difference.test == test).map_or(&[][..], |found| found.lines);
         if lines != expected {
             wrong.push(format!("{name}/{test} differs by\n{}", lines.join("\n")));
