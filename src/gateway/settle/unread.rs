@@ -1,7 +1,7 @@
 //! A message that is refused unread, because there is no memory for it.
 //!
 //! Promises: it is answered in its turn with an error, as if the database had refused it, and is on record with its length,
-//! like every statement that is refused; what it said nobody knows, and nothing of it is sent.
+//! like every statement that is refused; what it said nobody knows, so the record has no text, and nothing of it is sent.
 
 use std::sync::Arc;
 
@@ -12,8 +12,6 @@ use crate::model::{Decision, Facts, Request as How, SqlText, Verdict};
 use crate::wire::postgres::exchange::Exchange;
 use crate::wire::postgres::frame::HEADER_LEN;
 use crate::wire::postgres::message::Refusal;
-
-const UNREAD: &str = "the message was not read: there was no memory for it";
 
 impl Judge<'_> {
     /// Refuses a message of this length that begins with these bytes.
@@ -34,7 +32,8 @@ impl Judge<'_> {
         let refusal =
             Refusal::error("53200", format!("not enough memory for a message of {len} bytes (ref {reference})"));
         let refusal = refusal.detail(format!("{} {NOTHING_SENT}", sentence_of(&why)));
-        let facts = Arc::new(Facts::unparsed(UNREAD));
+        let facts =
+            Arc::new(Facts::unparsed(format!("a message of {len} bytes was not read: there was no memory for it")));
         let decision = Arc::new(Decision {
             verdict: Verdict::Deny,
             rules: Vec::new(),
@@ -49,7 +48,8 @@ impl Judge<'_> {
             transaction: exchange.transaction(),
             acting: exchange.acting(),
         };
-        let text = SqlText::from(format!("/* a message of {len} bytes, not read */").as_str());
+        // Words of ours where those of the client belong would be an invented statement.
+        let text = SqlText::from("");
         let simple = matches!(request, How::Query | How::FunctionCall);
         self.refuse(bare(request, text), judged, (reference, simple), &refusal, exchange);
     }
