@@ -3,8 +3,8 @@
 //! Towards the database each readable chunk is cut into frames, judged, recorded with one flush and sent with one write.
 //! Towards the client whole chunks are passed on as they came; only an error that stands for one of ours is replaced.
 //! Buffers hold what was read and is not sent yet, at most one chunk or the one frame that is larger, for which there must be
-//! room ([`super::budget`]); COPY data and rows are never assembled. Bytes are read into memory that the sessions of a thread share ([`reading`]), so that one that waits
-//! holds no buffer.
+//! room ([`super::budget`]); COPY data and rows are never assembled. Bytes are read into memory that the sessions of a
+//! thread share ([`reading`]), so that one that waits holds no buffer.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
