@@ -56,8 +56,8 @@ fn past(suite: &Suite) -> (Run, Run) {
 
 /// Both schedules through Hansard, held against what they gave past it; the second once more if something differs.
 ///
-/// Its tester looks every 10 ms whether a session waits, and prints a notice when it comes: before or after that. On a
-/// machine that was busy just then it comes after, whatever the way. What is ours differs again.
+/// Its tester looks every 10 ms whether a session waits: what a busy machine has it see differs by the moment, whatever
+/// the way. What is ours differs again.
 fn through(suite: &Suite, (regression, isolation): (Run, Run)) -> (Run, Vec<Run>) {
     let waiting = |login: &Login| suite.isolation(login, Some(&isolation));
     let (run, first) = by_hansard(|login| (suite.regression(login, Some(&regression)), waiting(login)));

@@ -1,4 +1,5 @@
-//! Rules that change while sessions are open: the built program, its rule files, and what the next statement gets.
+//! Rules, and a catalog, that change while sessions are open: the built program, its rule files, and what the next
+//! statement gets.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a helper of a test that fails says so by panicking")]
 
@@ -8,7 +9,7 @@ use std::fs;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use support::{Hansard, Store, connect, wait_for};
+use support::{Hansard, Postgres, Store, connect, wait_for};
 
 const OPEN: &str = "@id(\"all\") permit (principal, action, resource);\n";
 const NO_NOTES: &str = "@id(\"no-notes\") forbid (principal, action in Action::\"read\", resource)\n\
@@ -168,4 +169,44 @@ async fn a_rule_can_ask_what_the_catalog_says_of_a_function() {
         assert_eq!(code(&db.simple_query(text).await.unwrap_err()), "42501", "{text}");
     }
     db.batch_execute("drop schema routines cascade").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_view_that_somebody_has_locked_holds_up_no_look_and_is_what_it_was_or_not_understood() {
+    let postgres = Postgres::start();
+    postgres.admin("create schema ward");
+    postgres.admin("create table ward.held (id int)");
+    postgres.admin("create table ward.free (id int)");
+    postgres.admin("create view ward.over_held as select id from ward.held");
+    let rules = "@id(\"no-held\") forbid (principal, action in Action::\"read\", resource)\n\
+                 when { resource.name == \"held\" };\n\
+                 @id(\"no-riddles\") forbid (principal, action == Action::\"unparsed\", resource);\n";
+    let hansard = Hansard::start_before(&postgres, Store::Folder, &format!("{OPEN}{rules}"), support::Issuer::shared());
+    let other = connect(&postgres.superuser()).await.unwrap();
+    other.batch_execute("begin; lock table ward.held").await.unwrap();
+    let db = connect(&hansard.login("dev", "locked")).await.unwrap();
+    let refused = async |text: &str| {
+        let error = db.simple_query(text).await.unwrap_err();
+        error.as_db_error().unwrap_or_else(|| panic!("{error}")).message().to_owned()
+    };
+
+    // The first look found the lock. What it says of everything else is there.
+    db.simple_query("select id from ward.free").await.unwrap();
+    let told = refused("select id from ward.over_held").await;
+    assert!(told.contains("no-riddles"), "{told}");
+
+    // The session's own definition has it looked at again.
+    other.batch_execute("commit").await.unwrap();
+    db.simple_query("create temp table one (id int)").await.unwrap();
+    let told = refused("select id from ward.over_held").await;
+    assert!(told.contains("no-held") && !told.contains("no-riddles"), "{told}");
+
+    // And again, with the lock there.
+    other.batch_execute("begin; lock table ward.held").await.unwrap();
+    db.simple_query("create temp table two (id int)").await.unwrap();
+    let told = refused("select id from ward.over_held").await;
+    assert!(told.contains("no-held") && !told.contains("no-riddles"), "{told}");
+    let named = hansard.log().contains("took too long to wait for");
+    assert!(!named, "a look waited for the lock");
+    other.batch_execute("commit").await.unwrap();
 }

@@ -120,8 +120,11 @@ impl Catalogs {
 
     /// To be called by who has the turn.
     async fn look(&self, target: &Target, database: &str) {
-        self.of(database, |known| known.looked = Some(Instant::now()));
-        let looked = look::look(target, database).await;
+        let before = self.of(database, |known| {
+            known.looked = Some(Instant::now());
+            known.catalog.clone()
+        });
+        let looked = look::look(target, database, before).await;
         self.of(database, |known| match looked {
             Ok(catalog) => {
                 tracing::debug!(target = target.name, database, relations = catalog.relations.len(), "catalog read");

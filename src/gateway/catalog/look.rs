@@ -1,29 +1,40 @@
 //! One look at a database's catalog, through the target's own login.
+//!
+//! Promise: it keeps nobody's lock waiting for longer than the server takes to write down one view, and waits for nobody's.
+//! The server locks a view and its tables to say what it is: were all asked for in one transaction, a `DROP … CASCADE` could
+//! meet our locks in the other order, and the server would end one of the two to get the other on. What cannot be read
+//! because it is locked stays what it was at the look before; if it was nothing, it is not understood.
+//!
+//! Rejected: the rule's own tree and the dependencies, which take no lock (they do not say which condition ties which
+//! table), and one question for all views with a longer wait (the deadlock has the same two parts).
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use super::asking::{Blind, LIMIT, ask, begin, close, open, rows};
 use super::questions;
 use crate::gateway::Target;
+use crate::gateway::upstream::Upstream;
 use crate::model::{
     Action, Catalog, Effect, Facts, Object, ObjectKind, Relation, Routine, RoutineTraits, SqlText, Touch,
 };
 use crate::sql::{self, Dialect};
-use crate::wire::postgres::answers::Row;
+use crate::wire::postgres::answers::{NoAnswer, Row};
 
-/// Looks at a database.
-pub(super) async fn look(target: &Target, database: &str) -> Result<Catalog, Blind> {
-    tokio::time::timeout(LIMIT, ask_all(target, database)).await.unwrap_or(Err(Blind::TooSlow))
+/// Looks at a database; `before`: what it was at the look before.
+pub(super) async fn look(target: &Target, database: &str, before: Option<Arc<Catalog>>) -> Result<Catalog, Blind> {
+    tokio::time::timeout(LIMIT, ask_all(target, database, before)).await.unwrap_or(Err(Blind::TooSlow))
 }
 
-async fn ask_all(target: &Target, database: &str) -> Result<Catalog, Blind> {
+async fn ask_all(target: &Target, database: &str, before: Option<Arc<Catalog>>) -> Result<Catalog, Blind> {
     let mut upstream = open(target, database, "hansard catalog").await?;
     let path = begin(&mut upstream).await?;
     let role = rows::<1>(ask(&mut upstream, questions::ROLE).await?).next().map(|[role]| role).unwrap_or_default();
     let mut seen = Seen { path, role, ..Seen::default() };
+    let mut views = Vec::new();
     for (question, rows) in [
         (questions::RELATIONS, &mut seen.relations),
-        (questions::VIEWS, &mut seen.views),
+        (questions::VIEWS, &mut views),
         (questions::PARENTS, &mut seen.parents),
         (questions::RULES, &mut seen.rules),
         (questions::FOREIGN, &mut seen.foreign),
@@ -34,8 +45,28 @@ async fn ask_all(target: &Target, database: &str) -> Result<Catalog, Blind> {
     ] {
         *rows = ask(&mut upstream, question).await?;
     }
+    seen.views = definitions(&mut upstream, views).await?;
     close(upstream).await;
-    tokio::task::spawn_blocking(move || seen.understood()).await.map_err(|_| Blind::Stopping)
+    tokio::task::spawn_blocking(move || seen.understood(before.as_deref())).await.map_err(|_| Blind::Stopping)
+}
+
+/// The definitions of views, one transaction each; nothing of one that is locked or gone.
+async fn definitions(upstream: &mut Upstream, views: Vec<Row>) -> Result<Vec<(Name, Option<String>)>, Blind> {
+    ask(upstream, questions::LET_GO).await?;
+    let mut definitions = Vec::with_capacity(views.len());
+    for [schema, name, number] in rows(views) {
+        let Ok(number) = number.parse() else { continue };
+        let definition = match ask(upstream, &questions::definition(number)).await {
+            Ok(answer) => answer.into_iter().flatten().next().flatten(),
+            Err(Blind::Answer(NoAnswer::Refused(sqlstate))) => {
+                tracing::debug!(schema, name, sqlstate, "a view's definition was not read");
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        definitions.push(((schema, name), definition));
+    }
+    Ok(definitions)
 }
 
 /// Answers, as they came.
@@ -44,7 +75,7 @@ struct Seen {
     path: Vec<String>,
     role: String,
     relations: Vec<Row>,
-    views: Vec<Row>,
+    views: Vec<(Name, Option<String>)>,
     parents: Vec<Row>,
     rules: Vec<Row>,
     foreign: Vec<Row>,
@@ -56,18 +87,20 @@ struct Seen {
 
 impl Seen {
     /// Reads the definitions, so it may take a while.
-    fn understood(self) -> Catalog {
+    fn understood(self, before: Option<&Catalog>) -> Catalog {
         let mut catalog = Catalog { path: self.path, role: self.role, ..Catalog::default() };
         for [schema, name, columns] in rows(self.relations) {
             let columns = serde_json::from_str(&columns).unwrap_or_default();
             let relation = Relation { columns, ..Relation::default() };
             catalog.relations.entry(name).or_default().insert(schema, relation);
         }
-        for [schema, name, definition] in rows(self.views) {
-            let facts = read(&definition);
-            let reaches =
-                facts.effects.iter().enumerate().map(|(at, effect)| (effect.clone(), facts.touch(at).clone()));
-            at(&mut catalog, &schema, &name).reaches = reaches.collect();
+        for ((schema, name), definition) in self.views {
+            let known = || before.and_then(|before| before.relation(&schema, &name)).map(|view| view.reaches.clone());
+            let reaches = match definition {
+                Some(definition) => reaches(&read(&definition)),
+                None => known().filter(|known| !known.is_empty()).unwrap_or_else(not_understood),
+            };
+            at(&mut catalog, &schema, &name).reaches = reaches;
         }
         for [schema, name, remote_schema, remote] in rows(self.foreign) {
             let object = object(ObjectKind::Table, remote_schema, remote);
@@ -107,6 +140,14 @@ impl Seen {
         }
         catalog
     }
+}
+
+fn reaches(facts: &Facts) -> Vec<(Effect, Touch)> {
+    facts.effects.iter().enumerate().map(|(at, effect)| (effect.clone(), facts.touch(at).clone())).collect()
+}
+
+fn not_understood() -> Vec<(Effect, Touch)> {
+    vec![(Effect { action: Action::Unparsed, object: None, has_where: false }, Touch::EVERYTHING)]
 }
 
 fn at<'a>(catalog: &'a mut Catalog, schema: &str, name: &str) -> &'a mut Relation {

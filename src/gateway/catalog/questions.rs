@@ -13,6 +13,16 @@ pub(super) const ROLE: &str = "SELECT pg_catalog.current_setting('role')";
 pub(super) const BEGIN: &str = "SET search_path = pg_catalog; SET statement_timeout = '8s'; \
      BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
+/// The end of the snapshot, before [`definition`]s are asked for: from here each question is a transaction of its own, and
+/// one that meets a lock that somebody holds, or waits for, is refused instead of waiting.
+pub(super) const LET_GO: &str = "COMMIT; SET lock_timeout = '1ms'";
+
+/// The definition of the view with a number. It locks the view and all that it names, as reading the view does, until the
+/// end of its transaction.
+pub(super) fn definition(number: u32) -> String {
+    format!("SELECT pg_get_viewdef({number})")
+}
+
 /// Schema, name, columns as a JSON array.
 pub(super) const RELATIONS: &str = "\
 SELECT n.nspname, c.relname,
@@ -21,9 +31,9 @@ SELECT n.nspname, c.relname,
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND n.nspname !~ '^pg_(toast|temp)'";
 
-/// Schema, name, definition of views that are not the server's own.
+/// Schema, name, number of views that are not the server's own.
 pub(super) const VIEWS: &str = "\
-SELECT n.nspname, c.relname, pg_get_viewdef(c.oid)
+SELECT n.nspname, c.relname, c.oid
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('v', 'm') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
   AND n.nspname !~ '^pg_(toast|temp)'";
