@@ -15,6 +15,8 @@
 //! journal ─► Record = Intent + Outcome ─► segment (Parquet, Merkle root) ─► store (put once) ─► manifest ─► signed checkpoint
 //! signed checkpoint ─► a copy in other hands · a timestamp by an authority that is not us (anchor)
 //! archive ─► query · replay · why · verify
+//!
+//! person ─► sign_in ─► token ─► client        (the same program, on the person's machine)
 //! ```
 //!
 //! ## The promises that this code keeps
@@ -62,6 +64,9 @@ pub mod ship;
 
 // Path 3: reading back.
 pub mod archive;
+
+// A person's side: from one address to a token.
+pub mod sign_in;
 
 // Faces.
 pub mod config;

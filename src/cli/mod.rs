@@ -23,6 +23,7 @@ mod renewal;
 mod replay;
 mod restart;
 mod serve;
+mod sign_in_door;
 mod signals;
 mod sockets;
 pub mod system;

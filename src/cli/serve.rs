@@ -22,9 +22,10 @@ use super::reload::Reload;
 use super::render::say;
 use super::renewal::Renewal;
 use super::restart::Program;
+use super::sign_in_door::{SignInDoor, document};
 use super::signals::{Orders, Signals};
 use super::sockets::{Handed, Kept};
-use crate::config::{Azure, Config, Metrics, Place};
+use crate::config::{Azure, Config, Metrics, Place, SignIn};
 use crate::gateway::{self, Drain, Listener, Places};
 use crate::model::Recorded;
 use crate::store::Store;
@@ -211,10 +212,12 @@ async fn try_serve(
         }
     })?;
     let served = match open(config, &mut parts, &recorder, handed).await {
-        Ok(doors) => {
+        Ok((doors, sign_in)) => {
             let served =
                 attend((config, program, places), doors, parts, (&recorder, health.as_ref()), (orders, &drain));
-            Ok(served.await)
+            let served = served.await;
+            drop(sign_in);
+            Ok(served)
         }
         Err(problem) => {
             tracing::error!(problem, "not every listener could be opened");
@@ -236,6 +239,14 @@ async fn try_serve(
     }
 }
 
+/// Tells people how to sign in, if the configuration has it so.
+async fn tell_people(config: &Config, doors: &Doors) -> Result<Option<SignInDoor>, String> {
+    let Some(SignIn { address, listener }) = &config.sign_in else { return Ok(None) };
+    let Some((_, listener)) = doors.iter().find(|(_, door)| door.name == *listener) else { return Ok(None) };
+    let door = SignInDoor::open(*address, &document(config), Arc::clone(&listener.tls)).await;
+    door.map(Some).map_err(|error| format!("sign_in: {address}: {error}"))
+}
+
 type Doors = Vec<(TcpListener, Arc<Listener>)>;
 
 /// Takes every address before the first client is served.
@@ -244,7 +255,7 @@ async fn open(
     parts: &mut Parts,
     recorder: &Recorder,
     mut handed: Handed,
-) -> Result<(Doors, Kept), String> {
+) -> Result<((Doors, Kept), Option<SignInDoor>), String> {
     let (mut doors, mut kept) = (Vec::new(), Kept::default());
     let sites = parts.sites(&recorder.journal, &config.node);
     for door in std::mem::take(&mut parts.doors) {
@@ -259,7 +270,8 @@ async fn open(
         }
         doors.push((socket, listener));
     }
-    Ok((doors, kept))
+    let sign_in = tell_people(config, &doors).await?;
+    Ok(((doors, kept), sign_in))
 }
 
 /// A target whose statements leave before their intents are flushed is asked for in a file that somebody else wrote. Told

@@ -15,6 +15,7 @@ use super::file::{
 };
 use super::limits::{drain, limits};
 use super::reading::{Findings, Keys, Located, Named, OneOrMany, Surroundings, value_if_any, value_or};
+use super::sign_in::{client, sign_in};
 use super::storage::storage;
 use super::units::{Age, Percent, Size, duration_text};
 use super::urls::web;
@@ -99,6 +100,9 @@ fn assemble(file: File, folder: Folder<'_>, surroundings: Surroundings<'_>, find
     let (log, metrics) = telemetry
         .map(|telemetry| (log(telemetry.log), metrics(telemetry.metrics, listeners.as_deref(), findings)))
         .unzip();
+    let has_client = issuer.as_ref().map(|issuer| issuer.client.is_some());
+    let known = (listeners.as_deref(), metrics.as_ref().and_then(|metrics| metrics.as_ref()?.as_ref()));
+    let sign_in = sign_in(file.sign_in, known, has_client, findings);
     value_or(file.version, Version)?;
     let targets: Option<Vec<_>> = targets?.into_iter().map(|known| known.target).collect();
     Some(Config {
@@ -112,6 +116,7 @@ fn assemble(file: File, folder: Folder<'_>, surroundings: Surroundings<'_>, find
         storage: storage?,
         evidence: evidence?,
         cluster: cluster?,
+        sign_in: sign_in?,
         limits: limits?,
         drain: drain?,
         log: log??,
@@ -197,7 +202,8 @@ fn only_issuer(issuers: Located<Named<IssuerSection>>, folder: Folder<'_>, findi
     read.into_iter().next()?
 }
 
-fn issuer(name: String, section: IssuerSection, folder: Folder<'_>, findings: &mut Findings) -> Option<Issuer> {
+fn issuer(name: String, mut section: IssuerSection, folder: Folder<'_>, findings: &mut Findings) -> Option<Issuer> {
+    let client = client(&mut section, findings);
     let discovery = section.discovery.try_map(|url| web(&url).map(|()| url), findings).value;
     if let Some(skew) = &section.clock_skew
         && skew.value.is_some_and(|Age(skew)| skew > CLOCK_SKEW)
@@ -222,6 +228,7 @@ fn issuer(name: String, section: IssuerSection, folder: Folder<'_>, findings: &m
         max_token_age: value_if_any(section.max_token_age)?.map(|Age(age)| age),
         clock_skew: clock_skew?.0,
         ca_file: value_if_any(section.ca_file)?.map(|path| folder.path(path)),
+        client: client?,
     })
 }
 

@@ -246,6 +246,7 @@ fn listener(
     Some(Listener {
         name,
         address: address?,
+        public: value_if_any(section.public)?,
         targets: behind?
             .into_iter()
             .map(|(known, server_names)| Behind { target: known.name.clone(), server_names })

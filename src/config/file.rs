@@ -8,8 +8,11 @@ use std::path::PathBuf;
 use super::cluster::ClusterSection;
 use super::limits::Connections;
 use super::reading::{Field, Findings, FromToml, Keys, Located, Named, Node, OneOrMany, choice, section};
+use super::sign_in::{ClientSection, SignInSection};
 use super::units::{Age, Percent, Size};
-use super::values::{Address, ClaimValue, Network, NodeSetting, SecretSection, Server, TargetChoice, Version};
+use super::values::{
+    Address, ClaimValue, Network, NodeSetting, SecretSection, Server, TargetChoice, Upstream, Version,
+};
 
 section! {
     /// The configuration of hansard.
@@ -37,6 +40,8 @@ section! {
         evidence: Option<Located<EvidenceSection>>,
         /// Other recorders in front of the same databases. Default: none.
         cluster: Option<Located<ClusterSection>>,
+        /// Where people's tools learn how to sign in. Default: nowhere.
+        sign_in: Option<Located<SignInSection>>,
         /// What the program takes on at most.
         limits: Option<Located<LimitsSection>>,
         /// How serving ends when a stop is asked for.
@@ -66,6 +71,8 @@ section! {
         clock_skew: Option<Located<Age>>,
         /// PEM file of the authorities that may vouch for the issuer's own server. Default: the system's.
         ca_file: Option<Located<PathBuf>>,
+        /// The public client that people sign in by, with `hansard login`. Default: none; people bring their tokens.
+        client: Option<Located<ClientSection>>,
     }
 }
 
@@ -124,6 +131,9 @@ section! {
         /// Address and port.
         #[schemars(extend("default" = "127.0.0.1:6432"))]
         address: Option<Located<Address>>,
+        /// Host and port by which people reach it, for `[sign_in]` to tell them. Default: the host that they asked there, and the
+        /// port of `address`.
+        public: Option<Located<Upstream>>,
         /// The targets that clients of this listener reach. Of several, the database that a client asks for chooses: a
         /// target has its own name and those in its `databases`. Or the host name does, for a target that is given as
         /// { name = "…", sni = "…" }. The only one without `sni` takes every database. Default: the only target.

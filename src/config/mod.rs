@@ -15,6 +15,7 @@ mod problems;
 mod reading;
 mod schema;
 mod secret;
+mod sign_in;
 mod storage;
 mod units;
 mod urls;
@@ -40,6 +41,7 @@ pub use file::{
 pub use problems::{Position, Problem, Problems};
 pub use schema::schema;
 pub use secret::{Revealed, Secret, SecretError};
+pub use sign_in::ClientToken;
 pub use values::{Server, Upstream};
 
 /// A configuration file is at most this long: a hundred times the longest that anybody would write by hand.
@@ -68,6 +70,8 @@ pub struct Config {
     pub evidence: Evidence,
     /// Other recorders in front of the same databases, if any.
     pub cluster: Option<Cluster>,
+    /// Where people's tools learn how to sign in, if anywhere.
+    pub sign_in: Option<SignIn>,
     /// What the program takes on at most.
     pub limits: Limits,
     /// How serving ends.
@@ -97,6 +101,34 @@ pub struct Issuer {
     pub clock_skew: Duration,
     /// The authorities that vouch for the issuer's server; absent, the system's.
     pub ca_file: Option<PathBuf>,
+    /// What people sign in by, if they can.
+    pub client: Option<IssuerClient>,
+}
+
+/// `[issuer.NAME] client`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IssuerClient {
+    /// Its id at the issuer.
+    pub id: String,
+    /// What is asked for beside `openid`.
+    pub scopes: Vec<String>,
+    /// For whom the token is to be, if the issuer is told.
+    pub resource: Option<String>,
+    /// The `prompt` of a sign-in by browser, if one is sent.
+    pub prompt: Option<String>,
+    /// Where browsers are sent back to: plain HTTP on loopback.
+    pub redirect: String,
+    /// Which of the tokens is the password.
+    pub token: ClientToken,
+}
+
+/// `[sign_in]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignIn {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// The listener whose certificate is shown; it is among the listeners.
+    pub listener: String,
 }
 
 /// `[identity.NAME]`: names of claims.
@@ -123,6 +155,8 @@ pub struct Listener {
     pub name: String,
     /// Address and port.
     pub address: SocketAddr,
+    /// How people reach it, if not by that address.
+    pub public: Option<Upstream>,
     /// The targets behind it; at least one.
     pub targets: Vec<Behind>,
     /// The certificate; absent, a self-signed one is made.

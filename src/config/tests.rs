@@ -10,6 +10,7 @@ use super::reading::Surroundings;
 use super::*;
 
 mod ends;
+mod sign_in;
 
 const MINIMAL: &str = include_str!("../../fixtures/config/minimal.toml");
 const AZURE: &str = include_str!("../../fixtures/config/azure.toml");
@@ -62,6 +63,7 @@ fn the_least_file_gets_every_default() {
     assert_eq!(config.log, Log { format: None, level: LogLevel::Info });
     assert_eq!(config.metrics, None);
     assert_eq!(config.cluster, None);
+    assert_eq!((config.sign_in, config.issuer.client), (None, None));
     assert_eq!(config.limits, Limits { connections: 2_000, memory: 1 << 30 });
     assert_eq!(config.drain, Drain { limit: Duration::from_secs(10) });
 }
@@ -491,7 +493,7 @@ fn the_schema_in_the_tree_is_the_one_the_types_give() {
 fn the_schema_has_exactly_the_keys_that_are_accepted() {
     let schema = schema();
     let sections = sections(&schema);
-    assert_eq!(sections.len(), 34, "{:?}", sections.keys());
+    assert_eq!(sections.len(), 36, "{:?}", sections.keys());
     for (name, section) in sections {
         let text = match name.as_str() {
             "" => "zzzzzz = 1".to_owned(),
@@ -517,7 +519,7 @@ fn a_default_that_the_schema_states_is_the_one_that_is_used() {
             let Some(default) = value.get("default") else { continue };
             stated += 1;
             let name = match name.split_once(".x") {
-                Some(("issuer", _)) => "issuer.entra".to_owned(),
+                Some(("issuer", rest)) => format!("issuer.entra{rest}"),
                 Some(("identity", _)) => "identity.entra".to_owned(),
                 Some(("listener", _)) => "listener.main".to_owned(),
                 Some(("target", rest)) => format!("target.app{rest}"),
@@ -526,7 +528,11 @@ fn a_default_that_the_schema_states_is_the_one_that_is_used() {
             // Into the section's own header if the minimal file has it, else into one behind.
             let line = format!("{key} = {default}\n");
             let header = format!("[{name}]\n");
-            let base = if name == "evidence.timestamps" { STAMPED } else { MINIMAL };
+            let base = match name.as_str() {
+                "evidence.timestamps" => STAMPED,
+                "issuer.entra.client" => sign_in::SIGNED_IN,
+                _ => MINIMAL,
+            };
             let text = if name == "target.app.login" {
                 base.replace("login    = { ", &format!("login    = {{ {key} = {default}, "))
             } else if base.contains(&header) {
@@ -538,5 +544,5 @@ fn a_default_that_the_schema_states_is_the_one_that_is_used() {
             assert!(parse(&text).is_ok(), "{name}.{key}");
         }
     }
-    assert_eq!(stated, 28);
+    assert_eq!(stated, 31);
 }

@@ -14,6 +14,14 @@ pub(super) fn web(text: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
+/// Whether `text` is `http://host…` on loopback, where a browser on the same machine is sent back to.
+pub(super) fn loopback(text: &str) -> Result<(), &'static str> {
+    match address(text) {
+        Ok((host, true)) if is_loopback(host) => Ok(()),
+        _ => Err("expected http:// and this machine, such as http://127.0.0.1/ or http://localhost:8250/"),
+    }
+}
+
 /// Whether `text` is `https://host…` or `http://host…`: what an authority answers is signed, so nobody between can change
 /// it.
 pub(super) fn timestamp_authority(text: &str) -> Result<(), &'static str> {

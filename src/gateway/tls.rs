@@ -3,6 +3,7 @@
 mod leaf;
 pub(super) mod presented;
 mod renewable;
+mod web;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use x509_cert::spki::ObjectIdentifier;
 pub use leaf::{Leaf, Standing};
 pub use presented::client_certificate;
 pub use renewable::Renewable;
+pub use web::{Web, web};
 
 use crate::model::Timestamp;
 

@@ -1,0 +1,125 @@
+//! How people's own tools sign in: `[issuer.NAME] client`, and `[sign_in]`, where they learn of it.
+
+use std::net::SocketAddr;
+
+use super::file::IssuerSection;
+use super::reading::{
+    Field, Findings, FromToml, Keys, Located, Node, OneOrMany, choice, closest, section, value_if_any, value_or,
+};
+use super::urls::loopback;
+use super::values::Address;
+use super::{IssuerClient, Listener, Metrics, SignIn};
+
+/// Names for people to read, and a token that renews the others.
+const SCOPES: [&str; 3] = ["profile", "email", "offline_access"];
+/// What native programs are registered with (RFC 8252): this machine, and any port.
+const REDIRECT: &str = "http://127.0.0.1/";
+
+section! {
+    /// The public client that people sign in by, with `hansard login`; it has no secret. At the issuer it is registered as a
+    /// native application that may use refresh tokens, the redirect to loopback, and device codes where people have no
+    /// browser.
+    ClientSection {
+        /// Its id at the issuer.
+        id: Located<String>,
+        /// What is asked for beside "openid". Of Entra: ["api://…/.default", "offline_access"].
+        #[schemars(extend("default" = ["profile", "email", "offline_access"]))]
+        scopes: Option<Located<OneOrMany<String>>>,
+        /// For whom the token is to be, of an issuer that wants to be told so (RFC 8707). Default: it is not said.
+        resource: Option<Located<String>>,
+        /// The `prompt` of a sign-in by browser. "consent", of an issuer that renews tokens only for who was asked. Default: none
+        /// is sent.
+        prompt: Option<Located<String>>,
+        /// Where the issuer sends browsers back to, as it is registered there: http:// on loopback. Without a port, to any
+        /// that is free.
+        #[schemars(extend("default" = "http://127.0.0.1/"))]
+        redirect: Option<Located<String>>,
+        /// Which of the issuer's tokens is the password.
+        #[schemars(extend("default" = "access"))]
+        token: Option<Located<ClientToken>>,
+    }
+}
+
+choice! {
+    /// Which of an issuer's tokens is the password.
+    pub ClientToken {
+        /// The access token.
+        Access = "access",
+        /// The ID token, of an issuer such as Google, whose access tokens only it can read.
+        Id = "id",
+    }
+}
+
+section! {
+    /// Where people's tools learn how to sign in and where the databases are: `hansard login https://HOST:PORT` asks there, at
+    /// /.well-known/hansard, over TLS. Nothing that is told there is secret, and everybody is told it.
+    SignInSection {
+        /// Address and port.
+        address: Located<Address>,
+        /// The listener whose certificate is shown. Default: the only listener.
+        listener: Option<Located<String>>,
+    }
+}
+
+/// The client of an issuer. `None` at the outside if something is wrong with it.
+#[expect(clippy::option_option, reason = "absent and bad are different things here")]
+pub(super) fn client(section: &mut IssuerSection, findings: &mut Findings) -> Option<Option<IssuerClient>> {
+    let Some(section) = value_if_any(section.client.take())? else { return Some(None) };
+    let redirect = match section.redirect {
+        None => Some(REDIRECT.to_owned()),
+        Some(redirect) => redirect.try_map(|url| loopback(&url).map(|()| url), findings).value,
+    };
+    let scopes = OneOrMany(SCOPES.map(str::to_owned).to_vec());
+    Some(Some(IssuerClient {
+        id: section.id.value?,
+        scopes: value_or(section.scopes, scopes)?.0,
+        resource: value_if_any(section.resource)?,
+        prompt: value_if_any(section.prompt)?,
+        redirect: redirect?,
+        token: value_or(section.token, ClientToken::Access)?,
+    }))
+}
+
+/// Where people's tools are told, if anywhere. `None` at the outside if something is wrong with it.
+#[expect(clippy::option_option, reason = "absent and bad are different things here")]
+pub(super) fn sign_in(
+    section: Option<Located<SignInSection>>,
+    (listeners, metrics): (Option<&[Listener]>, Option<&Metrics>),
+    has_client: Option<bool>,
+    findings: &mut Findings,
+) -> Option<Option<SignIn>> {
+    let Some(located) = section else { return Some(None) };
+    if has_client == Some(false) {
+        located.refuse("no [issuer.NAME] has a `client`, which people sign in by", findings);
+    }
+    let section = located.value?;
+    let Address(address) = section.address.value?;
+    let listeners = listeners?;
+    if let Some(other) = taken(address, listeners, metrics) {
+        section.address.refuse(format_args!("is that of {other} too"), findings);
+    }
+    let listener = match (section.listener, listeners) {
+        (Some(named), _) => {
+            let names: Vec<&str> = listeners.iter().map(|listener| listener.name.as_str()).collect();
+            let known = |name: String| {
+                let meant = closest(&name, &names).map(|meant| format!("; did you mean \"{meant}\"?"));
+                let unknown = || format!("there is no [listener.{}]{}", name.escape_debug(), meant.unwrap_or_default());
+                if names.contains(&name.as_str()) { Ok(name) } else { Err(unknown()) }
+            };
+            named.try_map(known, findings).value?
+        }
+        (None, [only]) => only.name.clone(),
+        (None, _) => {
+            findings.note(&located.at, "sign_in: the key \"listener\" is missing; there are several listeners");
+            return None;
+        }
+    };
+    Some(Some(SignIn { address, listener }))
+}
+
+/// Who has the address already.
+fn taken(address: SocketAddr, listeners: &[Listener], metrics: Option<&Metrics>) -> Option<String> {
+    let listener = listeners.iter().find(|listener| listener.address == address);
+    let metrics = metrics.filter(|metrics| metrics.address == address).map(|_| "telemetry.metrics".to_owned());
+    listener.map(|listener| format!("listener.{}", listener.name)).or(metrics)
+}
