@@ -12,6 +12,7 @@ mod health;
 mod keyring;
 mod keys;
 mod operator;
+mod people;
 mod policy;
 mod private_file;
 mod query;
@@ -56,6 +57,11 @@ struct Arguments {
 enum Command {
     Demo(demo::DemoArgs),
     Serve(serve::ServeArgs),
+    Login(people::LoginArgs),
+    Whoami(people::WhoamiArgs),
+    Token(people::TokenArgs),
+    Connect(people::ConnectArgs),
+    Proxy(people::ProxyArgs),
     Query(query::QueryArgs),
     Replay(replay::ReplayArgs),
     Why(why::WhyArgs),
@@ -131,6 +137,11 @@ pub fn main() -> ExitCode {
     match &arguments.command {
         Command::Demo(args) => demo::run(args, globals).into(),
         Command::Serve(args) => serve::run(args, globals).into(),
+        Command::Login(args) => people::login(args, globals).into(),
+        Command::Whoami(args) => people::whoami(args, globals).into(),
+        Command::Token(args) => people::token(args).into(),
+        Command::Connect(args) => people::connect(args, globals).into(),
+        Command::Proxy(args) => people::proxy(args, globals).into(),
         Command::Query(args) => query::run(args, globals).into(),
         Command::Replay(args) => replay::run(args, globals).into(),
         Command::Why(args) => why::run(args, globals).into(),

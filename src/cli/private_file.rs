@@ -72,14 +72,19 @@ pub(super) fn rename(from: &Path, to: &Path) -> Result<(), PrivateFileError> {
     std::fs::rename(from, to).and_then(|()| sync_folder(to)).map_err(failed(to))
 }
 
+/// Makes the folder, with those above it, for its owner alone; one that is there stays as it is.
+pub(super) fn folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(FOLDER).create(path)
+}
+
 /// Writes beside and renames, so that a file is there whole or not at all, and never with another mode.
 fn put(path: &Path, text: &str, mode: u32) -> Result<(), PrivateFileError> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
     let beside = PathBuf::from(beside);
     let written = || -> io::Result<()> {
-        if let Some(folder) = path.parent() {
-            DirBuilder::new().recursive(true).mode(FOLDER).create(folder)?;
+        if let Some(parent) = path.parent() {
+            folder(parent)?;
         }
         match std::fs::remove_file(&beside) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -10,6 +10,8 @@
 //! [`wall`] opens sessions read-only where nobody may write; [`inspection`] says what our own login may do that the rules
 //! forbid. Manners: [`places`] are what connections find or do not, [`budget`] is the memory for what they send, [`patience`]
 //! how long something may last, [`ending`] why a session ends that could go on, [`drain`] how all of them do.
+//!
+//! On the other side, on a person's machine, [`escort`] brings clients here that know no token.
 
 mod admission;
 mod arrival;
@@ -21,6 +23,7 @@ mod cluster;
 mod counters;
 mod drain;
 mod ending;
+mod escort;
 mod fastpath;
 mod handles;
 pub mod inspection;
@@ -52,6 +55,7 @@ pub use cancel::Cancels;
 pub use cluster::{Cluster, ClusterPeer};
 pub use counters::Counters;
 pub use drain::Drain;
+pub use escort::{Escort, EscortError};
 pub use listener::{Desk, Listener, Routes, Way};
 pub use patience::Patience;
 pub use places::Places;

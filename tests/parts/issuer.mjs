@@ -5,6 +5,9 @@
 //                 lifetime=<seconds>  (ours) how long this token lives; negative: it ended that long ago
 //                 roles=<word word>   (ours) the roles of this token, for the client `guest`
 //                 subject=<word>      (ours) whose token it is, for the client `guest`
+//   the public client `hansard-cli`: authorization code with PKCE, device code, refresh tokens. Who sits before the browser
+//                 is in its header x-person; `refuser` is let in by nobody.
+//   POST /test/lifetimes?access=<seconds>&refresh=<seconds>   (ours) how long what people get from now on lives
 //   POST /test/rotate   (ours) a new signing key; the old ones stay in the key set
 //   POST /test/forget   (ours) a new signing key; the old ones leave the key set
 //
@@ -15,6 +18,8 @@ import Provider from 'oidc-provider';
 
 const SECRET = 'only-for-tests';
 const LIFETIME_SECONDS = 3600;
+const CLI = 'hansard-cli';
+const lifetimes = { access: LIFETIME_SECONDS, refresh: 24 * 3600 };
 const person = (name, roles, groups) => ({
   sub: `u-${name.split(' ')[0].toLowerCase()}`,
   name,
@@ -32,24 +37,42 @@ const CLIENTS = {
   guest: person('Guest Visitor', [], []),
 };
 
+const bySubject = (sub) => Object.values(CLIENTS).find((person) => person.sub === sub);
+
 const newKey = () => {
   const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
   return { ...privateKey.export({ format: 'jwk' }), kid: randomUUID(), use: 'sig', alg: 'RS256' };
 };
 
+const asThemselves = Object.keys(CLIENTS).map((client_id) => ({
+  client_id,
+  client_secret: SECRET,
+  grant_types: ['client_credentials'],
+  token_endpoint_auth_method: 'client_secret_post',
+  redirect_uris: [],
+  response_types: [],
+}));
+const forPeople = {
+  client_id: CLI,
+  application_type: 'native',
+  token_endpoint_auth_method: 'none',
+  grant_types: ['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:device_code'],
+  response_types: ['code'],
+  redirect_uris: ['http://127.0.0.1/back'],
+};
+
 function provider(issuer, keys) {
   return new Provider(issuer, {
     jwks: { keys },
-    clients: Object.keys(CLIENTS).map((client_id) => ({
-      client_id,
-      client_secret: SECRET,
-      grant_types: ['client_credentials'],
-      token_endpoint_auth_method: 'client_secret_post',
-      redirect_uris: [],
-      response_types: [],
-    })),
+    clients: [...asThemselves, forPeople],
+    scopes: ['openid', 'offline_access', 'profile'],
+    claims: { profile: ['name', 'preferred_username'] },
+    ttl: { RefreshToken: () => lifetimes.refresh },
+    interactions: { url: (ctx, interaction) => `/test/interaction/${interaction.uid}` },
+    findAccount: (ctx, sub) => ({ accountId: sub, claims: () => bySubject(sub) }),
     features: {
       clientCredentials: { enabled: true },
+      deviceFlow: { enabled: true },
       devInteractions: { enabled: false },
       resourceIndicators: {
         enabled: true,
@@ -57,7 +80,7 @@ function provider(issuer, keys) {
           scope: '',
           audience: resource,
           accessTokenFormat: 'jwt',
-          accessTokenTTL: LIFETIME_SECONDS,
+          accessTokenTTL: lifetimes.access,
           jwt: { sign: { alg: 'RS256' } },
         }),
       },
@@ -65,7 +88,8 @@ function provider(issuer, keys) {
     formats: {
       customizers: {
         jwt(ctx, token, { payload }) {
-          Object.assign(payload, CLIENTS[token.clientId]);
+          Object.assign(payload, token.clientId === CLI ? bySubject(token.accountId) : CLIENTS[token.clientId]);
+          if (token.clientId === CLI) return;
           if (token.clientId === 'guest') {
             payload.roles = (ctx.oidc.body?.roles ?? '').split(' ');
             payload.sub = ctx.oidc.body?.subject ?? payload.sub;
@@ -77,13 +101,36 @@ function provider(issuer, keys) {
         },
       },
     },
-  }).callback();
+  });
+}
+
+// Signs in whoever sits before the browser, and consents to everything.
+async function interact(request, response) {
+  const { prompt, params, session, grantId } = await op.interactionDetails(request, response);
+  const person = request.headers['x-person'];
+  const finish = (result) => op.interactionFinished(request, response, result, { mergeWithLastSubmission: true });
+  if (person === 'refuser') return finish({ error: 'access_denied', error_description: 'not you' });
+  if (prompt.name === 'login') return finish({ login: { accountId: CLIENTS[person].sub } });
+  const grant = grantId
+    ? await op.Grant.find(grantId)
+    : new op.Grant({ accountId: session.accountId, clientId: params.client_id });
+  grant.addOIDCScope(params.scope);
+  return finish({ consent: { grantId: await grant.save() } });
 }
 
 const server = createServer((request, response) => {
+  if (request.url.startsWith('/test/interaction/')) {
+    interact(request, response).catch((error) => response.writeHead(500).end(`${error}`));
+    return;
+  }
+  if (request.method === 'POST' && request.url.startsWith('/test/lifetimes?')) {
+    for (const [name, value] of new URL(request.url, issuer).searchParams) lifetimes[name] = Number(value);
+    response.writeHead(204, { connection: 'close' }).end();
+    return;
+  }
   if (request.method === 'POST' && request.url.startsWith('/test/')) {
     keys = request.url === '/test/rotate' ? [newKey(), ...keys] : [newKey()];
-    answer = provider(issuer, keys);
+    take(provider(issuer, keys));
     response.writeHead(204, { connection: 'close' }).end();
     return;
   }
@@ -91,9 +138,14 @@ const server = createServer((request, response) => {
 });
 let keys = [newKey()];
 let issuer;
+let op;
 let answer;
+const take = (made) => {
+  op = made;
+  answer = made.callback();
+};
 server.listen(Number(process.argv[2] ?? 0), '127.0.0.1', () => {
   issuer = `http://127.0.0.1:${server.address().port}`;
-  answer = provider(issuer, keys);
+  take(provider(issuer, keys));
   console.log(`ready ${issuer}`);
 });

@@ -5,6 +5,8 @@ use std::net::TcpStream;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use rustix::process::{Signal, kill_process};
+
 use super::leash::Leash;
 use super::{Folder, node, part, repository};
 
@@ -75,6 +77,16 @@ impl Issuer {
     /// Signs with a new key from now on; the old ones leave the key set.
     pub(crate) fn forget_keys(&self) {
         self.post("/test/forget", "");
+    }
+
+    /// How long what people get by signing in lives from now on, in seconds: their tokens, and what renews them.
+    pub(crate) fn lifetimes(&self, access: u32, refresh: u32) {
+        self.post(&format!("/test/lifetimes?access={access}&refresh={refresh}"), "");
+    }
+
+    /// Ends its process.
+    pub(crate) fn stop_answering(&self) {
+        kill_process(self.leash.pid(), Signal::KILL).unwrap();
     }
 
     fn mint(&self, client: &str, audience: &str, lifetime: &str) -> String {

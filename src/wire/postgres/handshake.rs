@@ -5,6 +5,9 @@ mod first;
 mod login;
 mod scram;
 
-pub use first::{FirstPacket, MAX_FIRST_PACKET, MINOR, Startup, cancel_request, first_packet, password, ssl_request};
+pub use first::{
+    FirstPacket, MAX_FIRST_PACKET, MINOR, Startup, cancel_request, first_packet, password, password_message,
+    ssl_request,
+};
 pub use login::{Channel, Credentials, Greeting, Login, LoginError, Progress, Proof};
 pub use scram::{Keys, Recipe};

@@ -150,6 +150,11 @@ pub fn ssl_request() -> Bytes {
     }
 }
 
+/// `PasswordMessage`, for the way up. The password is not kept.
+pub fn password_message(password: String) -> Bytes {
+    encoded(&startup::Password::new(password))
+}
+
 /// `CancelRequest`, for the way up.
 pub fn cancel_request(pid: i32, secret: &[u8]) -> Bytes {
     let length = u32::try_from(12 + secret.len()).unwrap_or(u32::MAX);
