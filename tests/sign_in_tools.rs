@@ -363,7 +363,31 @@ fn printed_settings_work_as_they_are() {
     fs::write(&program, format!("{}\n{ask}\n", printed("node"))).unwrap();
     let (code, out, said) = ended(ana.command(Path::new(node().get_program())).arg(&program));
     assert_eq!((code, out.as_str()), (0, "42\n"), "{said}");
-    for form in ["jdbc", "npgsql", "odbc", "dbeaver", "pgadmin"] {
+    let odbc = printed("odbc");
+    let connection = odbc.lines().find_map(|line| line.strip_prefix("# Python: ")).unwrap();
+    let (ini, program) = (ana.home.join("odbc.ini"), ana.home.join("ask_odbc.py"));
+    fs::write(&ini, &odbc).unwrap();
+    let ask = format!("it = {connection}\nprint(it.execute('SELECT 6 * 7').fetchone()[0])\n");
+    fs::write(&program, format!("import pyodbc, subprocess\n{ask}")).unwrap();
+    let mut command = ana.command(Path::new(python().get_program()));
+    let (code, out, said) = ended(command.env("ODBCINI", &ini).arg(&program));
+    assert_eq!((code, out.as_str()), (0, "42\n"), "{said}");
+
+    let jdbc = printed("jdbc");
+    let (url, class) = (jdbc.lines().next().unwrap(), jdbc.find("public class").unwrap());
+    let with_main = |main: &str| jdbc.get(class..).unwrap().replacen('{', &format!("{{\n{main}\n"), 1);
+    let main = "public static void main(String[] url) throws Exception {
+        try (var it = java.sql.DriverManager.getConnection(url[0]);
+                var rows = it.createStatement().executeQuery(\"SELECT 6 * 7\")) {
+            rows.next();
+            System.out.println(rows.getInt(1));
+        }
+    }";
+    fs::write(ana.home.join("HansardToken.java"), with_main(main)).unwrap();
+    let jar = "/usr/share/java/postgresql.jar";
+    let java = format!("cd '{}'; javac -cp {jar} HansardToken.java; java -cp .:{jar}", ana.home.path().display());
+    assert_eq!(shell(&format!("{java} HansardToken '{url}'")), "42\n");
+    for form in ["npgsql", "dbeaver", "pgadmin"] {
         assert!(printed(form).contains("localhost"), "{form}");
     }
 }

@@ -35,6 +35,8 @@ const FIRST_PORT: u16 = 15_000;
 const PORTS: u16 = 10_000;
 /// Connections at a time.
 const MOST: usize = 256;
+/// The state of an open connection in the system's table.
+const ESTABLISHED: &str = "01";
 /// A pause after a failed accept, whose cause does not go away by trying at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -162,7 +164,8 @@ fn is_own(client: &TcpStream) -> bool {
     owner(&table, theirs, ours).is_some_and(|uid| uid == me || uid == 0)
 }
 
-/// Whose the connection from `theirs` to `ours` is, by the system's table of connections.
+/// Whose the connection from `theirs` to `ours` is, by the system's table of connections. Only while it is open at both ends:
+/// what somebody has closed is nobody's, which the table writes as root's.
 fn owner(table: &str, theirs: SocketAddr, ours: SocketAddr) -> Option<u32> {
     let written = |address: SocketAddr| match address.ip() {
         IpAddr::V4(ip) => Some(format!("{:08X}:{:04X}", u32::from_ne_bytes(ip.octets()), address.port())),
@@ -171,9 +174,9 @@ fn owner(table: &str, theirs: SocketAddr, ours: SocketAddr) -> Option<u32> {
     let (theirs, ours) = (written(theirs)?, written(ours)?);
     table.lines().skip(1).find_map(|line| {
         let mut fields = line.split_whitespace().skip(1);
-        let is_it = fields.next()? == theirs && fields.next()? == ours;
-        // Then the state, two queues in one field, a timer in one, the retransmissions.
-        if is_it { fields.nth(4)?.parse().ok() } else { None }
+        let is_it = fields.next()? == theirs && fields.next()? == ours && fields.next()? == ESTABLISHED;
+        // Then two queues in one field, a timer in one, the retransmissions.
+        if is_it { fields.nth(3)?.parse().ok() } else { None }
     })
 }
 
@@ -201,5 +204,8 @@ mod tests {
         assert_eq!(owner(&table, "127.0.0.1:1".parse().unwrap(), ours), None);
         assert_eq!(owner(&table, "[::1]:1".parse().unwrap(), ours), None);
         assert_eq!(owner("", theirs, ours), None);
+        drop(client);
+        let table = fs::read_to_string("/proc/net/tcp").unwrap();
+        assert_eq!(owner(&table, theirs, ours), None, "closed by its owner, and nobody's since");
     }
 }

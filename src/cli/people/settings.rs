@@ -98,12 +98,7 @@ impl Settings {
     }
 
     fn psql(&self) -> String {
-        let quoted = |value: &str| {
-            let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@".contains(c);
-            let is_plain = !value.is_empty() && value.chars().all(plain);
-            if is_plain { value.to_owned() } else { format!("'{}'", value.replace('\\', "\\\\").replace('\'', "\\'")) }
-        };
-        let pairs = self.pairs().map(|(key, value)| format!("{key}={}", quoted(&value)));
+        let pairs = self.pairs().map(|(key, value)| format!("{key}={}", conninfo(&value)));
         format!("PGPASSWORD=\"$(hansard token {})\" psql {}", self.target, shell(&pairs.join(" ")))
     }
 
@@ -201,7 +196,7 @@ impl Settings {
             ("Database", self.database.clone()),
             ("Username", self.user.clone()),
             ("SSLmode", "verify-full".to_owned()),
-            ("Pqopt", format!("{{sslrootcert={}}}", self.authorities())),
+            ("Pqopt", format!("sslrootcert={}", conninfo(&self.authorities()))),
         ] {
             line(&mut text, format_args!("{key}={value}"));
         }
@@ -289,6 +284,15 @@ impl Settings {
 fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
     // Writing to a String cannot fail.
     writeln!(text, "{line}").unwrap_or_default();
+}
+
+/// A value of libpq's connection string.
+fn conninfo(value: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@".contains(c);
+    if !value.is_empty() && value.chars().all(plain) {
+        return value.to_owned();
+    }
+    format!("'{}'", value.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
 /// A word of a shell.
