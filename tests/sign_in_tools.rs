@@ -417,6 +417,11 @@ fn what_stands_in_the_way_has_a_code_and_says_what_to_do() {
     ana.signs_in_at(&office);
     let (code, _, said) = ana.runs(&["connect", "ap"]);
     assert_eq!((code, said.as_str()), (6, "there is no target \"ap\"; there are app\n"));
+    // A target that came after the login is asked for where it was.
+    let kept = fs::read_to_string(ana.kept()).unwrap().replace("\"name\":\"app\"", "\"name\":\"old\"");
+    fs::write(ana.kept(), kept).unwrap();
+    assert_eq!(ana.runs(&["token", "app"]).0, 0);
+    assert_eq!(ana.runs(&["token", "old"]).0, 6);
     fs::set_permissions(ana.kept(), fs::Permissions::from_mode(0o644)).unwrap();
     let (code, out, said) = ana.runs(&["token"]);
     assert_eq!((code, out.as_str()), (1, ""), "{said}");

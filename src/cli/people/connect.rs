@@ -14,7 +14,7 @@ use std::process::Command;
 use super::super::Globals;
 use super::super::exit::Exit;
 use super::super::render::{quiet_if_closed, say};
-use super::fresh::fresh;
+use super::fresh::{fresh, having};
 use super::kept::{Server, Store, target};
 use super::run as run_command;
 use super::settings::{Form, Settings};
@@ -76,10 +76,9 @@ pub(in super::super) fn run(args: &ConnectArgs, globals: &Globals) -> Exit {
 
 async fn connect(args: &ConnectArgs, quiet: bool) -> Result<(), Trouble> {
     let store = Store::of_person()?;
-    let kept = store.read()?;
-    let server = kept.meant(args.server.as_deref(), Some(&args.target))?;
+    let server = having(&store, args.server.as_deref(), &args.target).await?;
     if let Some(form) = args.print {
-        let text = settings(server, &args.target, args.database.as_deref())?.in_form(form);
+        let text = settings(&server, &args.target, args.database.as_deref())?.in_form(form);
         let written = writeln!(io::stdout().lock(), "{}", text.trim_end());
         return quiet_if_closed(written).map_err(Trouble::Output);
     }

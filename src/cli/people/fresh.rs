@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::system::SystemClock;
-use super::kept::{Server, Store};
+use super::kept::{Kept, Server, Store, target};
 use super::trouble::Trouble;
 use crate::model::Clock;
-use crate::sign_in::{Hidden, SignIn, SignInError, Tokens};
+use crate::sign_in::{self, Hidden, SignIn, SignInError, Tokens};
 
 /// How long a token must still be good, for a client to start and sign in with it.
 const LONGER: Duration = Duration::from_secs(60);
@@ -57,6 +57,32 @@ pub(super) async fn fresh(store: &Store, address: &str) -> Result<(Server, Hidde
 fn good(server: &Server, longer: Duration) -> Option<(Server, Hidden)> {
     let token = server.good_token(SystemClock.now(), longer)?.clone();
     Some((server.clone(), token))
+}
+
+/// The recorder that has this target, by what it told at the login, else by what it tells now: targets come and go. Of the
+/// issuers only a login learns, so that a token that renews others goes nowhere else than where somebody signed in.
+///
+/// # Errors
+///
+/// No recorder has it, or several.
+pub(super) async fn having(store: &Store, server: Option<&str>, name: &str) -> Result<Server, Trouble> {
+    let find = |kept: &Kept| {
+        let meant = kept.meant(server, Some(name))?;
+        target(meant, name).map(|_| meant.clone())
+    };
+    let unknown = match find(&store.read()?) {
+        Err(unknown @ Trouble::NoTarget { .. }) => unknown,
+        settled => return settled,
+    };
+    let meant = store.read()?.meant(server, None)?.clone();
+    let Ok(told) = sign_in::document(&meant.address, meant.authorities()?.as_deref()).await else {
+        return Err(unknown);
+    };
+    let held = store.hold().await?;
+    let mut kept = held.read()?;
+    kept.at(&meant.address)?.document.targets = told.targets;
+    held.write(&kept)?;
+    find(&kept)
 }
 
 async fn renewed(server: &Server, refresh: &Hidden) -> Result<Tokens, Trouble> {

@@ -18,7 +18,7 @@ use super::super::Globals;
 use super::super::exit::Exit;
 use super::super::render::{quiet_if_closed, say};
 use super::connect::settings;
-use super::fresh::fresh;
+use super::fresh::{fresh, having};
 use super::kept::Store;
 use super::run as run_command;
 use super::trouble::Trouble;
@@ -74,8 +74,7 @@ async fn proxy(args: &ProxyArgs, quiet: bool) -> Result<(), Trouble> {
     let mut doors = Vec::new();
     let mut lines = String::new();
     for (name, nth) in args.targets.iter().zip(0..) {
-        let kept = store.read()?;
-        let meant = kept.meant(args.server.as_deref(), Some(name))?.address.clone();
+        let meant = having(&store, args.server.as_deref(), name).await?.address;
         let (server, _token) = fresh(&store, &meant).await?;
         let settings = settings(&server, name, None)?;
         let pem = fs::read(&settings.authorities)

@@ -4,8 +4,8 @@ use std::io::{self, Write};
 
 use super::super::exit::Exit;
 use super::super::render::quiet_if_closed;
-use super::fresh::fresh;
-use super::kept::{Store, target};
+use super::fresh::{fresh, having};
+use super::kept::Store;
 use super::run as run_command;
 use super::trouble::Trouble;
 
@@ -34,12 +34,12 @@ pub(in super::super) fn run(args: &TokenArgs) -> Exit {
 
 async fn token(args: &TokenArgs) -> Result<(), Trouble> {
     let store = Store::of_person()?;
-    let kept = store.read()?;
-    let meant = kept.meant(args.server.as_deref(), args.target.as_deref())?;
-    if let Some(name) = &args.target {
-        target(meant, name)?;
-    }
-    let (_, token) = fresh(&store, &meant.address).await?;
+    let server = args.server.as_deref();
+    let address = match &args.target {
+        Some(target) => having(&store, server, target).await?.address,
+        None => store.read()?.meant(server, None)?.address.clone(),
+    };
+    let (_, token) = fresh(&store, &address).await?;
     let mut out = io::stdout().lock();
     let written = writeln!(out, "{}", token.reveal()).and_then(|()| out.flush());
     quiet_if_closed(written).map_err(Trouble::Output)
