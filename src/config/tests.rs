@@ -92,6 +92,8 @@ fn the_azure_file_is_read_as_it_says() {
         endpoint: None,
     };
     assert_eq!(config.storage.place, Place::Azure(azure));
+    assert_eq!(config.sign_in.as_ref().map(|told| told.listener.as_str()), Some("clinical"));
+    assert_eq!(config.issuer.client.as_ref().map(|client| client.scopes.len()), Some(2));
     assert_eq!(config.secrets().len(), 4);
     assert_eq!(config.files().len(), 6);
     let timestamps = Timestamps {
