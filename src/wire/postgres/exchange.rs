@@ -174,6 +174,8 @@ pub struct Exchange {
     roles: Roles,
     /// What its prepared statements take.
     kept: Total,
+    /// What the values of its portals take.
+    bound: Total,
     /// What the database will skip and was not sent yet: it has an outcome only if it is recorded. The flag: whether it was
     /// handed over for that.
     early: Vec<(bool, Outcome)>,
@@ -229,6 +231,7 @@ impl Exchange {
             failed_by: None,
             roles: Roles::default(),
             kept: Total::default(),
+            bound: Total::default(),
             early: Vec::new(),
             cut: None,
             now: Timestamp(0),

@@ -1,4 +1,4 @@
-//! How much memory the prepared statements and cursors of a session take.
+//! How much memory the prepared statements and cursors of a session take, and the values of its portals.
 //!
 //! Each is counted from its acceptance until nothing knows it any more: no name, no portal, no change that may still be taken
 //! back. So the count holds whatever clients pipeline.
@@ -12,6 +12,9 @@ use super::names::{MAX_NAMES, Names, Prepared};
 /// Bytes of names and texts that one session may keep: a driver keeps some hundred statements (pgjdbc 256 of 5 MiB at most in
 /// all), and a thousand sessions at this limit are what a machine has. One text more may be as long as any message.
 const MAX_KEPT: usize = 64 << 20;
+/// Bytes of messages that bound portals which still stand. A driver holds some portals of a batch of rows each; whoever
+/// holds more than this of values that nothing executes is no driver. One message more may be as long as any.
+const MAX_BOUND: usize = 256 << 20;
 /// What a statement takes beside its name and text, roughly.
 const BESIDE: usize = 512;
 
@@ -19,7 +22,7 @@ const BESIDE: usize = 512;
 #[derive(Debug, Default)]
 pub(super) struct Total(Arc<AtomicUsize>);
 
-/// One statement's part, taken off when it goes.
+/// One statement's or portal's part, taken off when it goes.
 #[derive(Debug)]
 pub(super) struct Kept {
     bytes: usize,
@@ -44,6 +47,15 @@ impl Total {
             self.0.fetch_add(bytes, Ordering::Relaxed);
             Kept { bytes, total: Arc::clone(&self.0) }
         });
+    }
+
+    /// Counts a message that binds a portal; nothing if those before it take all that there is.
+    pub(super) fn bind(&self, bytes: usize) -> Option<Kept> {
+        if self.0.load(Ordering::Relaxed) >= MAX_BOUND {
+            return None;
+        }
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+        Some(Kept { bytes, total: Arc::clone(&self.0) })
     }
 
     /// Why no statement more may be kept under this name, if so: the one that it would take the place of does not count.

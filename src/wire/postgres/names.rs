@@ -48,6 +48,8 @@ pub(super) struct Portal {
     pub(super) held: bool,
     /// The values: format and bytes, or NULL.
     pub(super) values: Vec<Value>,
+    /// What they take of what its session may hold; nothing for a cursor of SQL.
+    pub(super) _kept: Option<Kept>,
 }
 
 /// What a name stands for, and since which batch.

@@ -148,7 +148,7 @@ impl Exchange {
             }
             ("DECLARE CURSOR", _, Renames::One(Some(name))) => match gives {
                 Some((statement, held)) => {
-                    let portal = Portal { statement, held, values: Vec::new() };
+                    let portal = Portal { statement, held, values: Vec::new(), _kept: None };
                     self.portals.settle(name, portal.into(), self.batch);
                 }
                 None => self.portals.remove(&name),

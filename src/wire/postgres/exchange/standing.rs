@@ -56,7 +56,9 @@ impl Exchange {
         }
         match self.statements.get(&bind.statement).map(|slot| Arc::clone(&slot.value)) {
             Some(statement) => {
-                let portal = Arc::new(Portal { statement, held: false, values: bind.values });
+                let kept =
+                    self.bound.bind(frame.len()).ok_or(Violation("more values bound than a session may hold"))?;
+                let portal = Arc::new(Portal { statement, held: false, values: bind.values, _kept: Some(kept) });
                 let change = self.portals.put(Bytes::copy_from_slice(&bind.portal), portal, self.batch);
                 self.push(Pending::Bind(change));
             }

@@ -63,3 +63,26 @@ fn what_a_portal_or_an_answer_still_to_come_keeps_alive_counts() {
     prepare(&mut session, "a");
     assert!(is_full(&session, "b"), "the portal has one still");
 }
+
+#[test]
+fn values_that_nothing_executes_are_bounded_and_a_portal_that_ends_gives_its_own_back() {
+    let bind = |session: &mut Session, portal: &str| {
+        let length = u32::try_from(HALF).unwrap().to_be_bytes();
+        let body = [portal.as_bytes(), b"\0\0\0\0\0\x01", &length, &vec![b'x'; HALF], b"\0\0"].concat();
+        session.exchange.take(b'B', frame(b'B', &body)).map(drop)
+    };
+    let mut session = Session::new();
+    session.parse("", "SELECT $1");
+    for portal in ["a", "b", "c", "d", "e", "f", "g", "h"] {
+        bind(&mut session, portal).unwrap();
+    }
+    assert_eq!(bind(&mut session, "i").unwrap_err().0, "more values bound than a session may hold");
+    session.sync();
+    session.server(b'1', b"");
+    for _ in 0..8 {
+        session.server(b'2', b"");
+    }
+    // Outside of a transaction no portal outlives its batch.
+    session.server(b'Z', b"I");
+    bind(&mut session, "a").unwrap();
+}
