@@ -77,7 +77,9 @@ impl Client {
             assert!(row["tls_version"].is_string() && row["status"] != "unknown", "{name}: {row}");
             let asked = sessions.entry(row["session_id"].as_str().unwrap()).or_default();
             if reached_the_server(row) {
-                asked.push((row["request"].as_str().unwrap().to_owned(), row["text"].as_str().unwrap().to_owned()));
+                let (request, text) = (row["request"].as_str().unwrap(), row["text"].as_str().unwrap());
+                let text = if request == "function_call" { called(text) } else { text.to_owned() };
+                asked.push((request.to_owned(), text));
             }
         }
         let mut executed: Vec<_> = sessions.into_values().filter(|asked| !asked.is_empty()).collect();
@@ -91,6 +93,13 @@ impl Client {
         }
         rows
     }
+}
+
+/// A function call message as PostgreSQL logs it, out of the text that the record has for it.
+fn called(text: &str) -> String {
+    let name = text.split("\".\"").nth(1).unwrap().split('"').next().unwrap();
+    let number = text.rsplit("OID ").next().unwrap().trim_end_matches(" */");
+    format!("{name} (OID {number})")
 }
 
 /// Whether PostgreSQL logged it as it began to execute it: not before it could be parsed, not behind an error.

@@ -75,6 +75,46 @@ def copies(db, cursor):
     ran("query", "COMMIT")
 
 
+# What libpq asks for before the first large object of a connection.
+LARGE_OBJECT_FUNCTIONS = (
+    "select proname, oid from pg_catalog.pg_proc where proname in ('lo_open', 'lo_close', 'lo_creat', 'lo_create', "
+    "'lo_unlink', 'lo_lseek', 'lo_lseek64', 'lo_tell', 'lo_tell64', 'lo_truncate', 'lo_truncate64', 'loread', 'lowrite') "
+    "and pronamespace = (select oid from pg_catalog.pg_namespace where nspname = 'pg_catalog')"
+)
+
+
+def large_objects(db, cursor):
+    """By function call messages, as libpq does: each is recorded as the SELECT that does the same."""
+
+    def called(name, number, arguments):
+        values = ", ".join(f"${at + 1}" for at in range(arguments))
+        text = f'SELECT "pg_catalog"."{name}"({values}) /* function call message, OID {number} */'
+        ran("function_call", text, rows_returned=1)
+
+    content = bytes(range(256)) * 40
+    large = db.lobject(0, "wb")
+    large.write(content)
+    large.close()
+    ran("query", "BEGIN")
+    ran("query", LARGE_OBJECT_FUNCTIONS, rows_returned=13)
+    called("lo_creat", 957, 1)
+    called("lo_open", 952, 2)
+    called("lowrite", 955, 2)
+    called("lo_close", 953, 1)
+    db.commit()
+    ran("query", "COMMIT")
+    large = db.lobject(large.oid, "rb")
+    check(large.read(len(content)) == content, "a large object")
+    large.unlink()
+    ran("query", "BEGIN")
+    called("lo_open", 952, 2)
+    called("loread", 954, 2)
+    called("lo_close", 953, 1)
+    called("lo_unlink", 964, 1)
+    db.rollback()
+    ran("query", "ROLLBACK")
+
+
 def failures(db, cursor):
     text = f"insert into notes (id) values ({BASE})"
     try:
@@ -124,7 +164,7 @@ def main():
         for chapter in (values, prepared):
             chapter(db, cursor)
         cursors(db)
-        for chapter in (copies, failures, denials, cancels):
+        for chapter in (copies, large_objects, failures, denials, cancels):
             chapter(db, cursor)
     db.close()
     done()

@@ -252,7 +252,7 @@ impl Postgres {
         asked
     }
 
-    /// How each statement was asked for and its text, in order, for each of the server's sessions that ever bore the name
+    /// How each statement was asked for and its text (of a function call message: `lo_creat (OID 957)`), in order, for each of the server's sessions that ever bore the name
     /// `application`; sorted, because sessions have no order.
     pub(crate) fn asked_in_sessions(&self, application: &str) -> Vec<Vec<(String, String)>> {
         let log = csv(&self.log());
@@ -264,7 +264,8 @@ impl Postgres {
             let Some(asked) = row.get(FIELD_SESSION).and_then(|session| sessions.get_mut(session.as_str())) else {
                 continue;
             };
-            asked.extend(logged(row, &row[FIELD_APPLICATION]).map(|logged| (logged.request, logged.text)));
+            let statement = logged(row, &row[FIELD_APPLICATION]).map(|logged| (logged.request, logged.text));
+            asked.extend(statement.or_else(|| called(row)));
         }
         let mut asked: Vec<_> = sessions.into_values().filter(|asked| !asked.is_empty()).collect();
         asked.sort();
@@ -387,6 +388,12 @@ fn logged(row: &[String], application: &str) -> Option<Logged> {
     };
     let parameters = row.get(FIELD_DETAIL).filter(|detail| !detail.is_empty()).cloned();
     Some(Logged { request: request.to_owned(), text: text.to_owned(), parameters })
+}
+
+/// A function call message, as the function's name and number.
+fn called(row: &[String]) -> Option<(String, String)> {
+    let call = row.get(FIELD_MESSAGE)?.strip_prefix("fastpath function call: \"")?;
+    Some(("function_call".to_owned(), call.replacen('"', "", 1)))
 }
 
 /// The rows of a CSV text; a row that is not finished yet is left out.
