@@ -3,9 +3,12 @@
 //! Promises: whatever ends a session that could go on, an open transaction has the time that is due to it, and a client
 //! whose last message has ended reads why, with a reference.
 
+use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _};
 use tokio::time::Instant;
 
 use super::cancel::Theirs;
@@ -26,6 +29,28 @@ const CANCEL_LIMIT: Duration = Duration::from_secs(3);
 /// How a session ended: why, what more there is to say in the record, and what the client is told.
 pub(super) type Closing = (CloseReason, Option<String>, Option<Refusal>);
 
+/// What can end a session, or bring its end nearer.
+enum Event {
+    ClientDone(Result<CloseReason, RelayError>),
+    DatabaseDone(Result<(), RelayError>),
+    OutOfPatience(CloseReason, Option<Refusal>),
+    /// The token ended.
+    Expired,
+    /// The program stops, as soon as sessions let it.
+    Stopping,
+    /// The program stops now.
+    CutOff,
+    /// What was left to an open transaction is over.
+    OutOfTime,
+}
+
+/// A session that ends when it is idle, or its time is over.
+struct Ending {
+    reason: CloseReason,
+    refusal: Refusal,
+    deadline: Instant,
+}
+
 /// One session on its way.
 pub(super) struct Course<'a> {
     pub(super) session: &'a Session,
@@ -38,59 +63,72 @@ pub(super) struct Course<'a> {
 
 impl Course<'_> {
     /// Both directions until one ends for good, the token ends, something lasts too long, or the program stops.
-    pub(super) async fn race(
-        &self,
-        mut up: impl Future<Output = Result<CloseReason, RelayError>> + Unpin,
-        mut down: impl Future<Output = Result<(), RelayError>> + Unpin,
+    ///
+    /// Nearly all that wakes a session concerns one of the two directions: each of these is looked at only when it is what
+    /// woke it.
+    pub(super) async fn race<'a>(
+        &'a self,
+        up: impl Future<Output = Result<CloseReason, RelayError>> + Send + 'a,
+        down: impl Future<Output = Result<(), RelayError>> + Send + 'a,
     ) -> Closing {
         let Self { session, site, drain, shared, .. } = *self;
-        let expiry = expiry_of(session, site);
+        let mut events = FuturesUnordered::<Pin<Box<dyn Future<Output = Event> + Send + 'a>>>::new();
+        events.push(Box::pin(up.map(Event::ClientDone)));
+        events.push(Box::pin(down.map(Event::DatabaseDone)));
+        events.push(Box::pin(self.out_of_patience().map(|(reason, refusal)| Event::OutOfPatience(reason, refusal))));
+        events.push(Box::pin(drain.begun().cancelled().map(|()| Event::Stopping)));
+        events.push(Box::pin(drain.cut().cancelled().map(|()| Event::CutOff)));
+        events.extend(expiry_of(session, site).map(|expiry| at(expiry, Event::Expired)));
         let mut said: Option<CloseReason> = None;
-        let mut ending: Option<(CloseReason, Refusal)> = None;
-        let mut deadline = Instant::now();
-        let mut impatient = std::pin::pin!(self.out_of_patience());
-        loop {
-            tokio::select! {
-                ended = &mut up, if said.is_none() => match ended {
-                    // The client has said all; the database may still answer what it was asked.
-                    Ok(reason) => said = Some(reason),
-                    Err(error) => return failed(&error, session.id),
-                },
-                ended = &mut down => return match (ended, said, ending) {
-                    (Err(error), None, _) => failed(&error, session.id),
-                    (_, Some(reason), _) => (reason, None, None),
-                    (Ok(()), None, Some((reason, refusal))) => (reason, None, Some(refusal)),
-                    (Ok(()), None, None) => (CloseReason::UpstreamGone, None, None),
-                },
-                (reason, refusal) = &mut impatient => return (reason, None, refusal),
-                () = wait_until(expiry), if ending.is_none() && expiry.is_some() => {
-                    let refusal = expired(session.id);
-                    let idle = shared.exchange().idle();
-                    if idle || site.target.on_token_expiry == OnTokenExpiry::Close {
-                        return (CloseReason::TokenExpired, None, Some(refusal));
-                    }
-                    deadline = Instant::now() + EXPIRY_GRACE;
-                    ending = Some((CloseReason::TokenExpired, refusal));
-                    shared.ending.store(true, Ordering::Relaxed);
-                },
-                () = drain.begun().cancelled(), if !matches!(ending, Some((CloseReason::Shutdown, _))) => {
-                    let refusal = stopped(session.id);
-                    if shared.exchange().idle() {
-                        return (CloseReason::Shutdown, None, Some(refusal));
-                    }
-                    deadline = Instant::now() + drain.limit();
-                    ending = Some((CloseReason::Shutdown, refusal));
-                    shared.ending.store(true, Ordering::Relaxed);
-                },
-                () = drain.cut().cancelled() => {
+        let mut ending: Option<Ending> = None;
+        while let Some(event) = events.next().await {
+            let (reason, refusal, limit) = match event {
+                // The client has said all; the database may still answer what it was asked.
+                Event::ClientDone(Ok(reason)) => {
+                    said = Some(reason);
+                    continue;
+                }
+                Event::ClientDone(Err(error)) => return failed(&error, session.id),
+                Event::DatabaseDone(ended) => {
+                    return match (ended, said, ending) {
+                        (Err(error), None, _) => failed(&error, session.id),
+                        (_, Some(reason), _) => (reason, None, None),
+                        (Ok(()), None, Some(Ending { reason, refusal, .. })) => (reason, None, Some(refusal)),
+                        (Ok(()), None, None) => (CloseReason::UpstreamGone, None, None),
+                    };
+                }
+                Event::OutOfPatience(reason, refusal) => return (reason, None, refusal),
+                Event::CutOff => {
                     return (CloseReason::Shutdown, Some(BROKEN_OFF.to_owned()), Some(stopped(session.id)));
+                }
+                Event::OutOfTime => match ending.take() {
+                    // Its time was set anew meanwhile.
+                    Some(later) if Instant::now() < later.deadline => {
+                        ending = Some(later);
+                        continue;
+                    }
+                    Some(Ending { reason, refusal, .. }) => {
+                        return (reason, Some(BROKEN_OFF.to_owned()), Some(refusal));
+                    }
+                    None => continue,
                 },
-                () = tokio::time::sleep_until(deadline), if ending.is_some() => {
-                    let (reason, refusal) = ending.unzip();
-                    return (reason.unwrap_or(CloseReason::Shutdown), Some(BROKEN_OFF.to_owned()), refusal);
-                },
+                Event::Expired if ending.is_some() => continue,
+                Event::Expired if site.target.on_token_expiry == OnTokenExpiry::Close => {
+                    return (CloseReason::TokenExpired, None, Some(expired(session.id)));
+                }
+                Event::Expired => (CloseReason::TokenExpired, expired(session.id), EXPIRY_GRACE),
+                Event::Stopping => (CloseReason::Shutdown, stopped(session.id), drain.limit()),
+            };
+            if shared.exchange().idle() {
+                return (reason, None, Some(refusal));
             }
+            let deadline = Instant::now() + limit;
+            events.push(at(deadline, Event::OutOfTime));
+            ending = Some(Ending { reason, refusal, deadline });
+            shared.ending.store(true, Ordering::Relaxed);
         }
+        // It is not over before both directions are.
+        (CloseReason::UpstreamGone, None, None)
     }
 
     /// Cuts statements that run too long. Returns when something lasted too long that ends the session.
@@ -162,11 +200,9 @@ fn expiry_of(session: &Session, site: &Site) -> Option<Instant> {
     Instant::now().checked_add(Duration::from_micros(left))
 }
 
-async fn wait_until(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => tokio::time::sleep_until(moment).await,
-        None => std::future::pending().await,
-    }
+/// An event of a moment.
+fn at<'a>(moment: Instant, event: Event) -> Pin<Box<dyn Future<Output = Event> + Send + 'a>> {
+    Box::pin(tokio::time::sleep_until(moment).map(|()| event))
 }
 
 fn failed(error: &RelayError, session: SessionId) -> Closing {

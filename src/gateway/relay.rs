@@ -184,8 +184,8 @@ pub(super) async fn run(
     let (upstream_read, upstream_write) = tokio::io::split(ends.upstream);
     let lane = Lane { site, session: session.id, shared: &shared, upstream: upstream_write };
     let (reason, detail, refusal) = {
-        let up = Box::pin(from_client(&mut client_read, ends.client_buffer, (session, names), lane));
-        let down = Box::pin(from_database(upstream_read, ends.upstream_buffer, &mut client_write, site, &shared));
+        let up = from_client(&mut client_read, ends.client_buffer, (session, names), lane);
+        let down = from_database(upstream_read, ends.upstream_buffer, &mut client_write, site, &shared);
         course.race(up, down).await
     };
     let refusal = match reason {

@@ -17,6 +17,17 @@ pub struct Body {
     rest: Bytes,
 }
 
+/// The string that the body of a whole frame begins with, without its end.
+///
+/// # Errors
+///
+/// No zero is in the frame.
+pub fn first_string(frame: &[u8]) -> Result<&[u8], Violation> {
+    let body = frame.get(HEADER_LEN..).unwrap_or_default();
+    let end = body.iter().position(|byte| *byte == 0);
+    end.and_then(|end| body.get(..end)).ok_or(Violation("a string without its end"))
+}
+
 impl Body {
     /// The body of a whole frame.
     pub fn of(frame: &Bytes) -> Self {

@@ -259,7 +259,11 @@ impl Running {
     }
 
     /// It ended.
-    pub(super) fn end(self, status: OutcomeStatus, now: Timestamp) -> Outcome {
+    pub(super) fn end(mut self, status: OutcomeStatus, now: Timestamp) -> Outcome {
+        let command_tag = match self.tags.len() {
+            0 | 1 => self.tags.pop(),
+            _ => Some(self.tags.join("; ")),
+        };
         let since = |moment: Timestamp| self.started.map(|started| moment.micros_since(started));
         Outcome {
             reference: self.reference,
@@ -268,7 +272,7 @@ impl Running {
             first_row_us: self.first_row.and_then(since),
             total_us: since(now),
             sqlstate: self.sqlstate,
-            command_tag: (!self.tags.is_empty()).then(|| self.tags.join("; ")),
+            command_tag,
             rows_returned: self.rows,
             rows_affected: self.affected,
             bytes_in: self.bytes_in,

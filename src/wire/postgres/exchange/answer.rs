@@ -119,8 +119,7 @@ impl Exchange {
     }
 
     fn complete(&mut self, frame: &[u8], now: Timestamp) -> Result<(), Violation> {
-        let tag = message::Body::of(&Bytes::copy_from_slice(frame)).string()?;
-        let tag = std::str::from_utf8(&tag).unwrap_or_default();
+        let tag = std::str::from_utf8(message::first_string(frame)?).unwrap_or_default();
         let Some(Pending::Query(_, run) | Pending::Execute(run)) = self.front() else {
             return Err(Violation(UNASKED));
         };
