@@ -54,6 +54,16 @@ impl fmt::Debug for Core {
     }
 }
 
+/// What a caller has written and flushes by itself.
+pub(super) struct ToFlush {
+    pub(super) file: Arc<dyn DiskFile>,
+    offset: u64,
+    /// The last of its entries.
+    upto: EntrySeq,
+    /// How much of what is kept is flushed thereby.
+    kept: usize,
+}
+
 /// The file being written.
 #[derive(Debug)]
 pub(super) struct Current {
@@ -103,6 +113,47 @@ impl Core {
     /// open a file for it, find out whether the disk takes anything again, or flush first because too much is kept. If
     /// nothing, whether the thread must be told that a flush is due sooner than it looks.
     pub(super) fn write_now(&mut self, payloads: Vec<Vec<u8>>) -> Result<bool, Vec<Vec<u8>>> {
+        for payload in self.write_few(payloads)? {
+            self.keep(payload);
+        }
+        Ok(self.due_within(WRITTEN_DELAY))
+    }
+
+    /// The same for who flushes by itself, see [`Core::flushed_by_caller`]: the entries are not counted on before. To be
+    /// called by who has the turn to flush.
+    pub(super) fn write_to_flush(&mut self, payloads: Vec<Vec<u8>>) -> Result<ToFlush, Vec<Vec<u8>>> {
+        let payloads = self.write_few(payloads)?;
+        match &self.file {
+            Some(current) => Ok(ToFlush {
+                file: Arc::clone(&current.file),
+                offset: current.offset,
+                upto: self.written,
+                kept: self.kept.len(),
+            }),
+            None => Err(payloads),
+        }
+    }
+
+    /// What came of a caller's flush.
+    pub(super) fn flushed_by_caller(
+        &mut self,
+        to: &ToFlush,
+        flushed: std::io::Result<()>,
+    ) -> Result<EntrySeq, JournalError> {
+        if let Err(error) = flushed.map_err(JournalError::disk("flush")) {
+            self.fail(&error, Vec::new());
+            return Err(error);
+        }
+        if let Some(current) = self.file.as_mut() {
+            current.flushed = to.offset;
+        }
+        self.flushed_upto(to.upto, to.kept);
+        Ok(to.upto)
+    }
+
+    /// Writes a little behind what was noted before, which is kept. Gives the entries back, whether they were written or
+    /// not.
+    fn write_few(&mut self, payloads: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>, Vec<Vec<u8>>> {
         let notes = self.shared.noted().take();
         let each = || notes.iter().chain(&payloads).map(Vec::as_slice);
         let bytes: usize = each().map(|payload| payload.len() + frame::END_LEN).sum();
@@ -118,10 +169,10 @@ impl Core {
             self.shared.noted().give_back(notes);
             return Err(payloads);
         }
-        for payload in notes.into_iter().chain(payloads) {
-            self.keep(payload);
+        for note in notes {
+            self.keep(note);
         }
-        Ok(self.due_within(WRITTEN_DELAY))
+        Ok(payloads)
     }
 
     pub(super) fn keep(&mut self, payload: Vec<u8>) {

@@ -12,9 +12,10 @@
 //!
 //! How: files `journal-<first entry>-<salt>.hj` of [`Settings::file_bytes`], filled with zeros before and used again after they
 //! are freed, so that a flush writes no metadata; callers encode, one writer thread appends what has queued up in one
-//! write, flushes once (`fdatasync`) and wakes the waiters. After a failed write or flush the file is not trusted again:
-//! the next file starts at the first entry that was not confirmed, and what the old file may hold from there on does not
-//! count. One file is kept ready that only closings may take, so that what began can be ended on a full disk.
+//! write, flushes once (`fdatasync`) and wakes the waiters; a caller whom nobody joined for a while does all that by itself.
+//! After a failed write or flush the file is not trusted again: the next file starts at the first entry that was not
+//! confirmed, and what the old file may hold from there on does not count. One file is kept ready that only closings may
+//! take, so that what began can be ended on a full disk.
 //!
 //! Rejected: an embedded key-value store (its own log under ours doubles every flush); Parquet written directly (nothing
 //! can be read back before the footer); one file for each session (a flush for each session instead of one for all).
@@ -33,9 +34,10 @@ mod writer;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::model::Asked;
@@ -301,7 +303,28 @@ impl Journal {
             self.room_for(Room::of(entry))?;
         }
         let closing = entries.iter().all(|entry| Room::of(entry) == Room::Closing);
-        self.ask(encode(entries)?, closing, Recorded::Flushed).await
+        match self.flush_now(encode(entries)?) {
+            Ok(flushed) => flushed,
+            Err(payloads) => self.ask(payloads, closing, Recorded::Flushed).await,
+        }
+    }
+
+    /// Writes and flushes in this thread if nobody else has something to be flushed: to wake the writer and to be woken by it
+    /// takes longer than half a flush. That holds up one thread of several for as long as a flush takes. Gives the entries
+    /// back if it is the writer's to do.
+    fn flush_now(&self, payloads: Vec<Vec<u8>>) -> Result<Result<EntrySeq, JournalError>, Vec<Vec<u8>>> {
+        let several = Handle::try_current().is_ok_and(|runtime| runtime.metrics().num_workers() > 1);
+        let Some(turn) = self.shared.turn_alone().filter(|_| several) else { return Err(payloads) };
+        let core = || self.core.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = core().write_to_flush(payloads)?;
+        let flushed = written.file.flush();
+        let done = core().flushed_by_caller(&written, flushed);
+        drop(turn);
+        if done.is_err() {
+            // It is the writer that finds out when the disk takes entries again.
+            self.requests.try_send(Request::Noted).ok();
+        }
+        Ok(done)
     }
 
     /// Keeps an entry with the next flush, at the latest after [`NOTE_DELAY`]. It comes before whatever is appended once

@@ -1,13 +1,13 @@
 //! Group commit: one thread appends what has queued up, flushes once, and wakes the waiters in order.
 //!
 //! What need not wait for a flush is written by its caller at once, if the file takes it and nobody else is writing: it
-//! costs one system call, and a thread that sleeps is not woken. The thread flushes without holding what is written, so
-//! callers write on meanwhile. Everything else (opening a file, finding out whether the disk takes entries again, failing)
-//! is the thread's alone.
+//! costs one system call, and a thread that sleeps is not woken. So is what has to be flushed, if nobody else has something
+//! to be flushed: one at a time has the turn to. Whoever flushes does it without holding what is written, so callers write
+//! on meanwhile. Everything else (opening a file, finding out whether the disk takes entries again) is the thread's alone.
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -30,6 +30,10 @@ pub(super) const UNFLUSHED_BYTES: usize = 1 << 20;
 /// How long a released statement's intent waits for its flush: what a crash of the machine can lose. Short, because that is
 /// what it is for; long enough that an idle disk is not flushed for each statement of one client.
 pub(super) const WRITTEN_DELAY: Duration = Duration::from_millis(10);
+
+/// After so many flushes in a row that one caller waited for, callers flush by themselves. With several sessions at work
+/// that many seldom follow each other, and a flush that they share is cheaper than one for each.
+const ALONE_FOR: u32 = 16;
 
 /// What the writer is asked.
 #[derive(Debug)]
@@ -106,10 +110,31 @@ pub(super) struct Shared {
     /// Why the last write or flush failed; nothing after one that succeeded.
     trouble: Mutex<Option<JournalError>>,
     noted: Mutex<Noted>,
+    /// Held by who writes and flushes: the writer for all that has queued up, or a caller for itself. Taken before the core.
+    turn: Mutex<()>,
+    /// How many flushes in a row had one waiter. A caller that met another shares the writer's flushes for a while.
+    alone: AtomicU32,
     gaps: BTreeMap<EntrySeq, EntrySeq>,
 }
 
 impl Shared {
+    /// The turn to flush, for a caller that nobody shares it with.
+    pub(super) fn turn_alone(&self) -> Option<MutexGuard<'_, ()>> {
+        if self.alone.load(Ordering::Relaxed) < ALONE_FOR {
+            return None;
+        }
+        let turn = self.turn.try_lock().ok();
+        if turn.is_none() {
+            self.alone.store(0, Ordering::Relaxed);
+        }
+        turn
+    }
+
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        // It guards no data of its own.
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What was noted and not written yet.
     pub(super) fn noted(&self) -> MutexGuard<'_, Noted> {
         self.noted.lock().unwrap_or_else(PoisonError::into_inner)
@@ -157,8 +182,17 @@ pub(super) fn start(
     let Recovered { files, spares, used, last, gaps, .. } = recovered;
     let spares = Spares::new(Arc::clone(&disk), settings.file_bytes, spares);
     let (used, files) = (AtomicU64::new(used), Mutex::new(files));
-    let shared =
-        Arc::new(Shared { settings, disk, used, files, trouble: Mutex::default(), noted: Mutex::default(), gaps });
+    let shared = Arc::new(Shared {
+        settings,
+        disk,
+        used,
+        files,
+        trouble: Mutex::default(),
+        noted: Mutex::default(),
+        turn: Mutex::default(),
+        alone: AtomicU32::new(0),
+        gaps,
+    });
     let (requests, inbox) = mpsc::channel(queue);
     let (flushed, watcher) = watch::channel(last);
     let clock = tokio::runtime::Builder::new_current_thread()
@@ -255,6 +289,7 @@ impl Writer {
 
     /// Writes what was noted, and flushes what is kept. If that was nothing, the next note must say that it is there.
     fn look(&self) {
+        let _turn = self.shared.turn();
         let notes = {
             let mut noted = self.shared.noted();
             noted.watched = !noted.payloads.is_empty();
@@ -286,6 +321,8 @@ impl Writer {
 
     /// Serves a request together with those that queued up behind it. Gives back the answer that a close waits for.
     fn take(&mut self, first: Request) -> Option<oneshot::Sender<()>> {
+        // More may queue up until it is there.
+        let _turn = self.shared.turn();
         let mut batch = Batch::default();
         let mut bytes = 0;
         let mut request = Some(first);
@@ -320,6 +357,8 @@ impl Writer {
         // Only now: what somebody noted before it appended something comes before that.
         let notes = self.shared.noted().take();
         if !batch.payloads.is_empty() || !notes.is_empty() {
+            let alone = self.shared.alone.load(Ordering::Relaxed).saturating_add(1);
+            self.shared.alone.store(if batch.flush.len() > 1 { 0 } else { alone }, Ordering::Relaxed);
             self.write_batch(notes, batch);
         }
         self.watch();
