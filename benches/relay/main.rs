@@ -5,8 +5,9 @@
 //! neighbouring direct runs, processor time of the relay's process for a transaction (which is what holds on a machine that
 //! others use), and writes the tables between the marks in `benches/README.md` with `HANSARD_BENCH_WRITE=1`.
 //!
-//! `HANSARD_BENCH_SECONDS` (3) and `HANSARD_BENCH_ROUNDS` (3) say how long; `HANSARD_BENCH_ONLY=pgbench,bulk,churn,idle` which parts;
-//! `HANSARD_BENCH_MB` (1000) how much a bulk copy moves. `make setup-bench` installs HAProxy and PgBouncer.
+//! `HANSARD_BENCH_SECONDS` (3) and `HANSARD_BENCH_ROUNDS` (3) say how long; `HANSARD_BENCH_ONLY=pgbench,bulk,churn,idle,crowd`
+//! which parts; `HANSARD_BENCH_CELL=prepared/8;simple/1` which cells of pgbench; `HANSARD_BENCH_RELAYS=haproxy;hansard, written`
+//! which relays; `HANSARD_BENCH_MB` (1000) how much a bulk copy moves. `make setup-bench` installs HAProxy and PgBouncer.
 
 #![allow(missing_docs, reason = "a program")]
 #![expect(
@@ -19,6 +20,7 @@
 )]
 
 mod bulk;
+mod crowd;
 mod forwarder;
 #[path = "../support/median.rs"]
 mod median;
@@ -65,6 +67,9 @@ fn main() {
     }
     if wanted("idle") {
         add(traffic::idle(&relays));
+    }
+    if wanted("crowd") {
+        add(crowd::crowd(relays.postgres));
     }
     if std::env::var("HANSARD_BENCH_WRITE").is_ok_and(|write| write == "1") {
         write(&report);

@@ -12,9 +12,16 @@ use super::median::median;
 use super::support::{Folder, Hansard, Issuer, Login, Postgres, Store, free_port, output, wait_for};
 
 /// Everybody may do everything: rules are asked all the same.
-const RULES: &str = "@id(\"all\") permit (principal, action, resource);\n";
+pub(crate) const RULES: &str = "@id(\"all\") permit (principal, action, resource);\n";
 /// pgbench's tables: some 75 MB, which stay in memory.
 const SCALE: &str = "5";
+
+/// Whether a relay is to be measured: `HANSARD_BENCH_RELAYS`, names with semicolons between. The direct way and the forwarder
+/// always are, because the others are held against them.
+fn wanted(name: &str) -> bool {
+    let only = std::env::var("HANSARD_BENCH_RELAYS").unwrap_or_default();
+    only.is_empty() || only.split(';').any(|wanted| wanted == name)
+}
 
 /// A relay, or none.
 pub(crate) struct Relay {
@@ -27,6 +34,11 @@ pub(crate) struct Relay {
 }
 
 impl Relay {
+    /// One whose process this is.
+    pub(crate) fn of(name: &'static str, login: Login, tls: bool, pid: u32) -> Self {
+        Self { name, login, tls, pid: Some(pid) }
+    }
+
     /// Processor time so far, in microseconds: of all its threads, by the scheduler's own count.
     pub(crate) fn cpu_micros(&self) -> f64 {
         let Some(pid) = self.pid else { return 0.0 };
@@ -86,15 +98,21 @@ impl Relays {
         let mut relays =
             Self { all: vec![direct], postgres, children: Vec::new(), _hansards: Vec::new(), _folder: folder };
         relays.forwarder();
-        relays.haproxy();
-        relays.pgbouncer();
+        if wanted("haproxy") {
+            relays.haproxy();
+        }
+        if wanted("pgbouncer") {
+            relays.pgbouncer();
+        }
         for (name, tls, recorded) in [
             ("hansard, written", false, "written"),
             ("hansard, flushed", false, "flushed"),
             ("hansard, TLS, written", true, "written"),
             ("hansard, TLS, flushed", true, "flushed"),
         ] {
-            relays.hansard(name, tls, recorded);
+            if wanted(name) {
+                relays.hansard(name, tls, recorded);
+            }
         }
         relays
     }
@@ -126,21 +144,9 @@ impl Relays {
     }
 
     fn pgbouncer(&mut self) {
-        let (port, direct) = (free_port(), self.postgres.direct("bench"));
-        let (config, users) = (self._folder.join("pgbouncer.ini"), self._folder.join("users.txt"));
-        fs::write(&users, format!("\"{}\" \"{}\"\n", direct.user, direct.password)).unwrap();
-        let text = format!(
-            "[databases]\n* = host=127.0.0.1 port={}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
-             unix_socket_dir =\nauth_type = scram-sha-256\nauth_file = {}\npool_mode = session\ndefault_pool_size = 190\n\
-             max_client_conn = 1000\nlogfile = /dev/null\nlog_connections = 0\nlog_disconnections = 0\nserver_idle_timeout = 1\n",
-            self.postgres.port(),
-            users.display()
-        );
-        fs::write(&config, text).unwrap();
-        // It refuses to run as root.
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid=65534", "--clear-groups", "--", "pgbouncer"]).arg(config);
-        self.child("pgbouncer", port, &mut command);
+        let port = free_port();
+        let settings = "pool_mode = session\ndefault_pool_size = 190\n";
+        self.child("pgbouncer", port, &mut pgbouncer(&self._folder, port, self.postgres, settings));
     }
 
     fn hansard(&mut self, name: &'static str, tls: bool, recorded: &str) {
@@ -164,6 +170,26 @@ impl Relays {
     pub(crate) fn direct(&self) -> &Relay {
         &self.all[0]
     }
+}
+
+/// PgBouncer before PostgreSQL, with these settings beside the usual ones.
+pub(crate) fn pgbouncer(folder: &Folder, port: u16, postgres: &Postgres, settings: &str) -> Command {
+    let direct = postgres.direct("bench");
+    let (config, users) = (folder.join("pgbouncer.ini"), folder.join("users.txt"));
+    fs::write(&users, format!("\"{}\" \"{}\"\n", direct.user, direct.password)).unwrap();
+    let text = format!(
+        "[databases]\n* = host=127.0.0.1 port={}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
+         unix_socket_dir =\nauth_type = scram-sha-256\nauth_file = {}\nmax_client_conn = 19000\nlogfile = /dev/null\n\
+         log_connections = 0\nlog_disconnections = 0\nserver_idle_timeout = 1\n{settings}",
+        postgres.port(),
+        users.display()
+    );
+    fs::write(&config, text).unwrap();
+    // It refuses to run as root.
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--clear-groups", "--", "pgbouncer"]).arg(config);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    command
 }
 
 /// One flush of 512 bytes into a file that was filled before, in microseconds: the median.
