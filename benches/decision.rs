@@ -21,7 +21,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hansard::model::{Catalog, Principal, Relation, Sha256, SqlText, Timestamp, TokenFacts};
+use hansard::model::{Catalog, Principal, PrincipalKind, Relation, Sha256, SqlText, Timestamp, TokenFacts};
 use hansard::policy::{Moment, Place, Policy, Remembered};
 use hansard::sql::{Dialect, Memory, Resolver, resolve};
 
@@ -37,6 +37,7 @@ fn person() -> Principal {
     Principal {
         issuer: "https://login.example".to_owned(),
         subject: "0195d2ce".to_owned(),
+        kind: PrincipalKind::Person,
         display: None,
         email: Some("ana@example.org".to_owned()),
         roles: vec!["role3".to_owned(), "role4".to_owned()],

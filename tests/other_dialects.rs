@@ -22,7 +22,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use hansard::model::{Decision, Facts, Principal, Sha256, SqlText, Timestamp, TokenFacts, Verdict};
+use hansard::model::{Decision, Facts, Principal, PrincipalKind, Sha256, SqlText, Timestamp, TokenFacts, Verdict};
 use hansard::policy::{Moment, Place, Policy};
 use hansard::sql::{self, Dialect};
 use rand::rngs::StdRng;
@@ -260,6 +260,7 @@ fn decided(policy: &Policy, case: &Case, facts: &Facts) -> Decision {
     let who = Principal {
         issuer: "https://issuer.example".to_owned(),
         subject: case.id.clone(),
+        kind: PrincipalKind::Person,
         display: None,
         email: None,
         roles: vec![case.policy.clone()],

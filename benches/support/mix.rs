@@ -21,8 +21,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hansard::model::{
     Action, CloseReason, Decision, Effect, Entry, Facts, HandleName, Intent, Kind, NodeName, Object, ObjectKind,
-    Outcome, OutcomeStatus, Param, ParamFormat, Peer, Principal, Recorded, Reference, Request, RuleId, Session,
-    SessionClosed, SessionId, Sha256, SqlText, Statement, Timestamp, TokenFacts, Verdict,
+    Outcome, OutcomeStatus, Param, ParamFormat, Peer, Principal, PrincipalKind, Recorded, Reference, Request, RuleId,
+    Session, SessionClosed, SessionId, Sha256, SqlText, Statement, Timestamp, TokenFacts, Verdict,
 };
 
 const OPEN_SESSIONS: usize = 320;
@@ -328,6 +328,7 @@ fn session(draw: &mut Draw, now: i64, policy_version: &str) -> Session {
         principal: Principal {
             issuer: "https://login.example.org/8b1c7a52-3f0e-4a57-9a51-6f0f3c0de001/v2.0".to_owned(),
             subject: format!("{:016x}{person:016x}", person.wrapping_mul(0x9E37_79B9_7F4A_7C15)),
+            kind: if workload { PrincipalKind::Workload } else { PrincipalKind::Person },
             display: (!workload).then(|| format!("{name}, Person {person}")),
             email: (!workload).then(|| format!("person.{person}@example.org")),
             roles: vec![format!("role-{}", person % 9), "reader".to_owned()],

@@ -9,9 +9,9 @@ use bytes::Bytes;
 use super::Archive;
 use crate::model::{
     Action, CloseReason, Decision, Effect, EntrySeq, Facts, Intent, Kind, LoginRefused, NodeName, Object, ObjectKind,
-    Outcome, OutcomeStatus, Param, ParamFormat, Peer, Principal, Record, RecorderEventKind, Reference, Request, RuleId,
-    SegmentCut, SegmentNo, Session, SessionClosed, SessionId, Sha256, SqlText, Statement, Timestamp, TokenFacts,
-    Verdict,
+    Outcome, OutcomeStatus, Param, ParamFormat, Peer, Principal, PrincipalKind, Record, RecorderEventKind, Reference,
+    Request, RuleId, SegmentCut, SegmentNo, Session, SessionClosed, SessionId, Sha256, SqlText, Statement, Timestamp,
+    TokenFacts, Verdict,
 };
 use crate::seal::checkpoint::{Checkpoint, origin};
 use crate::seal::log::LogObject;
@@ -107,6 +107,7 @@ pub(crate) fn session(number: u64) -> Session {
         principal: Principal {
             issuer: "https://issuer".to_owned(),
             subject: "ana".to_owned(),
+            kind: PrincipalKind::Person,
             display: None,
             email: Some("ana@contoso.com".to_owned()),
             roles: vec!["analyst".to_owned()],

@@ -7,7 +7,7 @@ use super::exit::Exit;
 use super::reading::{self, Asked, Stop, Where, bound, moment, took};
 use super::render::{Format, Lines, Table, say, shown};
 use crate::archive::{Archive, EffectRow, SessionRow, StatementRow, What, Which};
-use crate::model::RuleId;
+use crate::model::{PrincipalKind, RuleId};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -62,7 +62,7 @@ async fn why(
 
 fn statement(row: &StatementRow, out: &mut dyn Write) -> io::Result<()> {
     let verdict = if row.decision == "allow" { "ALLOWED" } else { "DENIED" };
-    let who = named(row.who(), &row.roles);
+    let who = named(row.who(), &row.roles, row.principal_kind.as_deref());
     let from = [row.application.as_deref().unwrap_or("application unknown"), &row.client_address].join(", ");
     let head = format!("{verdict}  {}  {who} → {}/{}   ({from})", moment(&row.time), row.target, row.database);
     writeln!(out, "{}\n", shown(&head, Lines::Shown))?;
@@ -103,7 +103,8 @@ fn acted_as(row: &StatementRow) -> Option<String> {
 
 fn session(row: &SessionRow, out: &mut dyn Write) -> io::Result<()> {
     let verdict = if row.is_refused() { "REFUSED" } else { "ENDED" };
-    let who = row.who().map_or_else(|| "nobody".to_owned(), |who| named(who, &row.roles));
+    let kind = row.principal_kind.as_deref();
+    let who = row.who().map_or_else(|| "nobody".to_owned(), |who| named(who, &row.roles, kind));
     let from = [row.application.as_deref().unwrap_or("application unknown"), &row.client_address].join(", ");
     let to = format!("{}/{}", row.target, row.database.as_deref().unwrap_or("?"));
     let head = format!("{verdict}  {}  {who} → {to}   ({from})", moment(&row.time));
@@ -129,8 +130,10 @@ fn optional(out: &mut dyn Write, name: &str, text: Option<&str>) -> io::Result<(
     text.map_or(Ok(()), |text| line(out, name, text))
 }
 
-fn named(who: &str, roles: &[String]) -> String {
-    if roles.is_empty() { who.to_owned() } else { format!("{who} ({})", roles.join(", ")) }
+fn named(who: &str, roles: &[String], kind: Option<&str>) -> String {
+    let marked = if kind == Some(PrincipalKind::Workload.as_str()) { ", a workload" } else { "" };
+    let roles = if roles.is_empty() { String::new() } else { format!(" ({})", roles.join(", ")) };
+    format!("{who}{marked}{roles}")
 }
 
 fn rules(rules: &[String], decision: &str) -> String {
@@ -247,6 +250,19 @@ DENIED  2026-11-24 14:11:08.402 UTC  ana@contoso.com (analyst) → clinic/clinic
             let told = text.lines().find_map(|line| line.trim().strip_prefix("acted as")).map(str::trim);
             assert_eq!(told, wanted, "{text}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_workload_is_told_from_a_person() {
+        let mut shelf = Shelf::new();
+        let mut record = record(7, 1, 0, "select 1");
+        Arc::make_mut(&mut record.session).principal.kind = PrincipalKind::Workload;
+        shelf.seal(Rows { records: vec![record], ..Rows::default() }).await;
+        let which = Which::Statement(Reference { session: SessionId::from_bits(7), statement: 1 });
+        let mut out = Vec::new();
+        why(&shelf.archive(), which, (Format::Table, true), &mut out).await.unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains("  ana@contoso.com, a workload (analyst) → clinic/clinical"), "{text}");
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::fixtures::{self, FixedClock, ISSUER, NOW, Signer, part, token, token_with_header};
 use super::*;
-use crate::model::TokenFacts;
+use crate::model::{PrincipalKind, TokenFacts};
 
 const ALL: [Signer; 4] = [Signer::Rsa, Signer::Es256, Signer::Es384, Signer::Ed25519];
 
@@ -61,6 +61,7 @@ async fn a_good_token_of_each_kind_names_its_principal() {
             Principal {
                 issuer: ISSUER.to_owned(),
                 subject: "9f2".to_owned(),
+                kind: PrincipalKind::Person,
                 display: Some("Ana".to_owned()),
                 email: Some("ana@contoso.example".to_owned()),
                 roles: vec!["analyst".to_owned()],

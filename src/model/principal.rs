@@ -28,13 +28,37 @@ impl fmt::Debug for Credential {
     }
 }
 
+/// Whether somebody acts or something does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PrincipalKind {
+    /// A person.
+    #[default]
+    Person,
+    /// A job, a pod, a service: nobody typed what it asks.
+    Workload,
+}
+
+impl PrincipalKind {
+    /// The word in columns and messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Person => "person",
+            Self::Workload => "workload",
+        }
+    }
+}
+
 /// A person or a workload, exactly as a verified token said; never as the client claimed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Principal {
-    /// The token's `iss`.
+    /// The token's `iss`; of an issuer that has several names, always the first that config gives.
     pub issuer: String,
-    /// The claim that config names as the subject; with the issuer, the key of the person.
+    /// The claim that config names as the subject; with the issuer, the key of the person or workload.
     pub subject: String,
+    /// Which of the two, as config tells them apart; a journal from before it did says nothing, and person.
+    #[serde(default)]
+    pub kind: PrincipalKind,
     /// A name for people to read; never for rules to rely on.
     pub display: Option<String>,
     /// The token's `email`.

@@ -10,7 +10,9 @@ use cedar_policy::{Context, Entity, EntityId, EntityTypeName, EntityUid, Restric
 use chrono::{Datelike as _, Timelike as _};
 
 use super::{Moment, Place};
-use crate::model::{Action, ClientCertificate, Facts, Object, ObjectKind, Principal, RoutineTraits, Touch};
+use crate::model::{
+    Action, ClientCertificate, Facts, Object, ObjectKind, Principal, PrincipalKind, RoutineTraits, Touch,
+};
 
 /// The engine would not take what we built: a denial, never an allow.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +69,7 @@ pub(super) fn principal(who: &Principal) -> Result<Entity, Unaskable> {
     let mut attributes = vec![
         ("issuer", text(&who.issuer)),
         ("subject", text(&who.subject)),
+        ("workload", Value::new_bool(who.kind == PrincipalKind::Workload)),
         ("roles", texts(&who.roles)),
         ("groups", texts(&who.groups)),
     ];

@@ -124,7 +124,7 @@ mod tests {
 
     use super::super::{Policy, entities};
     use super::*;
-    use crate::model::{Action, Facts, Object, ObjectKind, Principal, Sha256, Timestamp, TokenFacts};
+    use crate::model::{Action, Facts, Object, ObjectKind, Principal, PrincipalKind, Sha256, Timestamp, TokenFacts};
     use crate::policy::{Moment, Place};
 
     const PRINCIPALS: &[&str] = &[
@@ -189,6 +189,7 @@ mod tests {
         Principal {
             issuer: "i".to_owned(),
             subject: "s".to_owned(),
+            kind: PrincipalKind::Person,
             display: None,
             email: None,
             roles: vec!["nurse".to_owned(), "auditor".to_owned()],

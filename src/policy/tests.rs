@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{Moment, Place, Policy, PolicyProblem};
 use crate::model::{
-    Action, ClientCertificate, Decision, Effect, Facts, Kind, Object, ObjectKind, Principal, Sha256, Timestamp,
-    TokenFacts, Touch,
+    Action, ClientCertificate, Decision, Effect, Facts, Kind, Object, ObjectKind, Principal, PrincipalKind, Sha256,
+    Timestamp, TokenFacts, Touch,
 };
 
 const EXAMPLE: &str = include_str!("../../fixtures/policy/example.cedar");
@@ -22,6 +22,7 @@ fn who(role: &str) -> Principal {
     Principal {
         issuer: "https://issuer".to_owned(),
         subject: "42".to_owned(),
+        kind: PrincipalKind::Person,
         display: None,
         email: Some("ana@contoso.com".to_owned()),
         roles: vec![role.to_owned()],
@@ -251,6 +252,8 @@ fn rules_can_look_at_claims_roles_groups_and_the_moment() {
     for (condition, allowed) in [
         ("principal.hasTag(\"department\") && principal.getTag(\"department\") == \"cardiology\"", true),
         ("principal.hasTag(\"department\") && principal.getTag(\"department\") == \"oncology\"", false),
+        ("!principal.workload", true),
+        ("principal.workload", false),
         ("principal has email && principal.email like \"*@contoso.com\"", true),
         ("principal.groups.contains(\"staff\")", true),
         ("context.client.isInRange(ip(\"10.0.0.0/8\"))", true),

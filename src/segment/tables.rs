@@ -173,6 +173,7 @@ pub(super) fn events(stamp: &Stamp<'_>, rows: &[&EventRow]) -> Result<Columns, S
     to.text("session_id", rows.iter().map(|row| session_of(row).map(|id| id.to_string())));
     to.text("issuer", session().map(|session| session.map(|session| session.principal.issuer.as_str())));
     to.text("subject", session().map(|session| session.map(|session| session.principal.subject.as_str())));
+    to.text("principal_kind", session().map(|session| session.map(|session| session.principal.kind.as_str())));
     to.text("target", session().map(|session| session.map(|session| session.target.as_str())));
     to.text("database", session().map(|session| session.map(|session| session.database.as_str())));
     to.text("database_user", session().map(|session| session.map(|session| session.database_user.as_str())));
@@ -298,6 +299,7 @@ pub(super) fn who(to: &mut Columns, whos: &[Who<'_>]) -> Result<(), SegmentError
     let each = || whos.iter().map(|who| who.principal);
     to.text("issuer", each().map(|who| who.map(|who| who.issuer.as_str())));
     to.text("subject", each().map(|who| who.map(|who| who.subject.as_str())));
+    to.text("principal_kind", each().map(|who| who.map(|who| who.kind.as_str())));
     to.text("display", each().map(|who| who.and_then(|who| who.display.as_deref())));
     to.text("email", each().map(|who| who.and_then(|who| who.email.as_deref())));
     let roles: Vec<Option<&[String]>> = each().map(|who| Some(who.map_or(&[][..], |who| &who.roles))).collect();

@@ -11,8 +11,8 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use super::*;
 use crate::model::{
     Action, CloseReason, Decision, Effect, EventDetails, Facts, Intent, Kind, Object, ObjectKind, OutcomeStatus, Param,
-    ParamFormat, Peer, Principal, Recorded, RecorderEventKind, Reference, Request, RuleId, SegmentCut, SessionId,
-    SqlText, Statement, TokenFacts, Verdict,
+    ParamFormat, Peer, Principal, PrincipalKind, Recorded, RecorderEventKind, Reference, Request, RuleId, SegmentCut,
+    SessionId, SqlText, Statement, TokenFacts, Verdict,
 };
 
 const DAY: i64 = 86_400_000_000;
@@ -48,6 +48,7 @@ fn principal() -> Principal {
     Principal {
         issuer: "https://issuer".to_owned(),
         subject: "maria".to_owned(),
+        kind: PrincipalKind::Person,
         display: Some("Maria".to_owned()),
         email: None,
         roles: vec!["nurse".to_owned(), "lead".to_owned()],
@@ -279,6 +280,7 @@ fn sessions_and_events_read_back_with_every_column() {
         [Some("client_terminated"), Some("expired")]
     );
     assert_eq!([text(sessions, "subject", 0), text(sessions, "subject", 1)], [Some("maria"), None]);
+    assert_eq!([text(sessions, "principal_kind", 0), text(sessions, "principal_kind", 1)], [Some("person"), None]);
     assert!(sessions.column_by_name("opened").unwrap().is_null(1));
     let events = &read(&files[1])[0];
     assert_eq!(events.schema().fields(), Dataset::Events.schema().unwrap().fields());
@@ -286,6 +288,7 @@ fn sessions_and_events_read_back_with_every_column() {
     assert_eq!(kinds, ["started", "statement_prepared", "unmatched_outcome", "unmatched_close"]);
     assert_eq!([text(events, "text", 0), text(events, "text", 1)], [None, Some("select 1")]);
     assert_eq!([text(events, "subject", 0), text(events, "subject", 1)], [None, Some("maria")]);
+    assert_eq!([text(events, "principal_kind", 0), text(events, "principal_kind", 1)], [None, Some("person")]);
     assert!(events.column_by_name("effects").unwrap().is_null(0));
     assert_eq!(text(events, "detail", 2), Some("statement 0000000009.4 ended (unknown) without an intent"));
 }

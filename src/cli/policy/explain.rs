@@ -316,8 +316,9 @@ fn parsed(facts: &Facts) -> String {
 fn identity(who: &Principal) -> String {
     let claims: Vec<String> = who.claims.iter().map(|(name, value)| format!("{name}={value}")).collect();
     format!(
-        "{} (subject {})  roles [{}]  groups [{}]  claims [{}]",
+        "{} ({}, subject {})  roles [{}]  groups [{}]  claims [{}]",
         who.name(),
+        who.kind.as_str(),
         who.subject,
         who.roles.join(", "),
         who.groups.join(", "),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::model::{Effect, Facts, Kind, ObjectKind, Sha256, Timestamp, TokenFacts, Touch};
+use crate::model::{Effect, Facts, Kind, ObjectKind, PrincipalKind, Sha256, Timestamp, TokenFacts, Touch};
 use crate::policy::Moment;
 
 fn rules(text: &str) -> Policy {
@@ -14,6 +14,7 @@ fn who(role: &str) -> Principal {
     Principal {
         issuer: "https://issuer".to_owned(),
         subject: "42".to_owned(),
+        kind: PrincipalKind::Person,
         display: None,
         email: None,
         roles: vec![role.to_owned()],

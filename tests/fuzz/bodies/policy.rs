@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use arbitrary::{Result, Unstructured};
 use hansard::model::{
-    Action, Effect, Facts, Kind, Object, ObjectKind, Principal, Sha256, Timestamp, TokenFacts, Touch,
+    Action, Effect, Facts, Kind, Object, ObjectKind, Principal, PrincipalKind, Sha256, Timestamp, TokenFacts, Touch,
 };
 use hansard::policy::{Moment, Place, Policy, PolicyProblem};
 
@@ -62,6 +62,7 @@ fn load(text: &str) {
 static WHO: LazyLock<Principal> = LazyLock::new(|| Principal {
     issuer: "https://issuer".to_owned(),
     subject: "42".to_owned(),
+    kind: PrincipalKind::Person,
     display: None,
     email: Some("ana@contoso.com".to_owned()),
     roles: vec!["analyst".to_owned()],

@@ -36,6 +36,7 @@ fn other_record() -> Record {
     let session: &mut Session = Arc::make_mut(&mut other.session);
     session.principal.issuer.push('x');
     session.principal.subject.push('x');
+    session.principal.kind = crate::model::PrincipalKind::Workload;
     session.principal.display = Some("x".to_owned());
     session.principal.email = Some("x".to_owned());
     session.principal.roles.push("x".to_owned());
