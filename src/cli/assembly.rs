@@ -19,7 +19,7 @@ use crate::gateway::tls::{Renewable, ServerConfig};
 use crate::gateway::{
     self, Budget, Cancels, Cluster, ClusterPeer, Counters, Desk, Listener, Memory, Routes, Site, Way,
 };
-use crate::identity::{ClaimMap, IssuerSettings, Verifier};
+use crate::identity::{IssuerSettings, Verifier};
 use crate::journal::{self, Journal};
 use crate::model::{Clock, Ids, NodeName, Recorded, Sha256};
 use crate::policy::{InForce, Policy};
@@ -104,8 +104,8 @@ pub(super) fn assemble(path: &Path, config: &Config) -> Result<Parts, Vec<String
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let targets: Vec<_> = config.targets.iter().filter_map(|described| target(described, &mut problems)).collect();
     let doors: Vec<Option<Door>> = config.listeners.iter().map(|door| open_door(door, config, &mut problems)).collect();
-    let issuer = format!("issuer.{}", config.issuer.name);
-    let verifier = problems.take(&issuer, Verifier::new(issuer_settings(config), Arc::clone(&clock)));
+    let vouching = config.issuers.iter().map(|issuer| issuer.settings.clone());
+    let verifier = problems.take("issuer", Verifier::new(vouching, Arc::clone(&clock)));
     let policy = load_policy(config).map_err(|mut found| problems.found.append(&mut found)).ok();
     let store = store_settings("storage", &config.storage.place, &mut problems);
     let ids = problems.take("random numbers", RandomIds::new()).map(|ids| -> Arc<dyn Ids> { Arc::new(ids) });
@@ -333,36 +333,9 @@ fn address(server: &config::Server) -> gateway::Address {
     }
 }
 
-/// The configured issuer, trusted though it is a development issuer: for the demo, whose own it is, and for nobody else.
-pub(super) fn trusting_development(config: &Config) -> IssuerSettings {
-    IssuerSettings { allow_development: true, ..issuer_settings(config) }
-}
-
-pub(super) fn issuer_settings(config: &Config) -> IssuerSettings {
-    let (issuer, identity) = (&config.issuer, &config.identity);
-    IssuerSettings {
-        name: issuer.name.clone(),
-        discovery: issuer.discovery.clone(),
-        audience: issuer.audience.clone(),
-        algorithms: issuer.algorithms.iter().filter_map(|algorithm| algorithm.as_str().parse().ok()).collect(),
-        clock_skew: issuer.clock_skew,
-        max_token_age: issuer.max_token_age,
-        claims: ClaimMap {
-            subject: identity.subject.clone(),
-            display: identity.display.clone(),
-            email: identity.email.clone(),
-            roles: Some(identity.roles.clone()),
-            groups: Some(identity.groups.clone()),
-            keep: identity.keep.clone(),
-        },
-        require_claims: issuer
-            .require_claims
-            .iter()
-            .map(|(name, value)| (name.clone(), value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
-            .collect(),
-        ca_file: issuer.ca_file.clone(),
-        allow_development: false,
-    }
+/// The configured issuers, trusted though they are development issuers: for the demo, whose own they are, and for nobody else.
+pub(super) fn trusting_development(config: &Config) -> impl Iterator<Item = IssuerSettings> + '_ {
+    config.issuers.iter().map(|issuer| IssuerSettings { allow_development: true, ..issuer.settings.clone() })
 }
 
 fn load_policy(config: &Config) -> Result<(RuleSources, Policy), Vec<String>> {

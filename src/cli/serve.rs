@@ -294,7 +294,7 @@ async fn attend(
 ) -> Option<Kept> {
     let Orders { stop, mut restarts, hangups } = orders;
     if let Some(Err(error)) = drain.begun().run_until_cancelled(parts.verifier.warm()).await {
-        tracing::warn!(%error, "the issuer cannot be reached; nobody can sign in until it can");
+        tracing::warn!(%error, "an issuer cannot be reached; nobody of it can sign in until it can");
     }
     if let Some(health) = health {
         health.serves(Sources {

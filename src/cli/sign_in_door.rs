@@ -20,8 +20,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Sleep, sleep, timeout};
 
-use crate::config::{ClientToken, Config, Listener, Target};
+use crate::config::{self, ClientToken, Config, Listener, Target};
 use crate::gateway::tls::{Renewable, ServerConfig, Web, web};
+use crate::identity::KeysAt;
 use crate::sign_in::Target as Told;
 use crate::sign_in::{Document, Issuer, PATH, TokenKind, VERSION};
 
@@ -36,11 +37,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What the configuration has people told.
 pub(super) fn document(config: &Config) -> Document {
-    let issuer = |issuer: &crate::config::Issuer| {
-        let client = issuer.client.as_ref()?;
+    let issuer = |issuer: &config::Issuer| {
+        let (client, settings) = (issuer.client.as_ref()?, &issuer.settings);
         Some(Issuer {
-            name: issuer.name.clone(),
-            issuer: issuer.discovery.trim_end_matches("/.well-known/openid-configuration").to_owned(),
+            name: settings.name.clone(),
+            issuer: match &settings.keys {
+                KeysAt::Discovery(url) => url.trim_end_matches("/.well-known/openid-configuration").to_owned(),
+                KeysAt::File(_) => settings.accepted().into_iter().next()?,
+            },
             client_id: client.id.clone(),
             scopes: client.scopes.clone(),
             resource: client.resource.clone(),
@@ -64,7 +68,7 @@ pub(super) fn document(config: &Config) -> Document {
     };
     Document {
         hansard: VERSION,
-        issuers: issuer(&config.issuer).into_iter().collect(),
+        issuers: config.issuers.iter().filter_map(issuer).collect(),
         targets: config.targets.iter().filter_map(target).collect(),
     }
 }

@@ -1,32 +1,25 @@
-//! The sections held against each other, and the defaults, each with its reason. The two ends of a connection are in
-//! [`super::ends`], the archive's place in [`super::storage`], what makes it checkable in [`super::evidence`].
+//! The sections held against each other, and the defaults, each with its reason. Issuers are in [`super::issuers`], the two
+//! ends of a connection in [`super::ends`], the archive's place in [`super::storage`], what makes it checkable in
+//! [`super::evidence`].
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use toml::de::DeTable;
 
 use super::cluster::cluster;
 use super::ends::{listeners, targets};
 use super::evidence::evidence;
-use super::file::{
-    Algorithm, File, IdentitySection, IssuerSection, JournalSection, LogLevel, LogSection, MetricsSection,
-    TelemetrySection,
-};
+use super::file::{File, JournalSection, LogLevel, LogSection, MetricsSection, TelemetrySection};
+use super::issuers::issuers;
 use super::limits::{drain, limits};
-use super::reading::{Findings, Keys, Located, Named, OneOrMany, Surroundings, value_if_any, value_or};
-use super::sign_in::{client, sign_in};
+use super::reading::{Findings, Keys, Located, Named, Surroundings, value_if_any, value_or};
+use super::sign_in::sign_in;
 use super::storage::storage;
-use super::units::{Age, Percent, Size, duration_text};
-use super::urls::web;
+use super::units::{Percent, Size};
 use super::values::{Address, NodeSetting, SecretSection, VERSION, Version, version};
-use super::{Config, Identity, Issuer, Journal, Listener, Log, Metrics, Secret};
+use super::{Config, Journal, Listener, Log, Metrics, Secret};
 use crate::model::NodeName;
 
-/// What the large issuers sign with unless told otherwise.
-const ALGORITHMS: [Algorithm; 2] = [Algorithm::Rs256, Algorithm::Es256];
-/// Well beyond what machines with a time service are apart; also the most, because it prolongs every token.
-const CLOCK_SKEW: Duration = Duration::from_secs(60);
 const JOURNAL: &str = "/var/lib/hansard/journal";
 /// Hours of a busy database, if the archive is away.
 const JOURNAL_MAX: u64 = 10 << 30;
@@ -83,9 +76,7 @@ fn is_too_new(table: &DeTable<'_>, findings: &mut Findings) -> bool {
 
 fn assemble(file: File, folder: Folder<'_>, surroundings: Surroundings<'_>, findings: &mut Findings) -> Option<Config> {
     let node = node(file.node, surroundings, findings);
-    let issuer_names = names(&file.issuer);
-    let issuer = only_issuer(file.issuer, folder, findings);
-    let identity = identity(file.identity, issuer_names.as_deref(), findings);
+    let issuers = issuers(file.issuer, file.identity, folder, findings);
     let targets = targets(file.target, folder, findings);
     let listeners = listeners(file.listener, targets.as_deref(), folder, findings);
     let policy = file.policy.value.and_then(|policy| policy.path.value);
@@ -100,15 +91,14 @@ fn assemble(file: File, folder: Folder<'_>, surroundings: Surroundings<'_>, find
     let (log, metrics) = telemetry
         .map(|telemetry| (log(telemetry.log), metrics(telemetry.metrics, listeners.as_deref(), findings)))
         .unzip();
-    let has_client = issuer.as_ref().map(|issuer| issuer.client.is_some());
+    let has_client = issuers.as_ref().map(|issuers| issuers.iter().any(|issuer| issuer.client.is_some()));
     let known = (listeners.as_deref(), metrics.as_ref().and_then(|metrics| metrics.as_ref()?.as_ref()));
     let sign_in = sign_in(file.sign_in, known, has_client, findings);
     value_or(file.version, Version)?;
     let targets: Option<Vec<_>> = targets?.into_iter().map(|known| known.target).collect();
     Some(Config {
         node: node?,
-        issuer: issuer?,
-        identity: identity?,
+        issuers: issuers?,
         listeners: listeners?,
         targets: targets?,
         policy: policy?.0.into_iter().map(|path| folder.path(path)).collect(),
@@ -122,10 +112,6 @@ fn assemble(file: File, folder: Folder<'_>, surroundings: Surroundings<'_>, find
         log: log??,
         metrics: metrics??,
     })
-}
-
-fn names<T>(named: &Located<Named<T>>) -> Option<Vec<String>> {
-    named.value.as_ref().map(|named| named.0.keys().cloned().collect())
 }
 
 fn node(
@@ -186,79 +172,6 @@ pub(super) fn refuse_bad_names<T>(named: &Named<T>, findings: &mut Findings) {
             findings.note(&section.at, format!("{}: a name has 1 to 63 of a-z A-Z 0-9 - _", section.name));
         }
     }
-}
-
-fn only_issuer(issuers: Located<Named<IssuerSection>>, folder: Folder<'_>, findings: &mut Findings) -> Option<Issuer> {
-    let named = issuers.value?;
-    refuse_bad_names(&named, findings);
-    if named.0.is_empty() {
-        findings.note(&issuers.at, "the section [issuer.NAME] is missing");
-    }
-    for extra in named.0.values().skip(1) {
-        extra.refuse("this version knows one issuer; another stands above", findings);
-    }
-    let read: Vec<Option<Issuer>> =
-        named.0.into_iter().map(|(name, section)| issuer(name, section.value?, folder, findings)).collect();
-    read.into_iter().next()?
-}
-
-fn issuer(name: String, mut section: IssuerSection, folder: Folder<'_>, findings: &mut Findings) -> Option<Issuer> {
-    let client = client(&mut section, findings);
-    let discovery = section.discovery.try_map(|url| web(&url).map(|()| url), findings).value;
-    if let Some(skew) = &section.clock_skew
-        && skew.value.is_some_and(|Age(skew)| skew > CLOCK_SKEW)
-    {
-        skew.refuse(format_args!("must be at most {}", duration_text(CLOCK_SKEW)), findings);
-    }
-    if let Some(age) = &section.max_token_age
-        && age.value == Some(Age(Duration::ZERO))
-    {
-        age.refuse("must be more than nothing", findings);
-    }
-    let clock_skew = value_or(section.clock_skew, Age(CLOCK_SKEW));
-    let require_claims = value_if_any(section.require_claims)?.map_or_else(Default::default, |claims| claims.0);
-    let require_claims: Option<_> =
-        require_claims.into_iter().map(|(claim, value)| Some((claim, value.value?.0))).collect();
-    Some(Issuer {
-        name,
-        discovery: discovery?,
-        audience: section.audience.value?.0,
-        algorithms: value_or(section.algorithms, OneOrMany(ALGORITHMS.to_vec()))?.0,
-        require_claims: require_claims?,
-        max_token_age: value_if_any(section.max_token_age)?.map(|Age(age)| age),
-        clock_skew: clock_skew?.0,
-        ca_file: value_if_any(section.ca_file)?.map(|path| folder.path(path)),
-        client: client?,
-    })
-}
-
-/// The identity that bears an issuer's name, or the usual claims.
-fn identity(
-    identities: Option<Located<Named<IdentitySection>>>,
-    issuers: Option<&[String]>,
-    findings: &mut Findings,
-) -> Option<Identity> {
-    let mut section = IdentitySection::default();
-    if let Some(identities) = identities {
-        for (name, identity) in identities.value?.0 {
-            match issuers {
-                Some(issuers) if !issuers.contains(&name) => {
-                    identity.refuse(format_args!("there is no [issuer.{name}]"), findings);
-                }
-                _ => section = identity.value?,
-            }
-        }
-    }
-    let texts = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-    let display = OneOrMany(texts(&["preferred_username", "upn", "email", "name"]));
-    Some(Identity {
-        subject: value_or(section.subject, "sub".to_owned())?,
-        display: value_or(section.display, display)?.0,
-        email: value_or(section.email, "email".to_owned())?,
-        roles: value_or(section.roles, "roles".to_owned())?,
-        groups: value_or(section.groups, "groups".to_owned())?,
-        keep: value_if_any(section.keep)?.map_or_else(Vec::new, |keep| keep.0),
-    })
 }
 
 fn journal(section: Option<Located<JournalSection>>, folder: Folder<'_>, findings: &mut Findings) -> Option<Journal> {

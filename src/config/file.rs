@@ -6,13 +6,12 @@
 use std::path::PathBuf;
 
 use super::cluster::ClusterSection;
+use super::issuers::{IdentitySection, IssuerSection};
 use super::limits::Connections;
 use super::reading::{Field, Findings, FromToml, Keys, Located, Named, Node, OneOrMany, choice, section};
-use super::sign_in::{ClientSection, SignInSection};
+use super::sign_in::SignInSection;
 use super::units::{Age, Percent, Size};
-use super::values::{
-    Address, ClaimValue, Network, NodeSetting, SecretSection, Server, TargetChoice, Upstream, Version,
-};
+use super::values::{Address, Network, NodeSetting, SecretSection, Server, TargetChoice, Upstream, Version};
 
 section! {
     /// The configuration of hansard.
@@ -22,7 +21,7 @@ section! {
         /// The recorder's name in every record and segment: 1 to 63 of a-z A-Z 0-9 - _ . and no dot in front. Default:
         /// the machine's hostname.
         node: Option<Located<NodeSetting>>,
-        /// Who may vouch for people. This version knows exactly one issuer.
+        /// Who may vouch for people and workloads; any number, told apart by the `iss` of a token.
         issuer: Located<Named<IssuerSection>>,
         /// What the claims of an issuer's tokens mean; bears the issuer's name.
         identity: Option<Located<Named<IdentitySection>>>,
@@ -48,79 +47,6 @@ section! {
         drain: Option<Located<DrainSection>>,
         /// What the program says about itself.
         telemetry: Option<Located<TelemetrySection>>,
-    }
-}
-
-section! {
-    /// An issuer of tokens, and how its tokens are checked.
-    IssuerSection {
-        /// The issuer as its tokens name it; the discovery document is read from `/.well-known/openid-configuration`
-        /// under it. https, except on loopback.
-        discovery: Located<String>,
-        /// Whom a token must be meant for.
-        audience: Located<OneOrMany<String>>,
-        /// The signatures that are accepted; asymmetric ones only.
-        #[schemars(extend("default" = ["RS256", "ES256"]))]
-        algorithms: Option<Located<OneOrMany<Algorithm>>>,
-        /// Claims that a token must have with exactly these values.
-        require_claims: Option<Located<Named<ClaimValue>>>,
-        /// How long after it was issued a token is still taken, however long it says it lives. Default: as it says.
-        max_token_age: Option<Located<Age>>,
-        /// How far the issuer's clock and ours may be apart; at most 60s.
-        #[schemars(extend("default" = "60s"))]
-        clock_skew: Option<Located<Age>>,
-        /// PEM file of the authorities that may vouch for the issuer's own server. Default: the system's.
-        ca_file: Option<Located<PathBuf>>,
-        /// The public client that people sign in by, with `hansard login`. Default: none; people bring their tokens.
-        client: Option<Located<ClientSection>>,
-    }
-}
-
-choice! {
-    /// A signature that a token may bear.
-    pub Algorithm {
-        /// RSA PKCS#1 v1.5 with SHA-256.
-        Rs256 = "RS256",
-        /// RSA PKCS#1 v1.5 with SHA-384.
-        Rs384 = "RS384",
-        /// RSA PKCS#1 v1.5 with SHA-512.
-        Rs512 = "RS512",
-        /// RSA-PSS with SHA-256.
-        Ps256 = "PS256",
-        /// RSA-PSS with SHA-384.
-        Ps384 = "PS384",
-        /// RSA-PSS with SHA-512.
-        Ps512 = "PS512",
-        /// ECDSA on P-256 with SHA-256.
-        Es256 = "ES256",
-        /// ECDSA on P-384 with SHA-384.
-        Es384 = "ES384",
-        /// Ed25519.
-        EdDsa = "EdDSA",
-    }
-}
-
-section! {
-    /// Which claims of a token say who somebody is.
-    #[derive(Default)]
-    IdentitySection {
-        /// The claim that names somebody for ever: stable, never given to another.
-        #[schemars(extend("default" = "sub"))]
-        subject: Option<Located<String>>,
-        /// The claims to show people; the first that is there is taken.
-        #[schemars(extend("default" = ["preferred_username", "upn", "email", "name"]))]
-        display: Option<Located<OneOrMany<String>>>,
-        /// The claim with the mail address.
-        #[schemars(extend("default" = "email"))]
-        email: Option<Located<String>>,
-        /// The claim with the roles.
-        #[schemars(extend("default" = "roles"))]
-        roles: Option<Located<String>>,
-        /// The claim with the groups.
-        #[schemars(extend("default" = "groups"))]
-        groups: Option<Located<String>>,
-        /// Claims that are stored with every session and shown to the rules. Default: none.
-        keep: Option<Located<OneOrMany<String>>>,
     }
 }
 

@@ -3,13 +3,15 @@
 //!
 //! The path from file to [`Config`]: [`reading`] walks the parsed tree into the sections that [`file`] declares, and
 //! [`checks`] holds the sections against each other and fills in the defaults. Relative paths are relative to the
-//! folder of the file. Parts have settings of their own; whoever builds them maps these values onto those.
+//! folder of the file. Parts have settings of their own; whoever builds them maps these values onto those. An issuer's are
+//! those of `identity` as they are, because the file changes presets of its.
 
 mod checks;
 mod cluster;
 mod ends;
 mod evidence;
 mod file;
+mod issuers;
 mod limits;
 mod problems;
 mod reading;
@@ -24,7 +26,7 @@ mod values;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -32,11 +34,11 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::identity::{IssuerSettings, KeysAt};
 use crate::model::NodeName;
 
 pub use file::{
-    Algorithm, ClientCertificates, Engine, LogFormat, LogLevel, OnTokenExpiry, Plain, ReadOnly, Recorded, Require,
-    SessionAttrs,
+    ClientCertificates, Engine, LogFormat, LogLevel, OnTokenExpiry, Plain, ReadOnly, Recorded, Require, SessionAttrs,
 };
 pub use problems::{Position, Problem, Problems};
 pub use schema::schema;
@@ -52,10 +54,8 @@ const MAX_FILE: u64 = 1024 * 1024;
 pub struct Config {
     /// The recorder's name.
     pub node: NodeName,
-    /// Who may vouch for people.
-    pub issuer: Issuer,
-    /// What the claims of that issuer's tokens mean.
-    pub identity: Identity,
+    /// Who may vouch for people and workloads, and what the claims of their tokens mean; at least one, by name.
+    pub issuers: Vec<Issuer>,
     /// Where clients connect; at least one, by name.
     pub listeners: Vec<Listener>,
     /// The databases behind; at least one, by name.
@@ -82,25 +82,11 @@ pub struct Config {
     pub metrics: Option<Metrics>,
 }
 
-/// `[issuer.NAME]`
+/// `[issuer.NAME]` with its `[identity.NAME]`
 #[derive(Debug, Clone, PartialEq)]
 pub struct Issuer {
-    /// Its name here.
-    pub name: String,
-    /// Its URL, as its tokens name it.
-    pub discovery: String,
-    /// Whom a token must be meant for; at least one.
-    pub audience: Vec<String>,
-    /// The signatures that are accepted; at least one.
-    pub algorithms: Vec<Algorithm>,
-    /// Claims that a token must have with exactly these values.
-    pub require_claims: BTreeMap<String, serde_json::Value>,
-    /// How long after it was issued a token is taken; absent, as long as it says.
-    pub max_token_age: Option<Duration>,
-    /// How far the clocks may be apart.
-    pub clock_skew: Duration,
-    /// The authorities that vouch for the issuer's server; absent, the system's.
-    pub ca_file: Option<PathBuf>,
+    /// How its tokens are checked, and what their claims mean.
+    pub settings: IssuerSettings,
     /// What people sign in by, if they can.
     pub client: Option<IssuerClient>,
 }
@@ -129,23 +115,6 @@ pub struct SignIn {
     pub address: SocketAddr,
     /// The listener whose certificate is shown; it is among the listeners.
     pub listener: String,
-}
-
-/// `[identity.NAME]`: names of claims.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
-    /// Names somebody for ever.
-    pub subject: String,
-    /// To show; the first that is there.
-    pub display: Vec<String>,
-    /// The mail address.
-    pub email: String,
-    /// The roles.
-    pub roles: String,
-    /// The groups.
-    pub groups: String,
-    /// Stored with every session and shown to the rules.
-    pub keep: Vec<String>,
 }
 
 /// `[listener.NAME]`
@@ -462,11 +431,23 @@ impl Config {
         keys.chain(self.targets.iter().map(|target| &target.password)).chain(storage).chain(cluster).collect()
     }
 
+    /// Every claim that is kept, of whichever issuer, and so may be there for rules to look at.
+    pub fn kept_claims(&self) -> Vec<String> {
+        let kept: BTreeSet<&String> = self.issuers.iter().flat_map(|issuer| &issuer.settings.claims.keep).collect();
+        kept.into_iter().cloned().collect()
+    }
+
     /// Every file and folder that must be there before the start, and where the configuration names it.
     pub fn files(&self) -> Vec<(String, &Path)> {
         let mut files = Vec::new();
-        if let Some(path) = &self.issuer.ca_file {
-            files.push((format!("issuer.{}.ca_file", self.issuer.name), path.as_path()));
+        for Issuer { settings: issuer, .. } in &self.issuers {
+            let ca_file = issuer.ca_file.iter().map(|path| ("ca_file", path.as_path()));
+            let jwks_file = match &issuer.keys {
+                KeysAt::File(path) => Some(("jwks_file", path.as_path())),
+                KeysAt::Discovery(_) => None,
+            };
+            let named = ca_file.chain(jwks_file);
+            files.extend(named.map(|(key, path)| (format!("issuer.{}.{key}", issuer.name), path)));
         }
         for listener in &self.listeners {
             if let Some(tls) = &listener.tls {

@@ -44,6 +44,10 @@ impl Findings {
         self.found.is_empty()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.found.len()
+    }
+
     pub(super) fn into_list(self) -> Vec<(Place, String)> {
         self.found
     }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::file::IssuerSection;
+use super::issuers::IssuerSection;
 use super::reading::{
     Field, Findings, FromToml, Keys, Located, Node, OneOrMany, choice, closest, section, value_if_any, value_or,
 };

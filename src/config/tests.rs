@@ -8,8 +8,10 @@ use serde_json::Value;
 
 use super::reading::Surroundings;
 use super::*;
+use crate::identity::{Algorithm, Tokens};
 
 mod ends;
+mod issuers;
 mod sign_in;
 
 const MINIMAL: &str = include_str!("../../fixtures/config/minimal.toml");
@@ -39,10 +41,13 @@ fn changed(from: &str, to: &str) -> String {
 fn the_least_file_gets_every_default() {
     let config = parse(MINIMAL).unwrap();
     assert_eq!(config.node.as_str(), "db-gate.example");
-    assert_eq!(config.issuer.algorithms, [Algorithm::Rs256, Algorithm::Es256]);
-    assert_eq!(config.issuer.clock_skew, Duration::from_secs(60));
-    assert_eq!(config.issuer.max_token_age, None);
-    assert_eq!(config.identity.subject, "sub");
+    let [Issuer { settings: issuer, client: None }] = config.issuers.as_slice() else { panic!("{config:?}") };
+    assert_eq!(issuer.keys, KeysAt::Discovery("https://login.example/tenant/v2.0".to_owned()));
+    assert_eq!(issuer.accepted(), ["https://login.example/tenant/v2.0"]);
+    assert_eq!(issuer.algorithms, [Algorithm::Rs256, Algorithm::Es256]);
+    assert_eq!((issuer.clock_skew, issuer.max_token_age), (Duration::from_secs(60), None));
+    assert_eq!((issuer.keep_when_away, issuer.tokens), (Duration::from_secs(86_400), Tokens::Access));
+    assert_eq!((issuer.claims.subject.as_str(), issuer.claims.workloads.all), ("sub", false));
     let [listener] = config.listeners.as_slice() else { panic!("{config:?}") };
     let behind = Behind { target: "app".to_owned(), server_names: Vec::new() };
     assert_eq!((listener.name.as_str(), listener.targets.as_slice()), ("main", [behind].as_slice()));
@@ -63,7 +68,7 @@ fn the_least_file_gets_every_default() {
     assert_eq!(config.log, Log { format: None, level: LogLevel::Info });
     assert_eq!(config.metrics, None);
     assert_eq!(config.cluster, None);
-    assert_eq!((config.sign_in, config.issuer.client), (None, None));
+    assert_eq!(config.sign_in, None);
     assert_eq!(config.limits, Limits { connections: 2_000, memory: 1 << 30 });
     assert_eq!(config.drain, Drain { limit: Duration::from_secs(10) });
 }
@@ -72,9 +77,16 @@ fn the_least_file_gets_every_default() {
 fn the_azure_file_is_read_as_it_says() {
     let config = parse(AZURE).unwrap();
     assert_eq!(config.node.as_str(), "node-7");
-    assert_eq!(config.issuer.require_claims["tid"], "11111111-2222-3333-4444-555555555555");
-    assert_eq!(config.issuer.max_token_age, Some(Duration::from_secs(5_400)));
-    assert_eq!(config.identity.keep.len(), 6);
+    let [entra, github] = config.issuers.as_slice() else { panic!("{:?}", config.issuers) };
+    let (entra, github) = (&entra.settings, &github.settings);
+    assert_eq!(entra.tenants, ["11111111-2222-3333-4444-555555555555"]);
+    assert_eq!(entra.max_token_age, Some(Duration::from_secs(5_400)));
+    assert_eq!((entra.claims.subject.as_str(), entra.claims.keep.len()), ("oid", 6));
+    assert_eq!(github.require_claims["repository_owner_id"], ["65"]);
+    assert!(github.claims.workloads.all);
+    assert!(
+        config.kept_claims().contains(&"uti".to_owned()) && config.kept_claims().contains(&"environment".to_owned())
+    );
     let names = |of: &Listener| (of.name.clone(), of.targets.iter().map(|it| it.target.clone()).collect::<String>());
     let names: Vec<_> = config.listeners.iter().map(names).collect();
     let expected = [("clinical", "prod-clinical"), ("reporting", "reporting")];
@@ -93,7 +105,7 @@ fn the_azure_file_is_read_as_it_says() {
     };
     assert_eq!(config.storage.place, Place::Azure(azure));
     assert_eq!(config.sign_in.as_ref().map(|told| told.listener.as_str()), Some("clinical"));
-    assert_eq!(config.issuer.client.as_ref().map(|client| client.scopes.len()), Some(2));
+    assert_eq!(config.issuers[0].client.as_ref().map(|client| client.scopes.len()), Some(2));
     assert_eq!(config.secrets().len(), 4);
     assert_eq!(config.files().len(), 6);
     let timestamps = Timestamps {
@@ -239,12 +251,7 @@ fn an_empty_file_and_broken_toml_say_what_they_are() {
 }
 
 #[test]
-fn one_issuer_and_every_target_has_its_listener() {
-    let second_issuer = "[issuer.github]\ndiscovery = \"https://x.example\"\naudience = \"a\"\n";
-    assert_eq!(
-        problems(&format!("{MINIMAL}{second_issuer}")),
-        ["17:1: issuer.github: this version knows one issuer; another stands above"]
-    );
+fn every_target_has_its_listener() {
     let second = "[target.b]\nengine = \"postgresql\"\nupstream = \"b:1\"\nlogin = { user = \"u\", password = { env = \"P\" } }\n";
     assert_eq!(
         problems(&format!("{MINIMAL}{second}")),
@@ -546,5 +553,5 @@ fn a_default_that_the_schema_states_is_the_one_that_is_used() {
             assert!(parse(&text).is_ok(), "{name}.{key}");
         }
     }
-    assert_eq!(stated, 31);
+    assert_eq!(stated, 34);
 }

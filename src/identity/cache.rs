@@ -3,8 +3,9 @@
 //! * Fresh keys are used as they are. Keys past their time are used while new ones are asked for behind the scenes.
 //! * A token with an unknown key makes one question to the issuer, however many such tokens come at once, and at most
 //!   one in [`Pace::between_fetches`]: an attacker who invents key names cannot make us flood the issuer.
-//! * An issuer that is away changes nothing until the keys are [`Pace::keep_when_away`] past their time; from then on
-//!   nobody is let in, because a key that was withdrawn would still be believed.
+//! * An issuer that is away changes nothing until the keys are so long past their time as config says; from then on
+//!   nobody of it is let in, because a key that was withdrawn would still be believed.
+//! * A file of keys is read again when a token comes and the last look is older than a second.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -15,6 +16,8 @@ use tokio::time::Instant;
 
 use super::IdentityError;
 use super::discovery::{Published, Source};
+#[cfg(test)]
+use crate::model::Sha256;
 
 /// How often an issuer is asked for its keys. The default is for production; tests cannot wait so long.
 #[derive(Debug, Clone, Copy)]
@@ -29,9 +32,16 @@ pub struct Pace {
     pub fresh_at_most: Duration,
     /// Keys are fresh for so long if the issuer says nothing.
     pub fresh_by_default: Duration,
-    /// Keys are used for so long past their time if the issuer is away.
-    pub keep_when_away: Duration,
 }
+
+/// For a file: to read one costs nothing, and who replaced it waits for the keys to count.
+const OF_FILES: Pace = Pace {
+    between_fetches: Duration::from_secs(1),
+    between_attempts: Duration::from_secs(1),
+    fresh_at_least: Duration::from_secs(1),
+    fresh_at_most: Duration::from_secs(1),
+    fresh_by_default: Duration::from_secs(1),
+};
 
 impl Default for Pace {
     fn default() -> Self {
@@ -41,7 +51,6 @@ impl Default for Pace {
             fresh_at_least: Duration::from_secs(5 * 60),
             fresh_at_most: Duration::from_secs(24 * 60 * 60),
             fresh_by_default: Duration::from_secs(60 * 60),
-            keep_when_away: Duration::from_secs(24 * 60 * 60),
         }
     }
 }
@@ -58,6 +67,8 @@ pub(super) struct Fetched {
 pub(super) struct KeyCache {
     source: Source,
     pace: Pace,
+    /// Keys are used for so long past their time if the issuer is away.
+    keep_when_away: Duration,
     current: RwLock<Option<Arc<Fetched>>>,
     /// Held while the issuer is asked: who waits for it finds the answer, and does not ask again.
     gate: Arc<Mutex<Gate>>,
@@ -72,22 +83,19 @@ struct Gate {
 }
 
 impl KeyCache {
-    pub(super) fn new(source: Source, pace: Pace) -> Self {
-        Self { source, pace, current: RwLock::new(None), gate: Arc::default(), answered: true.into() }
+    pub(super) fn new(source: Source, pace: Pace, keep_when_away: Duration) -> Self {
+        let pace = if source.is_file() { OF_FILES } else { pace };
+        Self { source, pace, keep_when_away, current: RwLock::new(None), gate: Arc::default(), answered: true.into() }
     }
 
     /// As if these keys had been fetched just now.
     #[cfg(test)]
     pub(super) fn holding(source: Source, keys: super::keys::KeySet) -> Self {
-        let published = Published { keys, development: false, keep: None };
+        let published = Published { keys, development: false, keep: None, digest: Sha256::of(b"") };
         let fetched = Arc::new(Fetched { published, at: Instant::now() });
         let gate = Gate { ended: Some(Instant::now()), failure: None };
         let (current, gate) = (RwLock::new(Some(fetched)), Arc::new(Mutex::new(gate)));
-        Self { source, pace: Pace::default(), current, gate, answered: true.into() }
-    }
-
-    pub(super) fn source(&self) -> &Source {
-        &self.source
+        Self { current, gate, ..Self::new(source, Pace::default(), Duration::ZERO) }
     }
 
     /// Whether the last question was answered with keys.
@@ -105,10 +113,13 @@ impl KeyCache {
     pub(super) async fn keys(self: &Arc<Self>) -> Result<Arc<Fetched>, String> {
         let current = self.current();
         if let Some(fetched) = current.as_ref().filter(|fetched| self.may_be_used(fetched)) {
-            if fetched.at.elapsed() > self.fresh_for(fetched) {
-                self.ask_behind();
+            let is_fresh = fetched.at.elapsed() <= self.fresh_for(fetched);
+            if is_fresh || !self.source.is_file() {
+                if !is_fresh {
+                    self.ask_behind();
+                }
+                return Ok(Arc::clone(fetched));
             }
-            return Ok(Arc::clone(fetched));
         }
         let failure = self.ask_unless_answered(current.as_ref(), self.pace.between_attempts).await;
         match self.current().filter(|fetched| self.may_be_used(fetched)) {
@@ -133,7 +144,7 @@ impl KeyCache {
     }
 
     fn may_be_used(&self, fetched: &Fetched) -> bool {
-        fetched.at.elapsed() <= self.fresh_for(fetched) + self.pace.keep_when_away
+        fetched.at.elapsed() <= self.fresh_for(fetched).saturating_add(self.keep_when_away)
     }
 
     /// Asks the issuer, unless somebody did since `seen` or did less than `floor` ago. Returns the last failure.
@@ -160,7 +171,7 @@ impl KeyCache {
         match tokio::spawn(async move { cache.fetch(gate).await }).await {
             Ok(answer) => answer,
             Err(error) => Err(IdentityError::Client {
-                issuer: self.source.issuer().to_owned(),
+                issuer: self.source.name().to_owned(),
                 reason: format!("asking was broken off: {error}"),
             }),
         }
@@ -174,17 +185,20 @@ impl KeyCache {
         match answer {
             Ok(published) => {
                 let fetched = Arc::new(Fetched { published, at: Instant::now() });
-                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&fetched));
+                let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+                let before = current.replace(Arc::clone(&fetched));
+                drop(current);
                 gate.failure = None;
-                tracing::info!(
-                    issuer = self.source.issuer(),
-                    keys = fetched.published.keys.len(),
-                    "issuer's keys fetched"
-                );
+                let (issuer, keys) = (self.source.name(), fetched.published.keys.len());
+                if before.is_none_or(|before| before.published.digest != fetched.published.digest) {
+                    tracing::info!(issuer, keys, "issuer's keys fetched");
+                } else {
+                    tracing::debug!(issuer, keys, "issuer's keys are the same as before");
+                }
                 Ok(fetched)
             }
             Err(error) => {
-                tracing::warn!(issuer = self.source.issuer(), %error, "issuer's keys could not be fetched");
+                tracing::warn!(issuer = self.source.name(), %error, "issuer's keys could not be fetched");
                 gate.failure = Some(error.to_string());
                 Err(error)
             }
@@ -200,10 +214,11 @@ mod tests {
 
     #[test]
     fn keys_are_fresh_as_long_as_the_issuer_says_within_limits() {
-        let cache = KeyCache::new(Source::new(&fixtures::settings()).unwrap(), Pace::default());
+        let cache = KeyCache::new(Source::new(&fixtures::settings()).unwrap(), Pace::default(), Duration::ZERO);
         let fresh = |keep: Option<u64>| {
             let keys = KeySet::parse(br#"{"keys":[]}"#).unwrap();
-            let published = Published { keys, development: false, keep: keep.map(Duration::from_secs) };
+            let (keep, digest) = (keep.map(Duration::from_secs), Sha256::of(b""));
+            let published = Published { keys, development: false, keep, digest };
             cache.fresh_for(&Fetched { published, at: Instant::now() }).as_secs()
         };
         assert_eq!(fresh(None), 3_600);

@@ -1,7 +1,11 @@
-//! Asking the issuer: its discovery document, then its keys, over HTTPS and with limits on everything.
+//! Asking the issuer: its discovery document, then its keys, over HTTPS and with limits on everything; or the file that
+//! holds its keys, for an issuer that cannot be asked.
 
 use std::error::Error;
+use std::fs::File;
+use std::io::Read;
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reqwest::header::CACHE_CONTROL;
@@ -13,7 +17,8 @@ use super::IdentityError;
 use super::claims::marks_development;
 use super::keys::KeySet;
 use super::refusal::quoted;
-use super::settings::IssuerSettings;
+use super::settings::{IssuerSettings, KeysAt};
+use crate::model::Sha256;
 
 /// OpenID Connect Discovery §4: where an issuer describes itself.
 const WELL_KNOWN: &str = "/.well-known/openid-configuration";
@@ -23,11 +28,25 @@ const TOTAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest key sets in use are some 30 KiB.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
 
-/// Where an issuer publishes its keys, and how we ask.
+/// Where an issuer's keys are, and how we get at them.
 #[derive(Debug)]
 pub(super) struct Source {
     name: String,
-    issuer: String,
+    of: Of,
+}
+
+#[derive(Debug)]
+enum Of {
+    Issuer(PublishedAt),
+    File(PathBuf),
+}
+
+/// Where an issuer publishes its keys, and how we ask.
+#[derive(Debug)]
+struct PublishedAt {
+    name: String,
+    /// What its document may call it.
+    names: Vec<String>,
     discovery: Url,
     client: Client,
 }
@@ -40,6 +59,8 @@ pub(super) struct Published {
     pub(super) development: bool,
     /// How long it wants the keys to be kept.
     pub(super) keep: Option<Duration>,
+    /// Of the key set as it came, to see whether it changed.
+    pub(super) digest: Sha256,
 }
 
 #[derive(Deserialize)]
@@ -52,9 +73,53 @@ struct Document {
 
 impl Source {
     pub(super) fn new(settings: &IssuerSettings) -> Result<Self, IdentityError> {
+        let of = match &settings.keys {
+            KeysAt::Discovery(url) => Of::Issuer(PublishedAt::new(settings, url)?),
+            KeysAt::File(path) => Of::File(path.clone()),
+        };
+        Ok(Self { name: settings.name.clone(), of })
+    }
+
+    /// The issuer's name in config.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether to get at the keys takes next to nothing and can be done each time.
+    pub(super) fn is_file(&self) -> bool {
+        matches!(self.of, Of::File(_))
+    }
+
+    /// Gets the keys.
+    pub(super) async fn fetch(&self) -> Result<Published, IdentityError> {
+        match &self.of {
+            Of::Issuer(issuer) => issuer.fetch().await,
+            Of::File(path) => self.read(path).await,
+        }
+    }
+
+    async fn read(&self, path: &Path) -> Result<Published, IdentityError> {
+        let wrong = |reason| IdentityError::KeyFile { issuer: self.name.clone(), path: path.to_owned(), reason };
+        let file = path.to_owned();
+        let read = tokio::task::spawn_blocking(move || read_file(&file)).await;
+        let body = read.map_err(|error| wrong(error.to_string()))?.map_err(wrong)?;
+        let keys = KeySet::parse(&body).map_err(wrong)?;
+        Ok(Published { keys, development: false, keep: None, digest: Sha256::of(&body) })
+    }
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, String> {
+    let mut body = Vec::new();
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    file.take(MAX_BODY_BYTES as u64 + 1).read_to_end(&mut body).map_err(|error| error.to_string())?;
+    if body.len() > MAX_BODY_BYTES { Err(format!("it is larger than {MAX_BODY_BYTES} bytes")) } else { Ok(body) }
+}
+
+impl PublishedAt {
+    fn new(settings: &IssuerSettings, url: &str) -> Result<Self, IdentityError> {
         let name = settings.name.clone();
-        let (issuer, discovery) = discovery_url(&settings.discovery)
-            .map_err(|reason| IdentityError::Client { issuer: name.clone(), reason })?;
+        let (_, discovery) =
+            discovery_url(url).map_err(|reason| IdentityError::Client { issuer: name.clone(), reason })?;
         let mut builder = Client::builder()
             .user_agent(concat!("hansard/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
@@ -75,31 +140,27 @@ impl Source {
         }
         let client =
             builder.build().map_err(|error| IdentityError::Client { issuer: name.clone(), reason: chain(&error) })?;
-        Ok(Self { name, issuer, discovery, client })
-    }
-
-    /// The `iss` of this issuer's tokens.
-    pub(super) fn issuer(&self) -> &str {
-        &self.issuer
+        Ok(Self { name, names: settings.names_in_documents(), discovery, client })
     }
 
     /// Asks the issuer for its keys.
-    pub(super) async fn fetch(&self) -> Result<Published, IdentityError> {
+    async fn fetch(&self) -> Result<Published, IdentityError> {
         let (body, _) = self.get(&self.discovery).await?;
         let wrong = |reason| self.wrong(&self.discovery, reason);
         let document: Document =
             serde_json::from_slice(&body).map_err(|error| wrong(format!("no discovery document: {error}")))?;
-        if document.issuer != self.issuer {
+        if !self.names.contains(&document.issuer) {
+            let ours = self.names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(" or ");
             return Err(wrong(format!(
-                "it names the issuer {}, config names {}; they must be the same to the letter",
+                "it names the issuer {}, config names {ours}; they must be the same to the letter",
                 quoted(&document.issuer),
-                quoted(&self.issuer)
             )));
         }
         let keys_at = self.keys_url(&document.jwks_uri).map_err(wrong)?;
         let (body, keep) = self.get(&keys_at).await?;
         let keys = KeySet::parse(&body).map_err(|reason| self.wrong(&keys_at, reason))?;
-        Ok(Published { keys, development: marks_development(document.development.as_ref()), keep })
+        let development = marks_development(document.development.as_ref());
+        Ok(Published { keys, development, keep, digest: Sha256::of(&body) })
     }
 
     /// Plain HTTP is for an issuer on this machine only; one that is asked over HTTPS cannot lead us away from it.
@@ -238,10 +299,7 @@ mod tests {
 
     #[test]
     fn an_issuer_asked_over_https_cannot_lead_to_plain_http() {
-        let source = |discovery: &str| {
-            Source::new(&IssuerSettings { discovery: discovery.to_owned(), ..super::super::fixtures::settings() })
-                .unwrap()
-        };
+        let source = |discovery: &str| PublishedAt::new(&super::super::fixtures::settings(), discovery).unwrap();
         let far = source("https://issuer.example");
         assert!(far.keys_url("https://keys.example/jwks").is_ok());
         for bad in ["http://keys.example/jwks", "http://127.0.0.1/jwks", "file:///etc/passwd", "", "jwks"] {

@@ -1,6 +1,6 @@
 //! For the tests of this room: an issuer's settings, its keys, and tokens of any shape.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -9,7 +9,12 @@ use jsonwebtoken::EncodingKey;
 use jsonwebtoken::jwk::Jwk;
 use serde_json::{Value, json};
 
-use super::settings::{Algorithm, ClaimMap, IssuerSettings};
+use super::cache::KeyCache;
+use super::discovery::Source;
+use super::keys::KeySet;
+use super::presets::Preset;
+use super::settings::{Algorithm, ClaimMap, IssuerSettings, KeysAt};
+use super::{Issuer, Verifier};
 use crate::model::{Clock, Timestamp};
 
 pub(super) const ISSUER: &str = "https://issuer.example/tenant";
@@ -84,18 +89,28 @@ pub(super) fn merged(mut base: Value, changes: &Value) -> Value {
 }
 
 pub(super) fn settings() -> IssuerSettings {
+    let [plain, ..] = Preset::ALL;
     IssuerSettings {
-        name: "test".to_owned(),
-        discovery: ISSUER.to_owned(),
+        keys: KeysAt::Discovery(ISSUER.to_owned()),
         audience: vec!["api://hansard".to_owned()],
         algorithms: vec![Algorithm::Rs256, Algorithm::Ps256, Algorithm::Es256, Algorithm::Es384, Algorithm::EdDsa],
         clock_skew: Duration::from_secs(30),
-        max_token_age: None,
         claims: ClaimMap::default(),
-        require_claims: BTreeMap::new(),
-        ca_file: None,
-        allow_development: false,
+        ..plain.settings("test")
     }
+}
+
+/// A verifier of these issuers, each with the keys that it publishes, at [`NOW`]. Nobody is asked for any.
+pub(super) fn verifier(issuers: Vec<(IssuerSettings, Vec<Value>)>) -> Verifier {
+    super::install_crypto();
+    let issuer = |(settings, keys): (IssuerSettings, Vec<Value>)| {
+        let keys = KeySet::parse(json!({ "keys": keys }).to_string().as_bytes());
+        let keys = keys.unwrap_or_else(|problem| unreachable!("{problem}"));
+        let source = Source::new(&settings).unwrap_or_else(|error| unreachable!("{error}"));
+        Issuer { names: settings.names(), settings, cache: Arc::new(KeyCache::holding(source, keys)) }
+    };
+    let issuers = issuers.into_iter().map(issuer).collect();
+    Verifier::of(issuers, Arc::new(FixedClock(NOW))).unwrap_or_else(|error| unreachable!("{error}"))
 }
 
 /// The claims of a good token.

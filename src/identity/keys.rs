@@ -25,6 +25,8 @@ const RSA: &[Algorithm] =
 pub(super) struct Key {
     pub(super) kid: Option<String>,
     pub(super) decoding: DecodingKey,
+    /// In whose name it signs, of an issuer that publishes the keys of several together.
+    pub(super) issuer: Option<String>,
     algorithms: Vec<Algorithm>,
 }
 
@@ -109,6 +111,10 @@ impl Key {
             None => None,
             Some(kid) => Some(kid.as_str()?.to_owned()),
         };
+        let issuer = match value.get("issuer") {
+            None => None,
+            Some(issuer) => Some(issuer.as_str()?.to_owned()),
+        };
         if algorithms.is_empty() {
             return None;
         }
@@ -119,7 +125,7 @@ impl Key {
                 | (AlgorithmParameters::EllipticCurve(_), Algorithm::Es256 | Algorithm::Es384)
         ) || matches!(&jwk.algorithm, AlgorithmParameters::OctetKeyPair(pair) if pair.curve == EllipticCurve::Ed25519);
         let decoding = same_type.then(|| DecodingKey::from_jwk(&jwk).ok())??;
-        Some(Self { kid, decoding, algorithms })
+        Some(Self { kid, decoding, issuer, algorithms })
     }
 }
 
@@ -178,6 +184,7 @@ mod tests {
             ("algorithm of a shared secret", json!({ "alg": "HS256" })),
             ("a private half", json!({ "d": "AQAB" })),
             ("kid is not text", json!({ "kid": 7 })),
+            ("its issuer is not text", json!({ "issuer": 7 })),
             ("a weak modulus", json!({ "n": "AQAB" })),
             ("no modulus", json!({ "n": null })),
             ("says EC", json!({ "kty": "EC", "crv": "P-256" })),

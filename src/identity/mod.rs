@@ -1,13 +1,17 @@
 //! Token → [`Principal`], or why not.
 //!
 //! Promises: nobody is named whose token was not signed by a key that the configured issuer publishes now (or published
-//! lately, while it is away), for our audience, and is within its time. No token is stored or logged, nor any part of
-//! one that could be used again. Nothing in a token, however long or strange, takes the process down.
+//! lately, while it is away), for our audience, and is within its time. Of several issuers each vouches for its own: a key
+//! of one signs for no other, and the same subject of two issuers is two principals. Nobody is asked anything about a
+//! token whose `iss` is not configured. No token is stored or logged, nor any part of one that could be used again. Nothing
+//! in a token, however long or strange, takes the process down.
 //!
 //! ```text
-//! bytes ─► token: is it one, who says to have issued it ─► issuer ─► cache: keys ◄─ discovery ◄─ HTTPS
+//! bytes ─► token: is it one, who says to have issued it ─► names: whose ─► cache: keys ◄─ discovery ◄─ HTTPS or a file
 //!                                                             └─► signature, audience ─► claims ─► Principal
 //! ```
+//!
+//! What the large issuers call things is data, in [`Preset`]; no check knows of it.
 //!
 //! The signature, the issuer and the audience are jsonwebtoken's to check. The rest is checked here, because it checks
 //! time by the machine's clock, and neither `iat`, `typ` nor `crit` at all.
@@ -18,12 +22,16 @@ mod discovery;
 #[cfg(test)]
 mod fixtures;
 mod keys;
+mod names;
+mod presets;
 mod refusal;
 mod settings;
 #[cfg(test)]
 mod tests;
 mod token;
+mod twins;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -37,12 +45,17 @@ use cache::KeyCache;
 use claims::Token;
 use discovery::Source;
 use keys::{Fitting, Key, KeySet};
+use names::Name;
 use refusal::quoted;
 use token::Presented;
 
 pub use cache::Pace;
+pub use presets::Preset;
 pub use refusal::{Cause, Refusal};
-pub use settings::{Algorithm, ClaimMap, IssuerSettings, MAX_CLOCK_SKEW, SettingsProblem, UnknownAlgorithm};
+pub use settings::{
+    Algorithm, ClaimMap, IssuerSettings, KEEP_WHEN_AWAY, KeysAt, MAX_CLOCK_SKEW, SettingsProblem, Tokens,
+    UnknownAlgorithm, Workloads,
+};
 
 /// Why an issuer cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +77,26 @@ pub enum IdentityError {
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
+    },
+    /// The file of its keys cannot be used.
+    #[error("issuer {issuer}: the keys in {}: {reason}", path.display())]
+    KeyFile {
+        /// The issuer's name in config.
+        issuer: String,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Two issuers say that tokens of the same name are theirs.
+    #[error("issuer {second} has the name {iss} that issuer {first} has: a token has one issuer")]
+    SameName {
+        /// The name.
+        iss: String,
+        /// Who has it, by the name in config.
+        first: String,
+        /// Who has it too.
+        second: String,
     },
     /// The HTTP client cannot be set up.
     #[error("issuer {issuer}: {reason}")]
@@ -115,39 +148,62 @@ fn list(problems: &[SettingsProblem]) -> String {
 #[derive(Debug)]
 pub struct Verifier {
     issuers: Vec<Issuer>,
+    /// By the `iss` of a token: which of the issuers, and which of its names.
+    by_name: HashMap<String, (usize, usize)>,
     clock: Arc<dyn Clock>,
 }
 
 impl Verifier {
-    /// A verifier that trusts this issuer. Nothing is asked of the issuer yet.
+    /// A verifier that trusts these issuers. Nothing is asked of them yet.
     ///
     /// # Errors
     ///
-    /// The settings are wrong, or their certificates cannot be read.
-    pub fn new(settings: IssuerSettings, clock: Arc<dyn Clock>) -> Result<Self, IdentityError> {
-        Self::with_pace(settings, clock, Pace::default())
+    /// Settings are wrong, two issuers have the same name, or certificates cannot be read.
+    pub fn new(
+        issuers: impl IntoIterator<Item = IssuerSettings>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, IdentityError> {
+        Self::with_pace(issuers, clock, Pace::default())
     }
 
-    /// A verifier that asks its issuer for keys at another pace than the usual one.
+    /// A verifier that asks its issuers for keys at another pace than the usual one.
     ///
     /// # Errors
     ///
     /// As for [`Verifier::new`].
-    pub fn with_pace(settings: IssuerSettings, clock: Arc<dyn Clock>, pace: Pace) -> Result<Self, IdentityError> {
+    pub fn with_pace(
+        issuers: impl IntoIterator<Item = IssuerSettings>,
+        clock: Arc<dyn Clock>,
+        pace: Pace,
+    ) -> Result<Self, IdentityError> {
         install_crypto();
-        Ok(Self { issuers: vec![Issuer::new(settings, pace)?], clock })
+        let issuers = issuers.into_iter().map(|settings| Issuer::new(settings, pace)).collect::<Result<Vec<_>, _>>()?;
+        Self::of(issuers, clock)
     }
 
-    /// Asks the issuer for its keys now. Tokens are accepted without it too: the first one asks.
+    fn of(issuers: Vec<Issuer>, clock: Arc<dyn Clock>) -> Result<Self, IdentityError> {
+        let mut by_name: HashMap<String, (usize, usize)> = HashMap::new();
+        for (at, issuer) in issuers.iter().enumerate() {
+            for (which, name) in issuer.names.iter().enumerate() {
+                let before = by_name.insert(name.iss.clone(), (at, which));
+                let first = before.filter(|(other, _)| *other != at).and_then(|(other, _)| issuers.get(other));
+                if let Some(first) = first {
+                    let (first, second) = (first.settings.name.clone(), issuer.settings.name.clone());
+                    return Err(IdentityError::SameName { iss: name.iss.clone(), first, second });
+                }
+            }
+        }
+        Ok(Self { issuers, by_name, clock })
+    }
+
+    /// Asks all issuers for their keys now. Tokens are accepted without it too: the first one asks.
     ///
     /// # Errors
     ///
-    /// The issuer does not answer, answers wrongly, has no key for us, or is a development issuer.
+    /// Of the first, in the order of config, that does not answer, answers wrongly, has no key for us, or is a development
+    /// issuer; the others were asked all the same.
     pub async fn warm(&self) -> Result<(), IdentityError> {
-        for issuer in &self.issuers {
-            issuer.warm().await?;
-        }
-        Ok(())
+        futures::future::join_all(self.issuers.iter().map(Issuer::warm)).await.into_iter().collect()
     }
 
     /// The issuers by their names in config, and whether each answered when it was last asked for its keys.
@@ -162,28 +218,37 @@ impl Verifier {
     /// The token proves nobody; the refusal says why.
     pub async fn verify(&self, credential: Credential) -> Result<Principal, Refusal> {
         let presented = Presented::read(credential.reveal())?;
-        let issuer = self.issuers.iter().find(|issuer| issuer.cache.source().issuer() == presented.issuer);
-        let issuer = issuer.ok_or_else(|| {
+        let (issuer, name) = self.issuer_of(&presented.issuer).ok_or_else(|| {
             Refusal::new(Cause::WrongIssuer, format!("the token says to be from {}", quoted(&presented.issuer)))
         })?;
-        issuer.verify(&presented, || self.clock.now()).await
+        issuer.verify(&presented, name, || self.clock.now()).await
+    }
+
+    fn issuer_of(&self, iss: &str) -> Option<(&Issuer, &Name)> {
+        let (at, which) = self.by_name.get(iss)?;
+        let issuer = self.issuers.get(*at)?;
+        Some((issuer, issuer.names.get(*which)?))
     }
 }
 
-/// Who a token with these claims would name at the moment `now`, if it were signed. Nobody signed it: for trying out rules,
-/// and for nothing that lets somebody in.
+/// Who a token with these claims would name at the moment `now`, if it were signed, and of a kind that is taken. Nobody signed
+/// it: for trying out rules, and for nothing that lets somebody in.
 ///
 /// # Errors
 ///
 /// The claims would not be accepted; the refusal says why.
 pub fn named_by(claims: &Map<String, Value>, settings: &IssuerSettings, now: Timestamp) -> Result<Principal, Refusal> {
-    claims::principal(claims, settings, Token { sha256: Sha256::of(b""), kid: None }, now)
+    let iss = claims.get("iss").and_then(Value::as_str).ok_or_else(|| claims::missing("iss"))?;
+    let name = settings.names().into_iter().find(|name| name.iss == iss);
+    let name = name.ok_or_else(|| Refusal::new(Cause::WrongIssuer, format!("the claims say {}", quoted(iss))))?;
+    claims::principal(claims, settings, &name.known_as, Token { sha256: Sha256::of(b""), kid: None }, now)
 }
 
 /// An issuer that is trusted.
 #[derive(Debug)]
 struct Issuer {
     settings: IssuerSettings,
+    names: Vec<Name>,
     cache: Arc<KeyCache>,
 }
 
@@ -193,8 +258,8 @@ impl Issuer {
         if !problems.is_empty() {
             return Err(IdentityError::Settings { issuer: settings.name, problems });
         }
-        let cache = Arc::new(KeyCache::new(Source::new(&settings)?, pace));
-        Ok(Self { settings, cache })
+        let cache = KeyCache::new(Source::new(&settings)?, pace, settings.keep_when_away);
+        Ok(Self { names: settings.names(), settings, cache: Arc::new(cache) })
     }
 
     async fn warm(&self) -> Result<(), IdentityError> {
@@ -209,7 +274,12 @@ impl Issuer {
         Ok(())
     }
 
-    async fn verify(&self, presented: &Presented<'_>, now: impl FnOnce() -> Timestamp) -> Result<Principal, Refusal> {
+    async fn verify(
+        &self,
+        presented: &Presented<'_>,
+        name: &Name,
+        now: impl FnOnce() -> Timestamp,
+    ) -> Result<Principal, Refusal> {
         let algorithm = allowed(&presented.algorithm, &self.settings)?;
         let mut fetched = self.cache.keys().await.map_err(|reason| Refusal::new(Cause::IssuerAway, reason))?;
         if let Fitting::None = fetched.published.keys.fitting(presented.kid.as_deref(), algorithm)
@@ -220,15 +290,15 @@ impl Issuer {
         if fetched.published.development && !self.settings.allow_development {
             return Err(Refusal::new(Cause::DevelopmentIssuer, "the issuer calls itself one"));
         }
-        self.judge(presented, algorithm, &fetched.published.keys, now())
+        self.judge(presented, name, (algorithm, &fetched.published.keys), now())
     }
 
     /// Everything about a token that the keys at hand and the time decide.
     fn judge(
         &self,
         presented: &Presented<'_>,
-        algorithm: Algorithm,
-        keys: &KeySet,
+        name: &Name,
+        (algorithm, keys): (Algorithm, &KeySet),
         now: Timestamp,
     ) -> Result<Principal, Refusal> {
         let unknown = |detail| Refusal::new(Cause::UnknownKey, detail);
@@ -238,14 +308,28 @@ impl Issuer {
             Fitting::None => return Err(unknown(format!("no {algorithm} key for kid {}", kid()))),
             Fitting::Ambiguous(count) => return Err(unknown(format!("no kid, and {count} keys could be meant"))),
         };
+        let fitting: Vec<&Key> = fitting.into_iter().filter(|key| self.may_sign(key, name)).collect();
+        if fitting.is_empty() {
+            return Err(unknown(format!("the key with kid {} is not of the token's tenant", kid())));
+        }
         for key in fitting {
             if let Some(claims) = signed_by(key, algorithm, presented, &self.settings)? {
+                claims::taken(&claims, presented.is_access, &self.settings)?;
+                name.tenant.as_deref().map_or(Ok(()), |tenant| claims::of_tenant(&claims, tenant))?;
                 let kid = presented.kid.clone().or_else(|| key.kid.clone());
                 let token = Token { sha256: Sha256::of(presented.text.as_bytes()), kid };
-                return claims::principal(&claims, &self.settings, token, now);
+                return claims::principal(&claims, &self.settings, &name.known_as, token, now);
             }
         }
         Err(Refusal::new(Cause::BadSignature, format!("by {algorithm} with kid {}", kid())))
+    }
+
+    /// Whether the key may sign for tokens of this name, where keys of several tenants are published together.
+    fn may_sign(&self, key: &Key, name: &Name) -> bool {
+        match (&key.issuer, &name.tenant) {
+            (Some(issuer), Some(tenant)) => names::may_sign(issuer, tenant, &self.names),
+            _ => true,
+        }
     }
 }
 

@@ -17,7 +17,7 @@ pub enum Cause {
     TooLarge,
     /// The algorithm is not among those that config allows.
     AlgorithmNotAllowed,
-    /// `typ` says that it is a token of another kind: a logout token, a security event.
+    /// A token of another kind: a logout token, a security event, an ID token where an access token is asked for.
     WrongType,
     /// The header demands something (`crit`) that we do not understand.
     CriticalHeader,

@@ -10,30 +10,67 @@ use super::discovery::discovery_url;
 
 /// More skew than this would keep an expired token alive for longer than people expect.
 pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(60);
+/// So long an issuer's keys are used past their time while it is away, unless config says otherwise: a night and a day.
+pub const KEEP_WHEN_AWAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// An issuer that is trusted, and how far.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IssuerSettings {
     /// The issuer's name in config; for messages.
     pub name: String,
-    /// The issuer's URL exactly as its tokens spell it, or the full address of its discovery document.
-    pub discovery: String,
+    /// The names that its tokens bear (`iss`), to the letter; of several, principals bear the first. `{tenantid}` in them
+    /// stands for each of `tenants`. None: as the discovery document's address has it.
+    pub issuers: Vec<String>,
+    /// The tenants whose tokens are taken, of an issuer whose names have a place for them. The token's `tid` must be the
+    /// one that its name is of.
+    pub tenants: Vec<String>,
+    /// Where its keys are.
+    pub keys: KeysAt,
+    /// How long its keys are used past their time while it is away.
+    pub keep_when_away: Duration,
     /// The audiences that are ours: a token must be for one of them.
     pub audience: Vec<String>,
     /// The signature algorithms that are accepted.
     pub algorithms: Vec<Algorithm>,
+    /// Which of its tokens sign somebody in.
+    pub tokens: Tokens,
+    /// Claims of which an access token has one. None: it cannot be told so.
+    pub access_marks: Vec<String>,
     /// How far the issuer's clock and ours may differ; at most [`MAX_CLOCK_SKEW`].
     pub clock_skew: Duration,
     /// How long after `iat` a token is accepted, whatever its `exp` says.
     pub max_token_age: Option<Duration>,
     /// Which claim means what.
     pub claims: ClaimMap,
-    /// Claims that must have exactly this value: `tid`, `repository_owner`, `email_verified`.
-    pub require_claims: BTreeMap<String, String>,
+    /// Claims that must have one of these values: `repository_owner_id`, `email_verified`.
+    pub require_claims: BTreeMap<String, Vec<String>>,
+    /// The same for workloads, instead; absent, as for everybody.
+    pub require_claims_of_workloads: Option<BTreeMap<String, Vec<String>>>,
     /// A trust root for the issuer's HTTPS, in PEM, beside those of the machine.
     pub ca_file: Option<PathBuf>,
     /// Whether tokens of a development issuer are accepted. Only `hansard demo` sets it; config has no key for it.
     pub allow_development: bool,
+}
+
+/// Where an issuer's keys are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeysAt {
+    /// Where its discovery document says, which is under this URL; the document's own address is taken as well.
+    Discovery(String),
+    /// In a file that somebody puts there, a JWKS document; read again a second after it changed.
+    File(PathBuf),
+}
+
+/// Which tokens of an issuer sign somebody in, of those that are for us. An ID token tells a client who signed in there;
+/// whoever holds one was not asked whether it may be used here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tokens {
+    /// Access tokens: what can be told to be an ID token is refused.
+    Access,
+    /// Access tokens whose header says that they are (`at+jwt`, RFC 9068).
+    AtJwt,
+    /// All.
+    Any,
 }
 
 /// Which claim means what. A name is looked up whole first, then as a path: `realm_access.roles`.
@@ -41,6 +78,8 @@ pub struct IssuerSettings {
 pub struct ClaimMap {
     /// Who it is, for ever: `sub`, `oid`. Required in every token.
     pub subject: String,
+    /// The same in the tokens of workloads, if it is another claim there. No value of the one may be one of the other.
+    pub workload_subject: Option<String>,
     /// A name for people to read: the first of these that the token has.
     pub display: Vec<String>,
     /// The e-mail address.
@@ -51,17 +90,32 @@ pub struct ClaimMap {
     pub groups: Option<String>,
     /// Claims that are kept with the session, as they are.
     pub keep: Vec<String>,
+    /// Which tokens are of workloads.
+    pub workloads: Workloads,
+}
+
+/// Which tokens are of workloads; the others are of persons.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Workloads {
+    /// All.
+    pub all: bool,
+    /// Those in which one of these claims has one of its values. `*` at a value's beginning stands for anything.
+    pub with: BTreeMap<String, Vec<String>>,
+    /// Those that have none of these claims; no claims: no token for that reason.
+    pub without: Vec<String>,
 }
 
 impl Default for ClaimMap {
     fn default() -> Self {
         Self {
             subject: "sub".to_owned(),
+            workload_subject: None,
             display: ["name", "preferred_username", "email"].map(str::to_owned).to_vec(),
             email: "email".to_owned(),
             roles: Some("roles".to_owned()),
             groups: Some("groups".to_owned()),
             keep: Vec::new(),
+            workloads: Workloads::default(),
         }
     }
 }
@@ -71,7 +125,9 @@ impl IssuerSettings {
     pub fn problems(&self) -> Vec<SettingsProblem> {
         let mut problems = Vec::new();
         let mut problem = |key, sentence: String| problems.push(SettingsProblem { key, sentence });
-        if let Err(sentence) = discovery_url(&self.discovery) {
+        if let KeysAt::Discovery(url) = &self.keys
+            && let Err(sentence) = discovery_url(url)
+        {
             problem("discovery", sentence);
         }
         if self.audience.is_empty() || self.audience.iter().any(String::is_empty) {
@@ -89,6 +145,12 @@ impl IssuerSettings {
         if self.claims.subject.is_empty() {
             problem("claims.subject", "the name of a claim is needed".to_owned());
         }
+        let values =
+            self.require_claims.values().chain(self.require_claims_of_workloads.iter().flat_map(BTreeMap::values));
+        if values.into_iter().any(Vec::is_empty) {
+            problem("require_claims", "a claim needs at least one value".to_owned());
+        }
+        problems.extend(self.problems_of_names());
         problems
     }
 }
@@ -217,7 +279,7 @@ mod tests {
         let good = fixtures::settings();
         assert_eq!(good.problems(), []);
         let bad = IssuerSettings {
-            discovery: "http://issuer.example".to_owned(),
+            keys: KeysAt::Discovery("http://issuer.example".to_owned()),
             audience: vec![String::new()],
             algorithms: Vec::new(),
             clock_skew: Duration::from_secs(61),

@@ -12,14 +12,11 @@ use crate::model::{PrincipalKind, TokenFacts};
 
 const ALL: [Signer; 4] = [Signer::Rsa, Signer::Es256, Signer::Es384, Signer::Ed25519];
 
-/// A verifier that holds the public halves of all signers but the stranger's.
 fn verifier(settings: IssuerSettings, keys: &[Value]) -> Verifier {
-    install_crypto();
-    let keys = KeySet::parse(json!({ "keys": keys }).to_string().as_bytes()).unwrap();
-    let cache = Arc::new(KeyCache::holding(Source::new(&settings).unwrap(), keys));
-    Verifier { issuers: vec![Issuer { settings, cache }], clock: Arc::new(FixedClock(NOW)) }
+    fixtures::verifier(vec![(settings, keys.to_vec())])
 }
 
+/// The public halves of all signers but the stranger's.
 fn published() -> Vec<Value> {
     ALL.map(fixtures::jwk).to_vec()
 }
@@ -313,7 +310,7 @@ async fn roles_and_groups_that_cannot_be_read_are_refused_not_dropped() {
 async fn required_claims_must_have_exactly_their_value() {
     let require = [("tid", "t-1"), ("email_verified", "true")];
     let settings = || IssuerSettings {
-        require_claims: require.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+        require_claims: require.map(|(name, value)| (name.to_owned(), vec![value.to_owned()])).into(),
         ..fixtures::settings()
     };
     assert_eq!(cause_with(settings(), json!({ "tid": "t-1", "email_verified": true })).await, None);
@@ -395,13 +392,13 @@ fn every_cause_has_a_word_of_its_own() {
 #[test]
 fn a_verifier_is_not_made_from_bad_settings() {
     let bad = IssuerSettings { audience: Vec::new(), ..fixtures::settings() };
-    let error = Verifier::new(bad, Arc::new(FixedClock(NOW))).unwrap_err();
+    let error = Verifier::new([bad], Arc::new(FixedClock(NOW))).unwrap_err();
     assert_eq!(error.to_string(), "issuer test: audience: at least one audience is needed, and none may be empty");
     let folder = tempfile::tempdir().unwrap();
     let empty = folder.path().join("empty.pem");
     std::fs::write(&empty, "").unwrap();
     for file in [folder.path().join("absent.pem"), empty] {
         let bad = IssuerSettings { ca_file: Some(file), ..fixtures::settings() };
-        assert!(matches!(Verifier::new(bad, Arc::new(FixedClock(NOW))), Err(IdentityError::CaFile { .. })));
+        assert!(matches!(Verifier::new([bad], Arc::new(FixedClock(NOW))), Err(IdentityError::CaFile { .. })));
     }
 }

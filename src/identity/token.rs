@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::refusal::{Cause, Refusal, quoted};
 use super::settings::Algorithm;
+use super::twins;
 
 /// PostgreSQL servers take no longer password (`PG_MAX_AUTH_TOKEN_LENGTH`), so clients cannot be used to sending more.
 /// Real tokens stay under 16 KiB; the rest is room for an issuer that lists hundreds of groups.
@@ -13,7 +14,9 @@ pub(super) const MAX_TOKEN_BYTES: usize = 65_535;
 
 /// `typ` of an access token (RFC 9068) and of a token that does not say more (RFC 7519). Others are other things: a
 /// `logout+jwt` or a `secevent+jwt` is signed by the same key and must not sign anybody in.
-const TYPES: [&str; 3] = ["JWT", "at+jwt", "application/at+jwt"];
+const TYPES: [&str; 3] = ["JWT", ACCESS[0], ACCESS[1]];
+/// Those of an access token (RFC 9068).
+const ACCESS: [&str; 2] = ["at+jwt", "application/at+jwt"];
 
 /// A token as it was presented. Nothing in it is believed yet.
 pub(super) struct Presented<'a> {
@@ -21,6 +24,8 @@ pub(super) struct Presented<'a> {
     pub(super) algorithm: String,
     pub(super) kid: Option<String>,
     pub(super) issuer: String,
+    /// Whether its header says that it is an access token.
+    pub(super) is_access: bool,
 }
 
 impl<'a> Presented<'a> {
@@ -40,8 +45,15 @@ impl<'a> Presented<'a> {
                 _ => not_a_token("not three parts with dots between them; the token may be opaque, or cut"),
             });
         };
-        let header = object(header).ok_or_else(|| not_a_token("the header is not JSON in base64url"))?;
-        let claims = object(claims).ok_or_else(|| not_a_token("the claims are not JSON in base64url"))?;
+        let twin = |cause, part: &str, name: &str| Refusal::new(cause, format!("{part} name {} twice", quoted(name)));
+        let (header, twice) = object(header).ok_or_else(|| not_a_token("the header is not JSON in base64url"))?;
+        if let Some(name) = twice {
+            return Err(twin(Cause::NotAToken, "parts of the header", &name));
+        }
+        let (claims, twice) = object(claims).ok_or_else(|| not_a_token("the claims are not JSON in base64url"))?;
+        if let Some(name) = twice {
+            return Err(twin(Cause::ClaimMalformed, "the claims", &name));
+        }
         Self::of_header(text, &header, &claims)
     }
 
@@ -53,12 +65,13 @@ impl<'a> Presented<'a> {
         if header.contains_key("crit") {
             return Err(Refusal::new(Cause::CriticalHeader, "the header has `crit`"));
         }
-        match header.get("typ") {
-            None => {}
-            Some(Value::String(typ)) if TYPES.iter().any(|known| known.eq_ignore_ascii_case(typ)) => {}
+        let is_among = |known: &[&str], typ: &str| known.iter().any(|known| known.eq_ignore_ascii_case(typ));
+        let is_access = match header.get("typ") {
+            None => false,
+            Some(Value::String(typ)) if is_among(&TYPES, typ) => is_among(&ACCESS, typ),
             Some(Value::String(typ)) => return Err(Refusal::new(Cause::WrongType, format!("typ is {}", quoted(typ)))),
             Some(_) => return Err(Refusal::new(Cause::NotAToken, "`typ` in the header is not text")),
-        }
+        };
         let kid = match header.get("kid") {
             None => None,
             Some(Value::String(kid)) => Some(kid.clone()),
@@ -73,11 +86,13 @@ impl<'a> Presented<'a> {
         if algorithm.parse::<Algorithm>().is_ok() && jsonwebtoken::decode_header(text).is_err() {
             return Err(Refusal::new(Cause::NotAToken, "a member of the header is in no known form"));
         }
-        Ok(Self { text, algorithm: algorithm.clone(), kid, issuer })
+        Ok(Self { text, algorithm: algorithm.clone(), kid, issuer, is_access })
     }
 }
 
-/// A part of a token as a JSON object. Depth is limited by the reader, size by the token's.
-fn object(part: &str) -> Option<Map<String, Value>> {
-    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()
+/// A part of a token as a JSON object, and a member that stands twice in it, if one does. Depth is limited by the reader,
+/// size by the token's.
+fn object(part: &str) -> Option<(Map<String, Value>, Option<String>)> {
+    let json = URL_SAFE_NO_PAD.decode(part).ok()?;
+    Some((serde_json::from_slice(&json).ok()?, twins::first(&json)))
 }

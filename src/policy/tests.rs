@@ -273,6 +273,18 @@ fn rules_can_look_at_claims_roles_groups_and_the_moment() {
 }
 
 #[test]
+fn a_rule_for_somebody_is_for_nobody_of_the_same_name_at_another_issuer() {
+    let policy = rules("permit(principal == User::\"https://issuer|42\", action, resource);");
+    let ours = who("x");
+    assert!(policy.decide_connect(&ours, &place(), &moment()).allows());
+    for (issuer, subject) in [("https://other", "42"), ("https://issuer|42", ""), ("https://issuer", "42|"), ("", "42")]
+    {
+        let other = Principal { issuer: issuer.to_owned(), subject: subject.to_owned(), ..ours.clone() };
+        assert!(!policy.decide_connect(&other, &place(), &moment()).allows(), "{issuer} {subject}");
+    }
+}
+
+#[test]
 fn rules_can_bind_the_person_to_the_certificate_that_their_client_shows() {
     let binding = "permit(principal, action, resource);
         @id(\"own-certificate\") forbid(principal, action == Action::\"connect\", resource) unless {

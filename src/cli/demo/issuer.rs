@@ -7,7 +7,6 @@
 //! * Its document and each of its tokens say `"hansard_dev": true`, which [`crate::identity::Verifier`] refuses unless
 //!   the settings allow it. [`DevelopmentIssuer::settings`] does; config has no key for it, so `serve` cannot.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -26,7 +25,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use crate::identity::{Algorithm, ClaimMap, IssuerSettings, install_crypto};
+use crate::identity::{Algorithm, ClaimMap, IssuerSettings, KeysAt, Preset, install_crypto};
 use crate::model::Clock;
 
 /// How long its tokens live at most: long enough to look around, too short to be kept.
@@ -133,17 +132,16 @@ impl DevelopmentIssuer {
 
     /// The settings by which the demo, and only the demo, trusts it.
     pub fn settings(&self) -> IssuerSettings {
+        let [plain, ..] = Preset::ALL;
         IssuerSettings {
-            name: "demo".to_owned(),
-            discovery: self.signer.url.clone(),
+            keys: KeysAt::Discovery(self.signer.url.clone()),
             audience: vec![self.signer.audience.clone()],
             algorithms: vec![Algorithm::Es256],
             clock_skew: Duration::ZERO,
             max_token_age: Some(LIFETIME),
             claims: ClaimMap::default(),
-            require_claims: BTreeMap::new(),
-            ca_file: None,
             allow_development: true,
+            ..plain.settings("demo")
         }
     }
 
@@ -288,7 +286,7 @@ mod tests {
     }
 
     fn demo_at(issuer: &DevelopmentIssuer, offset: i64) -> Verifier {
-        Verifier::new(issuer.settings(), at(offset)).unwrap()
+        Verifier::new([issuer.settings()], at(offset)).unwrap()
     }
 
     fn credential(token: &str) -> Credential {
@@ -327,7 +325,7 @@ mod tests {
         let issuer = start().await;
         // What `serve` makes of any config: the field has no key there, and is false.
         let settings = IssuerSettings { allow_development: false, ..issuer.settings() };
-        let serve = Verifier::new(settings, at(0)).unwrap();
+        let serve = Verifier::new([settings], at(0)).unwrap();
         assert!(matches!(serve.warm().await, Err(IdentityError::DevelopmentIssuer { .. })));
         let token = issuer.issue(&ANA, AUDIENCE, LIFETIME).unwrap();
         assert_eq!(serve.verify(credential(&token)).await.unwrap_err().cause, Cause::DevelopmentIssuer);

@@ -196,7 +196,7 @@ fn written(home: &Path, listener: SocketAddr, upstream: SocketAddr, issuer: &str
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::IdentityError;
+    use crate::identity::{IdentityError, KeysAt};
 
     const UPSTREAM: &str = "127.0.0.1:5555";
 
@@ -218,7 +218,7 @@ mod tests {
     async fn the_written_configuration_is_valid_and_holds_nothing_to_fill_in() {
         let issuer = issuer().await.unwrap();
         let (parts, config) = read_as_serve_would(&issuer).await;
-        assert_eq!(config.issuer.discovery, issuer.url());
+        assert_eq!(config.issuers[0].settings.keys, KeysAt::Discovery(issuer.url().to_owned()));
         assert_eq!(parts.doors[0].address.port(), 6499);
         assert!(parts.store.url.ends_with("a%20folder%20with%20spaces/store"), "{}", parts.store.url);
         assert_eq!(parts.ship.max_age, Duration::from_secs(2));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::cli::system::SystemClock;
-use crate::identity::{Algorithm, ClaimMap, IssuerSettings};
+use crate::identity::{IssuerSettings, KeysAt, Preset};
 use crate::journal::Settings;
 use crate::journal::disk::{Disk, DiskFile, FolderDisk};
 use crate::model::{Entry, NodeName, RecorderEvent, RecorderEventKind, Timestamp};
@@ -95,19 +95,12 @@ impl Bench {
         let (ship, status) = watch::channel(ShipStatus::default());
         let (anchored, anchors) = watch::channel(AnchorStatus::default());
         let issuer = IssuerSettings {
-            name: "main".to_owned(),
             // Nobody answers there.
-            discovery: "http://127.0.0.1:9".to_owned(),
+            keys: KeysAt::Discovery("http://127.0.0.1:9".to_owned()),
             audience: vec!["x".to_owned()],
-            algorithms: vec![Algorithm::Es256],
-            clock_skew: Duration::ZERO,
-            max_token_age: None,
-            claims: ClaimMap::default(),
-            require_claims: BTreeMap::new(),
-            ca_file: None,
-            allow_development: false,
+            ..Preset::ALL[0].settings("main")
         };
-        let verifier = Arc::new(Verifier::new(issuer, Arc::new(SystemClock)).unwrap());
+        let verifier = Arc::new(Verifier::new([issuer], Arc::new(SystemClock)).unwrap());
         let health = Health { sources: OnceLock::new(), stop: CancellationToken::new() };
         let sources = Sources {
             journal: journal.clone(),

@@ -7,6 +7,7 @@ use super::super::render::{Format, Table, say};
 use super::diagnostics::{Severity, described};
 use super::live::{Found as Undermined, Live};
 use super::{Exit, Globals, Stop, Which};
+use crate::config::Config;
 use crate::policy::{Policy, PolicyProblem};
 
 const EXAMPLES: &str = "\
@@ -39,10 +40,10 @@ pub(in crate::cli) struct CheckArgs {
 pub(super) fn run(args: &CheckArgs, globals: &Globals) -> Result<Exit, Stop> {
     let config = args.which.config()?;
     let files = args.which.sources(config.as_ref())?.rules;
-    let claims = config.as_ref().map(|config| config.identity.keep.as_slice());
+    let claims = config.as_ref().map(Config::kept_claims);
     let (found, policy) = match Policy::load(&files) {
         Ok(policy) => {
-            let undeclared = claims.map(|claims| policy.undeclared(claims)).unwrap_or_default();
+            let undeclared = claims.as_deref().map(|claims| policy.undeclared(claims)).unwrap_or_default();
             let is_valid = undeclared.is_empty();
             let errors = with(Severity::Error, undeclared);
             let found = errors.into_iter().chain(with(Severity::Warning, policy.doubts())).collect();

@@ -33,7 +33,7 @@ pub(super) struct Tried {
 /// Every problem of the rules; without any, every problem of the tests.
 pub(super) fn tried(sources: &Sources, config: Option<&Config>) -> Result<Tried, Vec<PolicyProblem>> {
     let policy = Policy::load(&sources.rules)?;
-    let undeclared = config.map(|config| policy.undeclared(&config.identity.keep)).unwrap_or_default();
+    let undeclared = config.map(|config| policy.undeclared(&config.kept_claims())).unwrap_or_default();
     if !undeclared.is_empty() {
         return Err(undeclared);
     }

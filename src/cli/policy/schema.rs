@@ -25,7 +25,8 @@ pub(in crate::cli) struct SchemaArgs {
 pub(super) fn run(args: &SchemaArgs) -> Result<Exit, Stop> {
     let load = |path: &PathBuf| Config::load(path).map_err(|problems| Stop::invalid(vec![problems.to_string()]));
     let config = args.config.as_ref().map(load).transpose()?;
-    let text = Policy::schema_text(config.as_ref().map(|config| config.identity.keep.as_slice()));
+    let claims = config.as_ref().map(Config::kept_claims);
+    let text = Policy::schema_text(claims.as_deref());
     let mut out = io::stdout().lock();
     quiet_if_closed(out.write_all(shown(&text, Lines::Kept).as_bytes()).and_then(|()| out.flush()))?;
     Ok(Exit::Done)

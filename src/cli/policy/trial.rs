@@ -1,13 +1,11 @@
 //! A statement put to rules without a database: who asks, where, when, and what the rules say.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::super::assembly::issuer_settings;
 use crate::config::Config;
-use crate::identity::{self, ClaimMap, IssuerSettings};
+use crate::identity::{self, ClaimMap, IssuerSettings, Preset};
 use crate::model::{ClientCertificate, Facts, Principal, SqlText, Timestamp};
 use crate::policy::{Moment, Place};
 use crate::sql;
@@ -18,31 +16,34 @@ const LIFE_SECONDS: i64 = 3_600;
 /// What claims mean here: as the configuration says, or the usual names.
 #[derive(Debug, Clone)]
 pub(in crate::cli) struct Claims {
-    settings: Option<IssuerSettings>,
+    issuers: Option<Vec<IssuerSettings>>,
 }
 
 impl Claims {
     /// As this configuration says; without one, the usual names (`sub`, `roles`, `groups`, `email`), and every claim is
     /// kept.
     pub(in crate::cli) fn of(config: Option<&Config>) -> Self {
-        Self { settings: config.map(issuer_settings) }
+        Self { issuers: config.map(|config| config.issuers.iter().map(|issuer| issuer.settings.clone()).collect()) }
     }
 
     /// Whom a token with these claims names, by the code that reads real ones. What no rule looks at is filled in: the
-    /// issuer if it is not there, and the time, because whether a token has ended is not the question.
+    /// issuer if it is not there and there is one only, and the time, because whether a token has ended is not the question.
     ///
     /// # Errors
     ///
-    /// Why such a token would be refused.
+    /// Why such a token would be refused, or that nobody can tell whose it is.
     pub(in crate::cli) fn principal(
         &self,
         given: &Map<String, Value>,
         now: Timestamp,
         age_seconds: i64,
     ) -> Result<Principal, String> {
-        let settings = self.settings.clone().unwrap_or_else(|| usual(given));
+        let (settings, iss) = match &self.issuers {
+            Some(issuers) => issuer_of(issuers, given)?,
+            None => usual(given),
+        };
         let mut claims = given.clone();
-        claims.entry("iss").or_insert_with(|| json!(settings.discovery));
+        claims.insert("iss".to_owned(), json!(iss));
         let issued = now.seconds().saturating_sub(age_seconds);
         claims.insert("iat".to_owned(), json!(issued));
         claims.insert("exp".to_owned(), json!(now.seconds().saturating_add(LIFE_SECONDS)));
@@ -51,19 +52,35 @@ impl Claims {
     }
 }
 
-fn usual(claims: &Map<String, Value>) -> IssuerSettings {
-    IssuerSettings {
-        name: "tried".to_owned(),
-        discovery: "https://issuer.example".to_owned(),
-        audience: Vec::new(),
-        algorithms: Vec::new(),
-        clock_skew: Duration::from_secs(60),
-        max_token_age: None,
-        claims: ClaimMap { keep: claims.keys().cloned().collect(), ..ClaimMap::default() },
-        require_claims: std::collections::BTreeMap::default(),
-        ca_file: None,
-        allow_development: false,
+/// The issuer that the claims name, or the only one; and the name that it has in the token.
+fn issuer_of(issuers: &[IssuerSettings], claims: &Map<String, Value>) -> Result<(IssuerSettings, String), String> {
+    let accepted = |issuer: &IssuerSettings| issuer.accepted();
+    match (claims.get("iss").and_then(Value::as_str), issuers) {
+        (Some(iss), _) => {
+            let found = issuers.iter().find(|issuer| accepted(issuer).iter().any(|name| name == iss));
+            found.map(|issuer| (issuer.clone(), iss.to_owned())).ok_or_else(|| {
+                let all: Vec<String> = issuers.iter().flat_map(accepted).collect();
+                format!("no issuer has the name in `iss`; there are {}", all.join(", "))
+            })
+        }
+        (None, [only]) => Ok((only.clone(), accepted(only).into_iter().next().unwrap_or_default())),
+        (None, _) => {
+            let all: Vec<String> = issuers.iter().flat_map(accepted).collect();
+            Err(format!("`iss` is missing, and there are several issuers: {}", all.join(", ")))
+        }
     }
+}
+
+/// An issuer that calls itself as the claims do, whose claims mean the usual and are all kept.
+fn usual(claims: &Map<String, Value>) -> (IssuerSettings, String) {
+    let iss = claims.get("iss").and_then(Value::as_str).unwrap_or("https://issuer.example").to_owned();
+    let [plain, ..] = Preset::ALL;
+    let settings = IssuerSettings {
+        issuers: vec![iss.clone()],
+        claims: ClaimMap { keep: claims.keys().cloned().collect(), ..ClaimMap::default() },
+        ..plain.settings("tried")
+    };
+    (settings, iss)
 }
 
 /// Where and when, beside who.
@@ -145,6 +162,26 @@ mod tests {
         assert!(refused.contains("lacks the claim") && refused.contains("sub"), "{refused}");
         let refused = Claims::of(None).principal(&claims(json!({"sub": "a", "roles": 7})), now, 0).unwrap_err();
         assert!(refused.contains("roles"), "{refused}");
+    }
+
+    #[test]
+    fn of_several_issuers_the_claims_say_whose_they_are() {
+        let issuer = |name: &str| IssuerSettings {
+            issuers: vec![format!("https://{name}.example")],
+            claims: ClaimMap { subject: format!("{name}_id"), ..ClaimMap::default() },
+            ..Preset::ALL[0].settings(name)
+        };
+        let claims = Claims { issuers: Some(vec![issuer("a"), issuer("b")]) };
+        let asked = |given: Value| claims.principal(given.as_object().unwrap(), Timestamp::from_seconds(0), 0);
+        let who = asked(json!({"iss": "https://b.example", "a_id": "1", "b_id": "2"})).unwrap();
+        assert_eq!((who.issuer.as_str(), who.subject.as_str()), ("https://b.example", "2"));
+        for refused in [json!({"a_id": "1"}), json!({"iss": "https://c.example", "a_id": "1"})] {
+            assert!(asked(refused).unwrap_err().ends_with("https://a.example, https://b.example"));
+        }
+        let only = Claims { issuers: Some(vec![issuer("a")]) };
+        let given = json!({"a_id": "1"});
+        let who = only.principal(given.as_object().unwrap(), Timestamp::from_seconds(0), 0).unwrap();
+        assert_eq!(who.issuer, "https://a.example");
     }
 
     #[test]

@@ -14,7 +14,7 @@ fn with_client(client: &str, more: &str) -> String {
 
 #[test]
 fn a_client_needs_an_id_and_has_the_rest_by_itself() {
-    let client = |written: &str| parse(&with_client(written, "")).unwrap().issuer.client.unwrap();
+    let client = |written: &str| parse(&with_client(written, "")).unwrap().issuers.remove(0).client.unwrap();
     let expected = IssuerClient {
         id: "hansard-cli".to_owned(),
         scopes: ["profile", "email", "offline_access"].map(str::to_owned).to_vec(),
