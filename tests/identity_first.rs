@@ -1,11 +1,22 @@
 //! Promise 1, identity first: whom the verifier believes, with an issuer that really answers over HTTP.
 //!
 //! What a single token must be is tested beside the code (`src/identity/tests.rs`). Here stands what takes an issuer:
-//! keys that change, an issuer that is away, and documents that are not what they should be.
+//! keys that change, an issuer that is away, and documents that are not what they should be; and what takes a running
+//! Hansard: that each attack leaves a record.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper of a test that fails says so by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a helper of a test that fails says so by panicking"
+)]
 
-use std::collections::BTreeMap;
+#[path = "identity_first/attacks.rs"]
+mod attacks;
+#[path = "identity_first/issuers.rs"]
+mod issuers;
+mod support;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,7 +26,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use hansard::identity::{Algorithm, Cause, ClaimMap, IdentityError, IssuerSettings, Pace, Verifier};
+use hansard::identity::{Algorithm, Cause, IdentityError, IssuerSettings, KeysAt, Pace, Preset, Verifier};
 use hansard::model::{Clock, Credential, Timestamp};
 use jsonwebtoken::EncodingKey;
 use jsonwebtoken::jwk::Jwk;
@@ -76,22 +87,11 @@ impl Issuer {
     }
 
     fn settings(&self) -> IssuerSettings {
-        IssuerSettings {
-            name: "test".to_owned(),
-            discovery: self.url.clone(),
-            audience: vec!["hansard".to_owned()],
-            algorithms: vec![Algorithm::Es256],
-            clock_skew: Duration::from_secs(30),
-            max_token_age: None,
-            claims: ClaimMap::default(),
-            require_claims: BTreeMap::new(),
-            ca_file: None,
-            allow_development: false,
-        }
+        settings(KeysAt::Discovery(self.url.clone()))
     }
 
     fn verifier(&self, pace: Pace) -> Verifier {
-        Verifier::with_pace(self.settings(), Arc::new(FixedClock), pace).unwrap()
+        Verifier::with_pace([self.settings()], Arc::new(FixedClock), pace).unwrap()
     }
 
     fn set(&self, change: impl FnOnce(&mut Answers)) {
@@ -103,10 +103,7 @@ impl Issuer {
     }
 
     fn token(&self, kid: &str) -> Credential {
-        let mut header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::ES256);
-        header.kid = Some(kid.to_owned());
-        let claims = json!({ "iss": self.url, "aud": "hansard", "sub": "ana", "exp": NOW + 600 });
-        Credential::new(jsonwebtoken::encode(&header, &claims, &key()).unwrap().into_bytes())
+        token_of(&self.url, kid, &key())
     }
 
     /// The port is free again when this returns, and nobody answers there.
@@ -116,6 +113,25 @@ impl Issuer {
         // Connections that were accepted live in tasks of their own; this makes them answer like a broken proxy.
         self.set(|answers| (answers.discovery, answers.keys) = (Answer::Status(503), Answer::Status(503)));
     }
+}
+
+/// The settings of an issuer whose keys are there.
+fn settings(keys: KeysAt) -> IssuerSettings {
+    IssuerSettings {
+        keys,
+        audience: vec!["hansard".to_owned()],
+        algorithms: vec![Algorithm::Es256],
+        clock_skew: Duration::from_secs(30),
+        ..Preset::ALL[0].settings("test")
+    }
+}
+
+/// A token of somebody called ana.
+fn token_of(iss: &str, kid: &str, key: &EncodingKey) -> Credential {
+    let mut header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::ES256);
+    header.kid = Some(kid.to_owned());
+    let claims = json!({ "iss": iss, "aud": "hansard", "sub": "ana", "exp": NOW + 600 });
+    Credential::new(jsonwebtoken::encode(&header, &claims, key).unwrap().into_bytes())
 }
 
 async fn discovery(State((answers, _)): State<Shared>) -> Response {
@@ -146,6 +162,11 @@ impl IntoResponse for Answer {
 
 fn key() -> EncodingKey {
     EncodingKey::from_ec_pem(include_bytes!("../fixtures/tokens/es256.pem")).unwrap()
+}
+
+/// A key that nobody has yet.
+fn p256() -> Vec<u8> {
+    rcgen::KeyPair::generate().unwrap().serialize_pem().into_bytes()
 }
 
 /// The same key under any name.
@@ -235,6 +256,64 @@ async fn unknown_keys_after_the_floor_share_one_question_and_those_within_it_mak
     assert_eq!(issuer.asked(), 2);
 }
 
+/// Half a minute made a second: what 10,000 tokens with invented keys do in a minute.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_unknown_keys_in_a_minute_make_no_storm() {
+    let issuer = Arc::new(Issuer::start().await);
+    let floor = Duration::from_secs(1);
+    let verifier = Arc::new(issuer.verifier(Pace { between_fetches: floor, ..Pace::default() }));
+    verifier.warm().await.unwrap();
+    let tokens: Vec<Credential> = (0..10_000).map(|number| issuer.token(&format!("invented-{number}"))).collect();
+    let began = std::time::Instant::now();
+    let mut tokens = tokens.into_iter();
+    for wave in 0..20 {
+        let next: Vec<_> = tokens.by_ref().take(500).collect();
+        let running = next.into_iter().map(|token| {
+            let verifier = Arc::clone(&verifier);
+            tokio::spawn(async move { verifier.verify(token).await.unwrap_err().cause })
+        });
+        for one in running.collect::<Vec<_>>() {
+            assert_eq!(one.await.unwrap(), Cause::UnknownKey);
+        }
+        let due = floor * 2 * (wave + 1) / 20;
+        tokio::time::sleep(due.saturating_sub(began.elapsed())).await;
+    }
+    let floors = began.elapsed().as_millis() / floor.as_millis();
+    let asked = issuer.asked();
+    assert!((2..=2 + floors).contains(&(asked as u128)), "asked {asked} times in {floors} times the floor");
+    assert_eq!(cause(&verifier, issuer.token("first")).await, None, "who has a good token is let in all the while");
+}
+
+/// Everybody with a key that is published is let in at every moment of a rotation.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_are_rotated_under_load_and_nobody_is_turned_away() {
+    let issuer = Arc::new(Issuer::start().await);
+    let verifier = Arc::new(issuer.verifier(hurried()));
+    verifier.warm().await.unwrap();
+    for generation in 0..5 {
+        let (old, new) = (kid(generation), kid(generation + 1));
+        issuer.set(|answers| answers.keys = Answer::Json(json!({ "keys": [es256(&old), es256(&new)] })));
+        let running: Vec<_> = (0..400)
+            .map(|number| {
+                let token = issuer.token(if number % 2 == 0 { &old } else { &new });
+                let verifier = Arc::clone(&verifier);
+                tokio::spawn(async move { verifier.verify(token).await.map(|who| who.subject) })
+            })
+            .collect();
+        for one in running {
+            assert_eq!(one.await.unwrap().unwrap(), "ana");
+        }
+        issuer.set(|answers| answers.keys = Answer::Json(json!({ "keys": [es256(&new)] })));
+    }
+    assert_eq!(cause(&verifier, issuer.token(&kid(5))).await, None);
+    assert_eq!(cause(&verifier, issuer.token("never")).await, Some(Cause::UnknownKey));
+    assert_eq!(cause(&verifier, issuer.token(&kid(4))).await, Some(Cause::UnknownKey), "it was withdrawn");
+}
+
+fn kid(generation: u32) -> String {
+    if generation == 0 { "first".to_owned() } else { format!("key-{generation}") }
+}
+
 #[tokio::test]
 async fn a_client_that_leaves_while_the_issuer_is_asked_takes_nothing_from_the_next() {
     let issuer = Issuer::start().await;
@@ -252,7 +331,8 @@ async fn keys_are_kept_while_the_issuer_is_away_but_not_for_ever() {
     let brief = Duration::from_millis(1);
     let stale = Pace { fresh_at_least: brief, fresh_at_most: brief, ..hurried() };
     let patient = issuer.verifier(stale);
-    let strict = issuer.verifier(Pace { keep_when_away: Duration::from_millis(50), ..stale });
+    let strict = IssuerSettings { keep_when_away: Duration::from_millis(50), ..issuer.settings() };
+    let strict = Verifier::with_pace([strict], Arc::new(FixedClock), stale).unwrap();
     for verifier in [&patient, &strict] {
         verifier.warm().await.unwrap();
     }
@@ -322,7 +402,8 @@ async fn https_is_believed_by_the_configured_root_and_by_no_unknown_one() {
     let (url, asked) = over_tls(certificate.der().to_vec(), key.serialize_der()).await;
 
     let plain = Issuer::start().await;
-    let settings = |ca_file| IssuerSettings { discovery: url.clone(), ca_file, ..plain.settings() };
+    let keys = || KeysAt::Discovery(url.clone());
+    let settings = |ca_file| [IssuerSettings { keys: keys(), ca_file, ..plain.settings() }];
     let stranger = Verifier::new(settings(None), Arc::new(FixedClock)).unwrap();
     let said = stranger.warm().await.unwrap_err().to_string();
     assert!(said.contains("certificate"), "{said}");
