@@ -55,9 +55,7 @@ fn main() {
     };
     add(machine());
     if wanted("pgbench") {
-        for table in traffic::pgbench(&relays) {
-            add(table);
-        }
+        traffic::pgbench(&relays, &mut add);
     }
     if wanted("churn") {
         add(traffic::churn(&relays));

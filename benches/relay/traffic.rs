@@ -18,6 +18,10 @@ const WORK: [(&str, &[&str]); 4] = [
 const CLIENTS: [u32; 4] = [1, 8, 32, 128];
 /// Sessions that wait: PostgreSQL lets 200 in.
 const IDLE: usize = 100;
+/// With more clients than this, what a run leaves behind keeps the next one out: PgBouncer keeps its connections for a second.
+const MANY: u32 = 64;
+/// So long it is waited for.
+const GONE: std::time::Duration = std::time::Duration::from_millis(2_500);
 
 /// What one run showed.
 #[derive(Clone, Copy)]
@@ -42,6 +46,9 @@ fn run(relays: &Relays, relay: &Relay, clients: u32, arguments: &[&str]) -> Run 
         line.split_whitespace().next().unwrap().parse().unwrap()
     };
     let transactions = number("number of transactions actually processed: ");
+    if clients > MANY {
+        std::thread::sleep(GONE);
+    }
     Run { tps: number("tps = "), latency_micros: number("latency average = ") * 1e3, cpu_micros: cpu / transactions }
 }
 
@@ -61,23 +68,17 @@ fn cell(relays: &Relays, clients: u32, arguments: &[&str]) -> BTreeMap<usize, Ve
     runs
 }
 
-/// `pgbench` in every mode with every number of clients.
-pub(crate) fn pgbench(relays: &Relays) -> Vec<String> {
+/// `pgbench` in every mode with every number of clients: each table as soon as it is there.
+pub(crate) fn pgbench(relays: &Relays, mut add: impl FnMut(String)) {
     let only = std::env::var("HANSARD_BENCH_CELL").unwrap_or_default();
-    let mut tables = Vec::new();
     for (work, arguments) in WORK {
         for clients in CLIENTS {
             if !only.is_empty() && !only.split(';').any(|cell| cell == format!("{work}/{clients}")) {
                 continue;
             }
-            tables.push(table(
-                relays,
-                &format!("pgbench, {work}, clients {clients}"),
-                &cell(relays, clients, arguments),
-            ));
+            add(table(relays, &format!("pgbench, {work}, clients {clients}"), &cell(relays, clients, arguments)));
         }
     }
-    tables
 }
 
 fn table(relays: &Relays, title: &str, runs: &BTreeMap<usize, Vec<(f64, Run)>>) -> String {

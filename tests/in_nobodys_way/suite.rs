@@ -148,13 +148,14 @@ impl Run {
 /// have come. The tester of sessions that wait for each other prints a notice when it reads it, which is before or after
 /// the step of another session that is at work meanwhile.
 fn are_moved_notices(lines: &[String]) -> bool {
-    let mut sessions: BTreeMap<&str, [Vec<&str>; 2]> = BTreeMap::new();
+    let mut sessions: BTreeMap<&str, (Vec<&str>, Vec<&str>)> = BTreeMap::new();
     for line in lines {
         let (gone_or_come, line) = line.split_at(1);
         let Some((session, notice)) = line.split_once(": NOTICE:  ") else { return false };
-        sessions.entry(session).or_default()[usize::from(gone_or_come == "+")].push(notice);
+        let (gone, come) = sessions.entry(session).or_default();
+        if gone_or_come == "-" { gone.push(notice) } else { come.push(notice) }
     }
-    sessions.values().all(|[gone, come]| gone == come)
+    sessions.values().all(|(gone, come)| gone == come)
 }
 
 /// Copies a folder with all that is in it.
