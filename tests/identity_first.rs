@@ -4,12 +4,7 @@
 //! keys that change, an issuer that is away, and documents that are not what they should be; and what takes a running
 //! Hansard: that each attack leaves a record.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a helper of a test that fails says so by panicking"
-)]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper of a test that fails says so by panicking")]
 
 #[path = "identity_first/attacks.rs"]
 mod attacks;
