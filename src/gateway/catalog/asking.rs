@@ -11,8 +11,9 @@ use crate::wire::postgres::answers::{Answer, NoAnswer, Row, question};
 
 /// How long a look may take, login included. The first session of a database waits for it.
 pub(in crate::gateway) const LIMIT: Duration = Duration::from_secs(20);
-/// The longest answer to one question: some hundred thousand tables. Above it there is no catalog.
-const MAX_ANSWER: usize = 64 << 20;
+/// The longest answer to one question: some hundred thousand tables; and the most that all definitions of views may have
+/// together. Above it there is no catalog.
+pub(super) const MAX_ANSWER: usize = 64 << 20;
 
 /// Why there is no catalog.
 #[derive(Debug, thiserror::Error)]
@@ -51,8 +52,21 @@ pub(in crate::gateway) async fn close(mut upstream: Upstream) {
 
 /// Asks one question.
 pub(in crate::gateway) async fn ask(upstream: &mut Upstream, text: &str) -> Result<Vec<Row>, Blind> {
-    upstream.socket.write_all(&question(text)).await?;
+    send(upstream, &[text]).await?;
+    answer(upstream).await
+}
+
+/// Sends questions, each a transaction of its own; [`answer`] gives the answers in their order. Some dozens of short ones at a
+/// time: nobody reads answers meanwhile.
+pub(in crate::gateway) async fn send(upstream: &mut Upstream, texts: &[impl AsRef<str>]) -> Result<(), Blind> {
+    let frames: Vec<_> = texts.iter().map(|text| question(text.as_ref())).collect();
+    upstream.socket.write_all(&frames.concat()).await?;
     upstream.socket.flush().await?;
+    Ok(())
+}
+
+/// The answer to the next question that was sent.
+pub(in crate::gateway) async fn answer(upstream: &mut Upstream) -> Result<Vec<Row>, Blind> {
     let mut answer = Answer::new(MAX_ANSWER);
     loop {
         if let Some(rows) = answer.take(&mut upstream.buffer)? {

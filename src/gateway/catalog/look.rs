@@ -11,7 +11,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::asking::{Blind, LIMIT, ask, begin, close, open, rows};
+use super::asking::{Blind, LIMIT, MAX_ANSWER, answer, ask, begin, close, open, rows, send};
 use super::questions;
 use crate::gateway::Target;
 use crate::gateway::upstream::Upstream;
@@ -50,21 +50,31 @@ async fn ask_all(target: &Target, database: &str, before: Option<Arc<Catalog>>) 
     tokio::task::spawn_blocking(move || seen.understood(before.as_deref())).await.map_err(|_| Blind::Stopping)
 }
 
+/// Definitions that are asked for at a time: a database that is far away is not waited for once for each view.
+const AT_A_TIME: usize = 64;
+
 /// The definitions of views, one transaction each; nothing of one that is locked or gone.
 async fn definitions(upstream: &mut Upstream, views: Vec<Row>) -> Result<Vec<(Name, Option<String>)>, Blind> {
     ask(upstream, questions::LET_GO).await?;
+    let known = |[schema, name, number]: [String; 3]| Some(((schema, name), number.parse().ok()?));
+    let views: Vec<(Name, u32)> = rows(views).filter_map(known).collect();
     let mut definitions = Vec::with_capacity(views.len());
-    for [schema, name, number] in rows(views) {
-        let Ok(number) = number.parse() else { continue };
-        let definition = match ask(upstream, &questions::definition(number)).await {
-            Ok(answer) => answer.into_iter().flatten().next().flatten(),
-            Err(Blind::Answer(NoAnswer::Refused(sqlstate))) => {
-                tracing::debug!(schema, name, sqlstate, "a view's definition was not read");
-                None
-            }
-            Err(error) => return Err(error),
-        };
-        definitions.push(((schema, name), definition));
+    let mut left = MAX_ANSWER;
+    for some in views.chunks(AT_A_TIME) {
+        let asked: Vec<String> = some.iter().map(|(_, number)| questions::definition(*number)).collect();
+        send(upstream, &asked).await?;
+        for (view, _) in some {
+            let definition = match answer(upstream).await {
+                Ok(answer) => answer.into_iter().flatten().next().flatten(),
+                Err(Blind::Answer(NoAnswer::Refused(sqlstate))) => {
+                    tracing::debug!(view = ?view, sqlstate, "a view's definition was not read");
+                    None
+                }
+                Err(error) => return Err(error),
+            };
+            left = left.checked_sub(definition.as_ref().map_or(0, String::len)).ok_or(NoAnswer::TooLong(MAX_ANSWER))?;
+            definitions.push((view.clone(), definition));
+        }
     }
     Ok(definitions)
 }
