@@ -29,6 +29,7 @@ mod signals;
 mod sockets;
 pub mod system;
 mod verify;
+mod web_door;
 mod why;
 
 use std::io::IsTerminal;

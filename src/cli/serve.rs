@@ -22,9 +22,10 @@ use super::reload::Reload;
 use super::render::say;
 use super::renewal::Renewal;
 use super::restart::Program;
-use super::sign_in_door::{SignInDoor, document};
+use super::sign_in_door::{document, told_at_its_path};
 use super::signals::{Orders, Signals};
 use super::sockets::{Handed, Kept};
+use super::web_door::WebDoor;
 use crate::config::{Azure, Config, Metrics, Place, SignIn};
 use crate::gateway::{self, Drain, Listener, Places};
 use crate::model::Recorded;
@@ -240,10 +241,11 @@ async fn try_serve(
 }
 
 /// Tells people how to sign in, if the configuration has it so.
-async fn tell_people(config: &Config, doors: &Doors) -> Result<Option<SignInDoor>, String> {
+async fn tell_people(config: &Config, doors: &Doors) -> Result<Option<WebDoor>, String> {
     let Some(SignIn { address, listener }) = &config.sign_in else { return Ok(None) };
     let Some((_, listener)) = doors.iter().find(|(_, door)| door.name == *listener) else { return Ok(None) };
-    let door = SignInDoor::open(*address, &document(config), Arc::clone(&listener.tls)).await;
+    let routes = told_at_its_path(&document(config)).map_err(|error| format!("sign_in: {error}"))?;
+    let door = WebDoor::open((*address, "sign_in"), routes, Arc::clone(&listener.tls)).await;
     door.map(Some).map_err(|error| format!("sign_in: {address}: {error}"))
 }
 
@@ -255,7 +257,7 @@ async fn open(
     parts: &mut Parts,
     recorder: &Recorder,
     mut handed: Handed,
-) -> Result<((Doors, Kept), Option<SignInDoor>), String> {
+) -> Result<((Doors, Kept), Option<WebDoor>), String> {
     let (mut doors, mut kept) = (Vec::new(), Kept::default());
     let sites = parts.sites(&recorder.journal, &config.node);
     for door in std::mem::take(&mut parts.doors) {

@@ -1,39 +1,15 @@
-//! Where people's tools learn how to sign in and where the databases are: one document over HTTPS.
+//! Where people's tools learn how to sign in and where the databases are: one document, the same to everybody.
 //!
-//! It promises: what is told is the configuration's and nothing else, the same to everybody; a client, however slow or silent,
-//! costs a place among a few for some seconds and nothing that a session needs; the certificate is that of a listener, and is
-//! renewed with it.
-
-use std::io;
-use std::net::SocketAddr;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
+//! It promises: what is told is the configuration's and nothing else.
 
 use axum::Router;
 use axum::http::header;
 use axum::routing::get;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::task::JoinSet;
-use tokio::time::{Sleep, sleep, timeout};
 
 use crate::config::{self, ClientToken, Config, Listener, Target};
-use crate::gateway::tls::{Renewable, ServerConfig, Web, web};
 use crate::identity::KeysAt;
 use crate::sign_in::Target as Told;
 use crate::sign_in::{Document, Issuer, PATH, TokenKind, VERSION};
-
-/// Connections at a time; a login needs one for a moment.
-const PLACES: usize = 64;
-/// How long TLS may take to begin.
-const HANDSHAKE: Duration = Duration::from_secs(5);
-/// How long a connection may take in all.
-const LASTS: Duration = Duration::from_secs(20);
-/// A pause after a failed accept, whose cause does not go away by trying at once.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What the configuration has people told.
 pub(super) fn document(config: &Config) -> Document {
@@ -92,155 +68,15 @@ fn databases(target: &Target) -> Vec<String> {
     }
 }
 
-/// A server that tells it until it is dropped.
-#[derive(Debug)]
-pub(super) struct SignInDoor {
-    tasks: JoinSet<()>,
-}
-
-impl SignInDoor {
-    /// Takes the address and answers there, with the certificate of a listener.
-    ///
-    /// # Errors
-    ///
-    /// The address cannot be had.
-    pub(super) async fn open(
-        address: SocketAddr,
-        document: &Document,
-        tls: Arc<Renewable<ServerConfig>>,
-    ) -> io::Result<Self> {
-        let body = serde_json::to_string(document).map_err(io::Error::other)?;
-        let socket = TcpListener::bind(address).await?;
-        let address = socket.local_addr()?;
-        let (to, from) = mpsc::channel(1);
-        let mut tasks = JoinSet::new();
-        tasks.spawn(receive(socket, tls, to));
-        tasks.spawn(async move {
-            if let Err(error) = axum::serve(Arrivals { from, address }, told_at_its_path(body)).await {
-                tracing::error!(%error, "people are not told any more how to sign in");
-            }
-        });
-        tracing::info!(%address, "people are told how to sign in");
-        Ok(Self { tasks })
-    }
-}
-
-impl Drop for SignInDoor {
-    fn drop(&mut self) {
-        self.tasks.abort_all();
-    }
-}
-
-fn told_at_its_path(body: String) -> Router {
+/// Tells it at its path.
+///
+/// # Errors
+///
+/// It cannot be written as JSON.
+pub(super) fn told_at_its_path(document: &Document) -> Result<Router, serde_json::Error> {
+    let body = serde_json::to_string(document)?;
     let head = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-cache")];
-    Router::new().route(PATH, get(move || async move { (head, body) }))
-}
-
-/// Lets clients in, each with TLS, none of which waits for another's.
-async fn receive(socket: TcpListener, tls: Arc<Renewable<ServerConfig>>, to: mpsc::Sender<(Guest, SocketAddr)>) {
-    let places = Arc::new(Semaphore::new(PLACES));
-    let mut guests = JoinSet::new();
-    loop {
-        while guests.try_join_next().is_some() {}
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        match socket.accept().await {
-            Ok(arrived) => {
-                guests.spawn(welcome(arrived, Arc::clone(&tls), to.clone(), place));
-            }
-            Err(error) => {
-                tracing::warn!(%error, "somebody who wants to sign in could not be let in");
-                sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-}
-
-async fn welcome(
-    (socket, address): (TcpStream, SocketAddr),
-    tls: Arc<Renewable<ServerConfig>>,
-    to: mpsc::Sender<(Guest, SocketAddr)>,
-    place: OwnedSemaphorePermit,
-) {
-    let until = Box::pin(sleep(LASTS));
-    match timeout(HANDSHAKE, web(&tls, socket)).await {
-        Ok(Ok(stream)) => {
-            if to.send((Guest { stream: Box::new(stream), until, _place: place }, address)).await.is_err() {
-                tracing::debug!("nobody is told any more how to sign in");
-            }
-        }
-        Ok(Err(error)) => tracing::debug!(%error, client = %address, "TLS did not begin"),
-        Err(_late) => tracing::debug!(client = %address, "TLS did not begin in time"),
-    }
-}
-
-/// Those who came in, for the server of HTTP.
-#[derive(Debug)]
-struct Arrivals {
-    from: mpsc::Receiver<(Guest, SocketAddr)>,
-    address: SocketAddr,
-}
-
-impl axum::serve::Listener for Arrivals {
-    type Io = Guest;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Guest, SocketAddr) {
-        match self.from.recv().await {
-            Some(arrived) => arrived,
-            // The task that lets them in has ended, and with it the server will.
-            None => std::future::pending().await,
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.address)
-    }
-}
-
-/// A client who may stay for a while.
-#[derive(Debug)]
-struct Guest {
-    stream: Box<Web>,
-    until: Pin<Box<Sleep>>,
-    _place: OwnedSemaphorePermit,
-}
-
-impl Guest {
-    fn late(&mut self, cx: &mut Context<'_>) -> Option<io::Error> {
-        self.until.as_mut().poll(cx).is_ready().then(|| io::ErrorKind::TimedOut.into())
-    }
-}
-
-impl AsyncRead for Guest {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.late(cx) {
-            Some(late) => Poll::Ready(Err(late)),
-            None => Pin::new(&mut self.stream).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Guest {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.late(cx) {
-            Some(late) => Poll::Ready(Err(late)),
-            None => Pin::new(&mut self.stream).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.late(cx) {
-            Some(late) => Poll::Ready(Err(late)),
-            None => Pin::new(&mut self.stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.late(cx) {
-            Some(late) => Poll::Ready(Err(late)),
-            None => Pin::new(&mut self.stream).poll_shutdown(cx),
-        }
-    }
+    Ok(Router::new().route(PATH, get(move || async move { (head, body) })))
 }
 
 #[cfg(test)]
