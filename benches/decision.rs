@@ -42,7 +42,14 @@ fn person() -> Principal {
         email: Some("ana@example.org".to_owned()),
         roles: vec!["role3".to_owned(), "role4".to_owned()],
         groups: vec!["staff".to_owned()],
-        token: TokenFacts { sha256: Sha256::of(b""), kid: None, jti: None, issued: None, expires: NOW },
+        token: TokenFacts {
+            at_issuer: hansard::model::AtIssuer::default(),
+            sha256: Sha256::of(b""),
+            kid: None,
+            jti: None,
+            issued: None,
+            expires: NOW,
+        },
         claims: BTreeMap::new(),
     }
 }

@@ -266,6 +266,7 @@ fn decided(policy: &Policy, case: &Case, facts: &Facts) -> Decision {
         roles: vec![case.policy.clone()],
         groups: Vec::new(),
         token: TokenFacts {
+            at_issuer: hansard::model::AtIssuer::default(),
             sha256: Sha256::of(b"token"),
             kid: None,
             jti: None,

@@ -334,6 +334,7 @@ fn session(draw: &mut Draw, now: i64, policy_version: &str) -> Session {
             roles: vec![format!("role-{}", person % 9), "reader".to_owned()],
             groups: (0..person % 4).map(|group| format!("group-{}", (person + group) % 17)).collect(),
             token: TokenFacts {
+                at_issuer: hansard::model::AtIssuer::default(),
                 sha256: Sha256::of(&token.to_be_bytes()),
                 kid: Some(format!("key-{}", person % 2)),
                 jti: Some(format!("{token:016x}")),

@@ -113,6 +113,7 @@ pub(crate) fn session(number: u64) -> Session {
             roles: vec!["analyst".to_owned()],
             groups: vec![],
             token: TokenFacts {
+                at_issuer: crate::model::AtIssuer::default(),
                 sha256: Sha256::of(b"token"),
                 kid: None,
                 jti: None,

@@ -13,11 +13,12 @@ use super::policy::sources::Sources as RuleSources;
 use super::recorder::Needs;
 use super::renewal::{self, DoorFiles, Files, WayFiles};
 use super::system::{RandomIds, SystemClock};
+use super::web;
 use crate::anchor::{AnchorSettings, TIME_LIMIT, TimestampAuthority};
 use crate::config::{self, ClientCertificates, Config, Place, Plain};
 use crate::gateway::tls::{Renewable, ServerConfig};
 use crate::gateway::{
-    self, Budget, Cancels, Cluster, ClusterPeer, Counters, Desk, Listener, Memory, Routes, Site, Way,
+    self, Budget, Cancels, Cluster, ClusterPeer, Counters, Desk, Listener, Memory, Roster, Routes, Site, Way,
 };
 use crate::identity::{IssuerSettings, Verifier};
 use crate::journal::{self, Journal};
@@ -70,6 +71,8 @@ pub(super) struct Parts {
     pub(super) budget: Budget,
     /// The keys that sessions can be cancelled by.
     pub(super) cancels: Arc<Cancels>,
+    /// Who is here.
+    pub(super) roster: Arc<Roster>,
     /// What the sessions of each target do, counted; under no name, clients that asked for none.
     pub(super) counters: BTreeMap<String, Arc<Counters>>,
     pub(super) clock: Arc<dyn Clock>,
@@ -111,8 +114,11 @@ pub(super) fn assemble(path: &Path, config: &Config) -> Result<Parts, Vec<String
     let ids = problems.take("random numbers", RandomIds::new()).map(|ids| -> Arc<dyn Ids> { Arc::new(ids) });
     let cluster = config.cluster.as_ref().map(|cluster| cluster_of(cluster, &mut problems));
     let anchors = ids.as_ref().and_then(|ids| anchors(&config.evidence, ids, &mut problems));
-    match (verifier, policy, store, ids, anchors) {
-        (Some(verifier), Some((rules, policy)), Some(store), Some(ids), Some(anchors)) if problems.found.is_empty() => {
+    let barred = problems.take("journal", web::barred(&config.journal.path.join(web::BARRED)));
+    match (verifier, policy, store, ids, anchors, barred) {
+        (Some(verifier), Some((rules, policy)), Some(store), Some(ids), Some(anchors), Some(barred))
+            if problems.found.is_empty() =>
+        {
             Ok(Parts {
                 doors: doors.into_iter().flatten().collect(),
                 targets,
@@ -130,6 +136,7 @@ pub(super) fn assemble(path: &Path, config: &Config) -> Result<Parts, Vec<String
                 anchors,
                 budget: Budget::new(config.limits.memory),
                 cancels: Arc::new(Cancels::new(cluster.flatten())),
+                roster: Arc::new(Roster::new(barred)),
                 counters: counted(config).map(|target| (target, Arc::default())).collect(),
                 clock,
                 ids,
@@ -216,6 +223,7 @@ impl Door {
             clock: Arc::clone(&parts.clock),
             ids: Arc::clone(&parts.ids),
             cancels: Arc::clone(&parts.cancels),
+            roster: Arc::clone(&parts.roster),
             counters: parts.counters.get(counted).cloned().unwrap_or_default(),
         };
         let to_site = |way: Way<String>| {
@@ -321,6 +329,7 @@ fn target(described: &config::Target, problems: &mut Problems) -> Option<gateway
             idle_in_transaction: described.limits.idle_in_transaction,
             statement: described.limits.statement,
             unread: Some(described.limits.unread),
+            age: described.limits.max_age,
         },
         max_message: usize::try_from(described.max_message).unwrap_or(usize::MAX),
     })

@@ -29,7 +29,7 @@ mod signals;
 mod sockets;
 pub mod system;
 mod verify;
-mod web_door;
+mod web;
 mod why;
 
 use std::io::IsTerminal;

@@ -25,7 +25,7 @@ use super::restart::Program;
 use super::sign_in_door::{document, told_at_its_path};
 use super::signals::{Orders, Signals};
 use super::sockets::{Handed, Kept};
-use super::web_door::WebDoor;
+use super::web::{self, Authority, WebDoor};
 use crate::config::{Azure, Config, Metrics, Place, SignIn};
 use crate::gateway::{self, Drain, Listener, Places};
 use crate::model::Recorded;
@@ -240,11 +240,33 @@ async fn try_serve(
     }
 }
 
-/// Tells people how to sign in, if the configuration has it so.
-async fn tell_people(config: &Config, doors: &Doors) -> Result<Option<WebDoor>, String> {
+/// Opens the door of HTTPS, if the configuration has one: people are told there how to sign in, issuers say that access ended,
+/// operators act.
+async fn open_web(
+    config: &Config,
+    doors: &Doors,
+    parts: &Parts,
+    recorder: &Recorder,
+) -> Result<Option<WebDoor>, String> {
     let Some(SignIn { address, listener }) = &config.sign_in else { return Ok(None) };
     let Some((_, listener)) = doors.iter().find(|(_, door)| door.name == *listener) else { return Ok(None) };
-    let routes = told_at_its_path(&document(config)).map_err(|error| format!("sign_in: {error}"))?;
+    let mut routes = told_at_its_path(&document(config)).map_err(|error| format!("sign_in: {error}"))?;
+    let authority = Arc::new(Authority {
+        roster: Arc::clone(&parts.roster),
+        verifier: Arc::clone(&parts.verifier),
+        journal: recorder.journal.clone(),
+        clock: Arc::clone(&parts.clock),
+        node: config.node.clone(),
+        operators: config.operators.clone(),
+        barred: config.journal.path.join(web::BARRED),
+        writing: tokio::sync::Mutex::default(),
+    });
+    if parts.verifier.listens() {
+        routes = routes.merge(web::of_issuers(&authority));
+    }
+    if config.operators.is_some() {
+        routes = routes.merge(web::of_operators(&authority));
+    }
     let door = WebDoor::open((*address, "sign_in"), routes, Arc::clone(&listener.tls)).await;
     door.map(Some).map_err(|error| format!("sign_in: {address}: {error}"))
 }
@@ -272,7 +294,7 @@ async fn open(
         }
         doors.push((socket, listener));
     }
-    let sign_in = tell_people(config, &doors).await?;
+    let sign_in = open_web(config, &doors, parts, recorder).await?;
     Ok(((doors, kept), sign_in))
 }
 

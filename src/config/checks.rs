@@ -13,11 +13,11 @@ use super::file::{File, JournalSection, LogLevel, LogSection, MetricsSection, Te
 use super::issuers::issuers;
 use super::limits::{drain, limits};
 use super::reading::{Findings, Keys, Located, Named, Surroundings, value_if_any, value_or};
-use super::sign_in::sign_in;
+use super::sign_in::{operators, sign_in};
 use super::storage::storage;
 use super::units::{Percent, Size};
 use super::values::{Address, NodeSetting, SecretSection, VERSION, Version, version};
-use super::{Config, Journal, Listener, Log, Metrics, Secret};
+use super::{Config, Issuer, Journal, Listener, Log, Metrics, Secret};
 use crate::model::NodeName;
 
 const JOURNAL: &str = "/var/lib/hansard/journal";
@@ -76,7 +76,8 @@ fn is_too_new(table: &DeTable<'_>, findings: &mut Findings) -> bool {
 
 fn assemble(file: File, folder: Folder<'_>, surroundings: Surroundings<'_>, findings: &mut Findings) -> Option<Config> {
     let node = node(file.node, surroundings, findings);
-    let issuers = issuers(file.issuer, file.identity, folder, findings);
+    let has_door = file.sign_in.is_some();
+    let issuers = issuers(file.issuer, file.identity, (has_door, folder), findings);
     let targets = targets(file.target, folder, findings);
     let listeners = listeners(file.listener, targets.as_deref(), folder, findings);
     let policy = file.policy.value.and_then(|policy| policy.path.value);
@@ -91,9 +92,12 @@ fn assemble(file: File, folder: Folder<'_>, surroundings: Surroundings<'_>, find
     let (log, metrics) = telemetry
         .map(|telemetry| (log(telemetry.log), metrics(telemetry.metrics, listeners.as_deref(), findings)))
         .unzip();
-    let has_client = issuers.as_ref().map(|issuers| issuers.iter().any(|issuer| issuer.client.is_some()));
+    let has_operators = file.operators.is_some();
+    let operators = operators(file.operators, (issuers.as_deref(), has_door), findings);
+    let speaks = |issuer: &Issuer| issuer.client.is_some() || issuer.settings.ends.is_some();
+    let has_purpose = issuers.as_ref().map(|issuers| has_operators || issuers.iter().any(speaks));
     let known = (listeners.as_deref(), metrics.as_ref().and_then(|metrics| metrics.as_ref()?.as_ref()));
-    let sign_in = sign_in(file.sign_in, known, has_client, findings);
+    let sign_in = sign_in(file.sign_in, known, has_purpose, findings);
     value_or(file.version, Version)?;
     let targets: Option<Vec<_>> = targets?.into_iter().map(|known| known.target).collect();
     Some(Config {
@@ -107,6 +111,7 @@ fn assemble(file: File, folder: Folder<'_>, surroundings: Surroundings<'_>, find
         evidence: evidence?,
         cluster: cluster?,
         sign_in: sign_in?,
+        operators: operators?,
         limits: limits?,
         drain: drain?,
         log: log??,

@@ -9,7 +9,7 @@ use super::cluster::ClusterSection;
 use super::issuers::{IdentitySection, IssuerSection};
 use super::limits::Connections;
 use super::reading::{Field, Findings, FromToml, Keys, Located, Named, Node, OneOrMany, choice, section};
-use super::sign_in::SignInSection;
+use super::sign_in::{OperatorsSection, SignInSection};
 use super::units::{Age, Percent, Size};
 use super::values::{Address, Network, NodeSetting, SecretSection, Server, TargetChoice, Upstream, Version};
 
@@ -41,6 +41,8 @@ section! {
         cluster: Option<Located<ClusterSection>>,
         /// Where people's tools learn how to sign in. Default: nowhere.
         sign_in: Option<Located<SignInSection>>,
+        /// Who may look at open sessions, end them and block people. Default: nobody.
+        operators: Option<Located<OperatorsSection>>,
         /// What the program takes on at most.
         limits: Option<Located<LimitsSection>>,
         /// How serving ends when a stop is asked for.
@@ -252,6 +254,9 @@ section! {
         /// How long a client may take nothing of what is held for it; 1s to 30d.
         #[schemars(extend("default" = "1h"))]
         unread: Option<Located<Age>>,
+        /// How old a session may become, whatever its token says; 1s to 30d. Then it ends as at the end of its token, and with
+        /// on_token_expiry = "keep" when no transaction is open. Default: for ever.
+        max_age: Option<Located<Age>>,
     }
 }
 

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use toml::de::DeValue;
 
 use super::checks::{Folder, refuse_bad_names};
+use super::ended::{EndsSection, ends};
 use super::reading::{
     Field, Findings, FromToml, Keys, Located, Named, Node, OneOrMany, Place, choice, section, value_if_any, value_or,
 };
@@ -67,6 +68,10 @@ section! {
         ca_file: Option<Located<PathBuf>>,
         /// The public client that people sign in by, with `hansard login`. Default: none; people bring their tokens.
         client: Option<Located<ClientSection>>,
+        /// How the issuer says that access ended, at the address in [sign_in]: logout tokens (OpenID Connect Back-Channel Logout)
+        /// at /logout, security events (CAEP and RISC, pushed by RFC 8935) at /events. Sessions that they name end at once, and
+        /// tokens that were issued before let nobody in any more. Default: it is not listened to.
+        ends: Option<Located<EndsSection>>,
     }
 }
 
@@ -181,7 +186,7 @@ impl FromToml for WorkloadChoice {
 pub(super) fn issuers(
     issuers: Located<Named<IssuerSection>>,
     identities: Option<Located<Named<IdentitySection>>>,
-    folder: Folder<'_>,
+    (has_door, folder): (bool, Folder<'_>),
     findings: &mut Findings,
 ) -> Option<Vec<Issuer>> {
     let identities = match identities {
@@ -202,7 +207,7 @@ pub(super) fn issuers(
     let mut read = Vec::new();
     for (name, section) in named.0 {
         let identity = identities.remove(&name);
-        read.push(one(&name, section, identity, folder, findings));
+        read.push(one(&name, section, identity, (has_door, folder), findings));
     }
     let read: Vec<_> = read.into_iter().collect::<Option<_>>()?;
     refuse_shared_names(&read, findings);
@@ -216,7 +221,7 @@ fn one(
     name: &str,
     section: Located<IssuerSection>,
     identity: Option<Located<IdentitySection>>,
-    folder: Folder<'_>,
+    (has_door, folder): (bool, Folder<'_>),
     findings: &mut Findings,
 ) -> Option<Placed> {
     let place = (section.at, section.name);
@@ -225,6 +230,7 @@ fn one(
     let found_before = findings.len();
     within_reason(&section, findings);
     let client = client(&mut section, findings);
+    let ends = ends(section.ends.take(), client.as_ref().and_then(Option::as_ref), (has_door, folder), findings);
     let preset = Preset::named(value_or(section.preset.clone(), PresetName::Oidc)?.as_str())?;
     narrowed(preset, &section, &place, findings);
     let (tenants, issuers) = (value_if_any(section.tenants), value_if_any(section.issuer));
@@ -251,8 +257,10 @@ fn one(
             Some(required) => Some(values(required)?),
         },
         ca_file: value_if_any(section.ca_file)?.map(|path| folder.path(path)),
+        ends: None,
         ..begun
     };
+    let settings = IssuerSettings { ends: ends?.map(|told| told.by(&settings.keys)), ..settings };
     if findings.len() == found_before {
         for problem in settings.problems() {
             findings.note(&place.0, format!("{}.{}: {}", place.1, problem.key, problem.sentence));

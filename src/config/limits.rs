@@ -99,11 +99,13 @@ pub(super) fn session_limits(section: &mut SessionSection, findings: &mut Findin
     let idle = limit(section.idle.take());
     let idle_in_transaction = limit(section.idle_in_transaction.take());
     let statement = limit(section.statement.take());
+    let max_age = limit(section.max_age.take());
     let unread = limit(section.unread.take()).map(|unread| unread.unwrap_or(UNREAD));
     Some(SessionLimits {
         idle: idle?,
         idle_in_transaction: idle_in_transaction?,
         statement: statement?,
         unread: unread?,
+        max_age: max_age?,
     })
 }

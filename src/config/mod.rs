@@ -8,6 +8,7 @@
 
 mod checks;
 mod cluster;
+mod ended;
 mod ends;
 mod evidence;
 mod file;
@@ -72,6 +73,8 @@ pub struct Config {
     pub cluster: Option<Cluster>,
     /// Where people's tools learn how to sign in, if anywhere.
     pub sign_in: Option<SignIn>,
+    /// Who may look at open sessions and end them, if anybody.
+    pub operators: Option<Operators>,
     /// What the program takes on at most.
     pub limits: Limits,
     /// How serving ends.
@@ -115,6 +118,15 @@ pub struct SignIn {
     pub address: SocketAddr,
     /// The listener whose certificate is shown; it is among the listeners.
     pub listener: String,
+}
+
+/// `[operators]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operators {
+    /// Who has one of these roles; at least one.
+    pub roles: Vec<String>,
+    /// By these issuers, by their names in config; none: by all.
+    pub issuers: Vec<String>,
 }
 
 /// `[listener.NAME]`
@@ -209,6 +221,8 @@ pub struct SessionLimits {
     pub statement: Option<Duration>,
     /// A client that takes nothing of what is held for it.
     pub unread: Duration,
+    /// A session as a whole.
+    pub max_age: Option<Duration>,
 }
 
 /// How the way to a database server is protected.
@@ -446,7 +460,14 @@ impl Config {
                 KeysAt::File(path) => Some(("jwks_file", path.as_path())),
                 KeysAt::Discovery(_) => None,
             };
-            let named = ca_file.chain(jwks_file);
+            let transmitter = issuer.ends.as_ref().and_then(|ends| ends.transmitter.as_ref());
+            let events = match transmitter.map(|transmitter| &transmitter.keys) {
+                Some(KeysAt::File(path)) if transmitter.is_some_and(|transmitter| transmitter.keys != issuer.keys) => {
+                    Some(("ends.transmitter.jwks_file", path.as_path()))
+                }
+                _ => None,
+            };
+            let named = ca_file.chain(jwks_file).chain(events);
             files.extend(named.map(|(key, path)| (format!("issuer.{}.{key}", issuer.name), path)));
         }
         for listener in &self.listeners {

@@ -8,7 +8,7 @@ use super::reading::{
 };
 use super::urls::loopback;
 use super::values::Address;
-use super::{IssuerClient, Listener, Metrics, SignIn};
+use super::{Issuer, IssuerClient, Listener, Metrics, Operators, SignIn};
 
 /// Names for people to read, and a token that renews the others.
 const SCOPES: [&str; 3] = ["profile", "email", "offline_access"];
@@ -52,13 +52,49 @@ choice! {
 
 section! {
     /// Where people's tools learn how to sign in and where the databases are: `hansard login https://HOST:PORT` asks there, at
-    /// /.well-known/hansard, over TLS. Nothing that is told there is secret, and everybody is told it.
+    /// /.well-known/hansard, over TLS. Nothing that is told there is secret, and everybody is told it. There too issuers say that
+    /// access ended, at /logout and /events, and operators act.
     SignInSection {
         /// Address and port.
         address: Located<Address>,
         /// The listener whose certificate is shown. Default: the only listener.
         listener: Option<Located<String>>,
     }
+}
+
+section! {
+    /// Operators: who may look at open sessions, end them and block people, with `hansard sessions`, at the address in [sign_in].
+    /// Their tokens are those of everybody, with one of these roles in it.
+    OperatorsSection {
+        /// The roles, as the claim has them that [identity.NAME] names.
+        roles: Located<OneOrMany<String>>,
+        /// The issuers whose tokens count for that, by their names here. Default: all.
+        issuers: Option<Located<OneOrMany<String>>>,
+    }
+}
+
+/// The operators, if there are any. `None` at the outside if something is wrong with them.
+#[expect(clippy::option_option, reason = "absent and bad are different things here")]
+pub(super) fn operators(
+    section: Option<Located<OperatorsSection>>,
+    (issuers, has_door): (Option<&[Issuer]>, bool),
+    findings: &mut Findings,
+) -> Option<Option<Operators>> {
+    let Some(located) = section else { return Some(None) };
+    if !has_door {
+        located.refuse("operators act at the address in [sign_in], which is missing", findings);
+    }
+    let section = located.value?;
+    let known: Vec<&str> = issuers?.iter().map(|issuer| issuer.settings.name.as_str()).collect();
+    let named = |named: OneOrMany<String>| match named.0.iter().find(|name| !known.contains(&name.as_str())) {
+        Some(unknown) => Err(format!("there is no [issuer.{}]", unknown.escape_debug())),
+        None => Ok(named.0),
+    };
+    let issuers = match section.issuers {
+        Some(issuers) => issuers.try_map(named, findings).value?,
+        None => Vec::new(),
+    };
+    Some(Some(Operators { roles: section.roles.value?.0, issuers }))
 }
 
 /// The client of an issuer. `None` at the outside if something is wrong with it.
@@ -85,12 +121,14 @@ pub(super) fn client(section: &mut IssuerSection, findings: &mut Findings) -> Op
 pub(super) fn sign_in(
     section: Option<Located<SignInSection>>,
     (listeners, metrics): (Option<&[Listener]>, Option<&Metrics>),
-    has_client: Option<bool>,
+    has_purpose: Option<bool>,
     findings: &mut Findings,
 ) -> Option<Option<SignIn>> {
     let Some(located) = section else { return Some(None) };
-    if has_client == Some(false) {
-        located.refuse("no [issuer.NAME] has a `client`, which people sign in by", findings);
+    if has_purpose == Some(false) {
+        let purposes =
+            "no [issuer.NAME] has a `client`, which people sign in by, or `ends`, and there are no [operators]";
+        located.refuse(purposes, findings);
     }
     let section = located.value?;
     let Address(address) = section.address.value?;

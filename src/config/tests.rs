@@ -61,7 +61,7 @@ fn the_least_file_gets_every_default() {
     assert_eq!(target.on_token_expiry, OnTokenExpiry::FinishTransactionThenClose);
     assert_eq!(target.read_only, ReadOnly::ByRules);
     let hour = Duration::from_secs(3_600);
-    let limits = SessionLimits { idle: None, idle_in_transaction: None, statement: None, unread: hour };
+    let limits = SessionLimits { idle: None, idle_in_transaction: None, statement: None, unread: hour, max_age: None };
     assert_eq!((target.max_message, target.limits), (256 << 20, limits));
     assert_eq!(config.journal.max, 10 << 30);
     assert_eq!(config.storage.place, Place::Folder("/var/lib/hansard/store".into()));
@@ -502,7 +502,7 @@ fn the_schema_in_the_tree_is_the_one_the_types_give() {
 fn the_schema_has_exactly_the_keys_that_are_accepted() {
     let schema = schema();
     let sections = sections(&schema);
-    assert_eq!(sections.len(), 36, "{:?}", sections.keys());
+    assert_eq!(sections.len(), 39, "{:?}", sections.keys());
     for (name, section) in sections {
         let text = match name.as_str() {
             "" => "zzzzzz = 1".to_owned(),

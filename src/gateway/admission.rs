@@ -12,6 +12,7 @@ use crate::wire::postgres::message::Refusal;
 use crate::wire::postgres::parameters;
 use crate::wire::{Violation, postgres};
 
+use super::roster::{Bar, Here};
 use super::words::no_access;
 use super::{Counters, Desk, Site, counters, wall};
 
@@ -20,7 +21,8 @@ use super::{Counters, Desk, Site, counters, wall};
 pub(super) struct Admitted<'a> {
     /// Where it goes.
     pub(super) site: &'a Site,
-    pub(super) session: Session,
+    /// The session, on the roster.
+    pub(super) here: Here,
     /// The startup parameters that go upstream.
     pub(super) parameters: Vec<(String, String)>,
     pub(super) kind: SessionKind,
@@ -124,8 +126,14 @@ impl<'l> Door<'_, 'l> {
         if is_walled {
             wall::build(&mut parameters);
         }
+        // Before it is asked who is barred: whoever is barred from now on finds it there.
+        let here = self.desk.roster.enter(session);
+        let session = here.session();
+        if let Some(bar) = self.desk.roster.bar_of(&session.principal, now) {
+            return Err(self.turn_away(self.barred(&bar, &session.principal)).await);
+        }
         self.record(&session).await?;
-        Ok(Admitted { site, session, parameters, kind: SessionKind { is_walled, replication } })
+        Ok(Admitted { site, here, parameters, kind: SessionKind { is_walled, replication } })
     }
 
     /// A connection for replication is for nothing else, so whoever may not replicate is told at the door. What it is then
@@ -244,6 +252,21 @@ impl<'l> Door<'_, 'l> {
         let text = format!("there is no database \"{}\" here (ref {})", self.startup.database(), self.id);
         let hint = "Behind this address the name of the database says which server is meant, or the host name does.";
         Why::bare(Refusal::fatal("3D000", text).hint(Some(hint.to_owned())), counters::NO_SUCH_DATABASE)
+    }
+
+    /// Somebody who was blocked, or whose token was taken back while it still looks good.
+    fn barred(&self, bar: &Bar, principal: &Principal) -> Why {
+        let client = &self.peer.address;
+        tracing::warn!(reference = %self.id, %client, by = bar.by, "login refused: barred");
+        let (refusal, cause) = if bar.issued_by.is_some() {
+            let text = format!("your sign-in was ended, {} (ref {})", bar.why, self.id);
+            (Refusal::fatal("28P01", text).hint(Some("Sign in again.".to_owned())), counters::REVOKED)
+        } else {
+            let (name, by, until) = (principal.name(), &bar.by, bar.until);
+            let text = format!("{name} is blocked until {until} by {by}: {} (ref {})", bar.why, self.id);
+            (Refusal::fatal("28000", text), counters::BLOCKED)
+        };
+        Why { principal: Some(principal.clone()), ..Why::bare(refusal, cause) }
     }
 
     fn bad_token(&self, refused: &TokenRefusal) -> Why {

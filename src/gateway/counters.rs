@@ -17,9 +17,22 @@ pub(super) const STARTUP_PARAMETER: &str = "startup_parameter";
 pub(super) const LATE: &str = "no_token_in_time";
 pub(super) const OUT_OF_TURN: &str = "protocol_violation";
 pub(super) const OVER_LIMIT: &str = "too_many_connections";
+pub(super) const REVOKED: &str = "revoked";
+pub(super) const BLOCKED: &str = "blocked";
 const UNRECORDED: &str = "recording_impossible";
-const OURS: [&str; 9] =
-    [DENIED, NO_SUCH_DATABASE, NO_TLS, NO_CERTIFICATE, STARTUP_PARAMETER, LATE, OUT_OF_TURN, OVER_LIMIT, UNRECORDED];
+const OURS: [&str; 11] = [
+    DENIED,
+    NO_SUCH_DATABASE,
+    NO_TLS,
+    NO_CERTIFICATE,
+    STARTUP_PARAMETER,
+    LATE,
+    OUT_OF_TURN,
+    OVER_LIMIT,
+    REVOKED,
+    BLOCKED,
+    UNRECORDED,
+];
 
 /// The sessions of a target, or of those who asked for none, counted since the start.
 #[derive(Debug)]

@@ -1,4 +1,5 @@
-//! Why a session ends: either side left or failed, its token ended, something lasted too long, or the program stops.
+//! Why a session ends: either side left or failed, its token ended, somebody who may had it end, something lasted too long, or
+//! the program stops.
 //!
 //! Promises: whatever ends a session that could go on, an open transaction has the time that is due to it, and a client
 //! whose last message has ended reads why, with a reference.
@@ -14,6 +15,7 @@ use tokio::time::Instant;
 use super::cancel::Theirs;
 use super::patience::{Overrun, overrun};
 use super::relay::{RelayError, Shared};
+use super::roster::{Here, Order};
 use super::words::sentence_of;
 use super::{Drain, OnTokenExpiry, Site, upstream};
 use crate::model::{CloseReason, OutcomeStatus, Session, SessionId};
@@ -36,6 +38,10 @@ enum Event {
     OutOfPatience(CloseReason, Option<Refusal>),
     /// The token ended.
     Expired,
+    /// The session is as old as one may become.
+    Aged,
+    /// It was ordered to end.
+    Ordered(Order),
     /// The program stops, as soon as sessions let it.
     Stopping,
     /// The program stops now.
@@ -53,6 +59,7 @@ struct Ending {
 
 /// One session on its way.
 pub(super) struct Course<'a> {
+    pub(super) here: &'a Here,
     pub(super) session: &'a Session,
     pub(super) site: &'a Site,
     pub(super) drain: &'a Drain,
@@ -78,7 +85,11 @@ impl Course<'_> {
         events.push(Box::pin(self.out_of_patience().map(|(reason, refusal)| Event::OutOfPatience(reason, refusal))));
         events.push(Box::pin(drain.begun().cancelled().map(|()| Event::Stopping)));
         events.push(Box::pin(drain.cut().cancelled().map(|()| Event::CutOff)));
+        events.push(Box::pin(self.here.ordered().map(|order| Event::Ordered(order.clone()))));
         events.extend(expiry_of(session, site).map(|expiry| at(expiry, Event::Expired)));
+        events.extend(
+            site.target.patience.age.and_then(|age| reached(session, age, site)).map(|end| at(end, Event::Aged)),
+        );
         let mut said: Option<CloseReason> = None;
         let mut ending: Option<Ending> = None;
         while let Some(event) = events.next().await {
@@ -112,11 +123,19 @@ impl Course<'_> {
                     }
                     None => continue,
                 },
-                Event::Expired if ending.is_some() => continue,
+                // Who says so does not wait for what runs.
+                Event::Ordered(order) => {
+                    return (order.reason(), Some(order.detail()), Some(order.refusal(session.id)));
+                }
+                Event::Expired | Event::Aged if ending.is_some() => continue,
                 Event::Expired if site.target.on_token_expiry == OnTokenExpiry::Close => {
                     return (CloseReason::TokenExpired, None, Some(expired(session.id)));
                 }
                 Event::Expired => (CloseReason::TokenExpired, expired(session.id), EXPIRY_GRACE),
+                Event::Aged if site.target.on_token_expiry == OnTokenExpiry::Close => {
+                    return (CloseReason::MaxAge, None, Some(aged(session.id)));
+                }
+                Event::Aged => (CloseReason::MaxAge, aged(session.id), EXPIRY_GRACE),
                 Event::Stopping => (CloseReason::Shutdown, stopped(session.id), drain.limit()),
             };
             if shared.exchange().idle() {
@@ -171,7 +190,15 @@ impl Course<'_> {
     /// The session ends though its statement still runs: the database is not to go on with it for nobody. Those who left by
     /// themselves leave it to the database, as without us.
     pub(super) async fn leave_nothing_behind(&self, reason: CloseReason) {
-        let by_us = matches!(reason, CloseReason::TokenExpired | CloseReason::Shutdown | CloseReason::ClientNotReading);
+        let by_us = matches!(
+            reason,
+            CloseReason::TokenExpired
+                | CloseReason::MaxAge
+                | CloseReason::Killed
+                | CloseReason::Revoked
+                | CloseReason::Shutdown
+                | CloseReason::ClientNotReading
+        );
         if by_us && self.shared.exchange().running().is_some() {
             // It ends by itself when it next looks for its client; that may be late.
             tokio::time::timeout(CANCEL_LIMIT, self.cancel()).await.ok();
@@ -187,6 +214,11 @@ fn expired(session: SessionId) -> Refusal {
     Refusal::fatal("57P01", text).hint(Some("Sign in again and reconnect.".to_owned()))
 }
 
+fn aged(session: SessionId) -> Refusal {
+    let text = format!("session closed: it was open for as long as one may be here (ref {session})");
+    Refusal::fatal("57P01", text).hint(Some("Reconnect.".to_owned()))
+}
+
 fn stopped(session: SessionId) -> Refusal {
     Refusal::fatal("57P01", format!("session closed: the recorder is being stopped (ref {session})"))
 }
@@ -198,6 +230,12 @@ fn expiry_of(session: &Session, site: &Site) -> Option<Instant> {
     }
     let left = session.principal.token.expires.micros_since(site.clock.now());
     Instant::now().checked_add(Duration::from_micros(left))
+}
+
+/// When the session will have been open for so long.
+fn reached(session: &Session, age: Duration, site: &Site) -> Option<Instant> {
+    let past = Duration::from_micros(site.clock.now().micros_since(session.opened));
+    Instant::now().checked_add(age.saturating_sub(past))
 }
 
 /// An event of a moment.
@@ -237,6 +275,9 @@ pub(super) fn cut_by(reason: CloseReason) -> OutcomeStatus {
         | CloseReason::UpstreamRefused => OutcomeStatus::ConnectionLost,
         CloseReason::ProtocolViolation
         | CloseReason::TokenExpired
+        | CloseReason::MaxAge
+        | CloseReason::Killed
+        | CloseReason::Revoked
         | CloseReason::IdleTimeout
         | CloseReason::IdleInTransactionTimeout
         | CloseReason::ClientNotReading

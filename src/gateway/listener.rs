@@ -12,6 +12,7 @@ use tokio_rustls::rustls::ServerConfig;
 use super::Site;
 use super::cancel::Cancels;
 use super::counters::Counters;
+use super::roster::Roster;
 use super::tls::Renewable;
 use crate::identity::Verifier;
 use crate::journal::Journal;
@@ -32,6 +33,8 @@ pub struct Desk {
     pub ids: Arc<dyn Ids>,
     /// The keys that sessions can be cancelled by: one and the same for all listeners.
     pub cancels: Arc<Cancels>,
+    /// Who is here and who may not come back: one and the same for all listeners.
+    pub roster: Arc<Roster>,
     /// Counts those who were turned away before it was known where they want to go.
     pub counters: Arc<Counters>,
 }

@@ -7,7 +7,7 @@
 //! it to its target; [`client`] and [`upstream`] are the two ends, [`admission`] decides who comes in, [`settle`] judges and
 //! records, [`relay`] moves the bytes; [`cancel`] finds the session that a key cancels, here or at another node of the
 //! [`cluster`]; [`catalog`] knows what the names of a database mean, [`handles`] what those stand for that a session gave;
-//! [`wall`] opens sessions read-only where nobody may write; [`inspection`] says what our own login may do that the rules
+//! [`roster`] knows who is here and has them leave; [`wall`] opens sessions read-only where nobody may write; [`inspection`] says what our own login may do that the rules
 //! forbid. Manners: [`places`] are what connections find or do not, [`budget`] is the memory for what they send, [`patience`]
 //! how long something may last, [`ending`] why a session ends that could go on, [`drain`] how all of them do.
 //!
@@ -36,6 +36,7 @@ mod places;
 mod reading;
 mod relay;
 mod roles;
+mod roster;
 mod session;
 mod settle;
 mod site;
@@ -59,6 +60,7 @@ pub use escort::{Escort, EscortError};
 pub use listener::{Desk, Listener, Routes, Way};
 pub use patience::Patience;
 pub use places::Places;
+pub use roster::{Bar, Order, Roster, Seen, State, TooManyBars, Whom};
 pub use site::{Address, Credentials, Memory, OnTokenExpiry, Proof, ReadOnly, Site, Target, UpstreamTls, Wanted};
 pub use wall::walled;
 pub use words::{denial, no_access};

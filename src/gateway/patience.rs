@@ -33,6 +33,8 @@ pub struct Patience {
     pub statement: Option<Duration>,
     /// A client that takes nothing of what is held for it.
     pub unread: Option<Duration>,
+    /// A session as a whole, whatever it does; an open transaction then has the time that one has after the token's end.
+    pub age: Option<Duration>,
 }
 
 impl Patience {
@@ -74,6 +76,16 @@ impl Stamps {
     /// Bytes came, from either side.
     pub(super) fn moved(&self) {
         Self::stamp(&self.moved, self.now());
+    }
+
+    /// For how long no bytes came.
+    pub(super) fn since_moved(&self) -> Duration {
+        self.now().saturating_sub(Self::read(&self.moved))
+    }
+
+    /// For how long the database has been at its statement.
+    pub(super) fn since_turned(&self) -> Duration {
+        self.now().saturating_sub(Self::read(&self.turned))
     }
 
     /// The database is at another statement.

@@ -7,7 +7,7 @@
 //! thread share ([`reading`]), so that one that waits holds no buffer.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -21,6 +21,7 @@ use super::ending::{Course, cut_by, upstream_lost};
 use super::names::Names;
 use super::patience::Stamps;
 use super::reading::{CHUNK, read_some};
+use super::roster::{Here, State};
 use super::settle::{Judge, settle};
 use super::{Drain, Site};
 use crate::journal::JournalError;
@@ -62,7 +63,8 @@ pub(super) struct End {
     pub(super) server_version: Option<String>,
 }
 
-/// What both directions share.
+/// What both directions share, and whoever looks at the session from outside.
+#[derive(Debug)]
 pub(super) struct Shared {
     exchange: Mutex<Exchange>,
     /// The database answered something.
@@ -94,6 +96,23 @@ impl Shared {
             held_back: false.into(),
             released: Notify::new(),
         }
+    }
+
+    /// How many statements there were.
+    pub(super) fn statements(&self) -> u64 {
+        self.statements.load(Ordering::Relaxed)
+    }
+
+    /// What the session is at, and for how long.
+    pub(super) fn state(&self) -> (State, Duration) {
+        let exchange = self.exchange();
+        let state = match (exchange.running(), exchange.transaction()) {
+            (Some(running), _) => return (State::Active(running), self.stamps.since_turned()),
+            (None, 'T') => State::InTransaction,
+            (None, 'E') => State::InFailedTransaction,
+            (None, _) => State::Idle,
+        };
+        (state, self.stamps.since_moved())
     }
 
     /// Holds back what is to be sent to the database, or lets it go.
@@ -174,12 +193,13 @@ pub(super) struct Ends {
 pub(super) async fn run(
     ends: Ends,
     exchange: Exchange,
-    (session, names): (&Session, Names<'_>),
+    (here, session, names): (&Here, &Session, Names<'_>),
     site: &Site,
     drain: &Drain,
 ) -> End {
-    let shared = Shared::new(exchange);
-    let course = Course { session, site, drain, shared: &shared, theirs: ends.theirs.as_ref() };
+    let shared = Arc::new(Shared::new(exchange));
+    here.goes_on(&shared);
+    let course = Course { here, session, site, drain, shared: &shared, theirs: ends.theirs.as_ref() };
     let (mut client_read, mut client_write) = tokio::io::split(ends.client);
     let (upstream_read, upstream_write) = tokio::io::split(ends.upstream);
     let lane = Lane { site, session: session.id, shared: &shared, upstream: upstream_write };
@@ -218,7 +238,7 @@ pub(super) async fn run(
     End {
         reason,
         detail,
-        statements: shared.statements.load(Ordering::Relaxed),
+        statements: shared.statements(),
         bytes_in: shared.bytes_in.load(Ordering::Relaxed),
         bytes_out: shared.bytes_out.load(Ordering::Relaxed),
         server_version,

@@ -18,6 +18,7 @@ use super::names::Names;
 use super::origin::OriginError;
 use super::places::{COURTESY_LIMIT, Place};
 use super::relay::{End, Ends};
+use super::roster::{Here, Order};
 use super::upstream::{Upstream, UpstreamError};
 use super::{Drain, Listener, Site, cancel, origin, relay, upstream, wall};
 use crate::model::{CloseReason, Entry, Replication, Session, SessionClosed};
@@ -113,24 +114,35 @@ async fn converse(mut client: Client, listener: &Listener, drain: &Drain) {
     };
     // Boxed, here and below: what is over soon leaves no room behind in what lives for hours.
     let admitted = Box::pin(door(&client, listener).admit(credential)).await;
-    let Admitted { site, session, parameters, kind } = match admitted {
+    let Admitted { site, here, parameters, kind } = match admitted {
         Ok(admitted) => admitted,
         Err(refusal) => return client.refuse(&refusal).await,
     };
+    let session = here.session();
     let _open = site.counters.session_opened();
     let (id, target, address) = (&session.id, &session.target, &session.peer.address);
     tracing::info!(session = %id, target, client = %address, read_only = kind.is_walled, "session opened");
     let connecting = Box::pin(upstream::connect(&site.target, &session.database, &parameters));
-    let end = match drain.begun().run_until_cancelled(connecting).await {
-        Some(Ok(upstream)) => {
+    let arrived = tokio::select! {
+        biased;
+        order = here.ordered() => Arrived::Ordered(order),
+        () = drain.begun().cancelled() => Arrived::Stopping,
+        connected = connecting => Arrived::Connected(connected),
+    };
+    let end = match arrived {
+        Arrived::Connected(Ok(upstream)) => {
             let names = Names::new(site, &session, &parameters);
-            attend(client, upstream, (&session, names, kind), site, drain).await
+            attend(client, upstream, (&here, &session, names, kind), site, drain).await
         }
-        None => {
+        Arrived::Ordered(order) => {
+            client.refuse(&order.refusal(session.id)).await;
+            End { reason: order.reason(), detail: Some(order.detail()), ..nothing_happened() }
+        }
+        Arrived::Stopping => {
             client.refuse(&stopping()).await;
             End { reason: CloseReason::Shutdown, ..nothing_happened() }
         }
-        Some(Err(error)) => {
+        Arrived::Connected(Err(error)) => {
             client.refuse(&unreachable_database(&error, (&session, kind.is_walled))).await;
             never_began(&error)
         }
@@ -138,11 +150,18 @@ async fn converse(mut client: Client, listener: &Listener, drain: &Drain) {
     close(&session, end, site).await;
 }
 
+/// What came of a session on its way to the database.
+enum Arrived<'a> {
+    Connected(Result<Upstream, UpstreamError>),
+    Ordered(&'a Order),
+    Stopping,
+}
+
 /// Hands the database's greeting on and relays until the end.
 async fn attend(
     mut client: Client,
     upstream: Upstream,
-    (session, names, kind): (&Session, Names<'_>, SessionKind),
+    (here, session, names, kind): (&Here, &Session, Names<'_>, SessionKind),
     site: &Site,
     drain: &Drain,
 ) -> End {
@@ -180,7 +199,7 @@ async fn attend(
     }
     let Client { socket: client, buffer: client_buffer, .. } = client;
     let ends = Ends { client, client_buffer, upstream: socket, upstream_buffer: buffer, theirs };
-    relay::run(ends, exchange, (session, names), site, drain).await
+    relay::run(ends, exchange, (here, session, names), site, drain).await
 }
 
 /// What the client reads when the database is not there: never its address, never our login.

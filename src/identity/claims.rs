@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::refusal::{Cause, Refusal, quoted, spoken};
 use super::settings::{IssuerSettings, Tokens, Workloads};
-use crate::model::{Principal, PrincipalKind, Sha256, Timestamp, TokenFacts};
+use crate::model::{AtIssuer, Principal, PrincipalKind, Sha256, Timestamp, TokenFacts};
 
 /// The claim, and the member of a discovery document, that marks a development issuer.
 pub(super) const DEVELOPMENT: &str = "hansard_dev";
@@ -79,16 +79,24 @@ pub(super) fn principal(
     }
     complete(claims, settings)?;
     let email = if is_unverified(claims) { None } else { text(claims, &map.email)? };
+    let spelled = |name: &str| text(claims, name).ok().flatten();
     let shown = map.display.iter().filter(|name| **name != map.email || email.is_some());
     Ok(Principal {
         issuer: issuer.to_owned(),
         subject: needed_text(claims, subject)?,
         kind,
-        display: shown.into_iter().find_map(|name| text(claims, name).ok().flatten()),
+        display: shown.into_iter().find_map(|name| spelled(name)),
         email,
         roles: list(claims, map.roles.as_deref())?,
         groups: list(claims, map.groups.as_deref())?,
-        token: TokenFacts { sha256: token.sha256, kid: token.kid, jti: text(claims, "jti")?, issued, expires },
+        token: TokenFacts {
+            sha256: token.sha256,
+            kid: token.kid,
+            jti: text(claims, "jti")?,
+            issued,
+            expires,
+            at_issuer: AtIssuer { sub: spelled("sub"), sid: spelled("sid") },
+        },
         claims: map.keep.iter().filter_map(|name| Some((name.clone(), find(claims, name)?.clone()))).collect(),
     })
 }
@@ -153,16 +161,16 @@ fn times(
     Ok((issued, expires))
 }
 
-fn later(moment: Timestamp, by: Duration) -> Timestamp {
+pub(super) fn later(moment: Timestamp, by: Duration) -> Timestamp {
     Timestamp(moment.0.saturating_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)))
 }
 
-fn between(earlier: Timestamp, moment: Timestamp) -> Duration {
+pub(super) fn between(earlier: Timestamp, moment: Timestamp) -> Duration {
     Duration::from_micros(moment.micros_since(earlier))
 }
 
 /// A NumericDate (RFC 7519): seconds since 1970, perhaps with a fraction.
-fn moment(claims: &Map<String, Value>, name: &str) -> Result<Option<Timestamp>, Refusal> {
+pub(super) fn moment(claims: &Map<String, Value>, name: &str) -> Result<Option<Timestamp>, Refusal> {
     let Some(value) = claims.get(name) else { return Ok(None) };
     let whole = value.as_i64().map(Timestamp::from_seconds);
     let fractional = || {

@@ -9,7 +9,7 @@ use jsonwebtoken::EncodingKey;
 use jsonwebtoken::jwk::Jwk;
 use serde_json::{Value, json};
 
-use super::cache::KeyCache;
+use super::cache::{KeyCache, Pace};
 use super::discovery::Source;
 use super::keys::KeySet;
 use super::presets::Preset;
@@ -110,7 +110,7 @@ pub(super) fn verifier(issuers: Vec<(IssuerSettings, Vec<Value>)>) -> Verifier {
         Issuer { names: settings.names(), settings, cache: Arc::new(KeyCache::holding(source, keys)) }
     };
     let issuers = issuers.into_iter().map(issuer).collect();
-    Verifier::of(issuers, Arc::new(FixedClock(NOW))).unwrap_or_else(|error| unreachable!("{error}"))
+    Verifier::of(issuers, Arc::new(FixedClock(NOW)), Pace::default()).unwrap_or_else(|error| unreachable!("{error}"))
 }
 
 /// The claims of a good token.

@@ -19,6 +19,7 @@
 mod cache;
 mod claims;
 mod discovery;
+mod ended;
 #[cfg(test)]
 mod fixtures;
 mod keys;
@@ -47,14 +48,15 @@ use discovery::Source;
 use keys::{Fitting, Key, KeySet};
 use names::Name;
 use refusal::quoted;
-use token::Presented;
+use token::{As, Presented};
 
 pub use cache::Pace;
+pub use ended::{Ended, Says};
 pub use presets::Preset;
 pub use refusal::{Cause, Refusal};
 pub use settings::{
-    Algorithm, ClaimMap, IssuerSettings, KEEP_WHEN_AWAY, KeysAt, MAX_CLOCK_SKEW, SettingsProblem, Tokens,
-    UnknownAlgorithm, Workloads,
+    Algorithm, ClaimMap, Ends, IssuerSettings, KEEP_WHEN_AWAY, KeysAt, MAX_CLOCK_SKEW, SettingsProblem, Tokens,
+    Transmitter, UnknownAlgorithm, Workloads,
 };
 
 /// Why an issuer cannot be used.
@@ -150,6 +152,7 @@ pub struct Verifier {
     issuers: Vec<Issuer>,
     /// By the `iss` of a token: which of the issuers, and which of its names.
     by_name: HashMap<String, (usize, usize)>,
+    enders: ended::Enders,
     clock: Arc<dyn Clock>,
 }
 
@@ -178,10 +181,10 @@ impl Verifier {
     ) -> Result<Self, IdentityError> {
         install_crypto();
         let issuers = issuers.into_iter().map(|settings| Issuer::new(settings, pace)).collect::<Result<Vec<_>, _>>()?;
-        Self::of(issuers, clock)
+        Self::of(issuers, clock, pace)
     }
 
-    fn of(issuers: Vec<Issuer>, clock: Arc<dyn Clock>) -> Result<Self, IdentityError> {
+    fn of(issuers: Vec<Issuer>, clock: Arc<dyn Clock>, pace: Pace) -> Result<Self, IdentityError> {
         let mut by_name: HashMap<String, (usize, usize)> = HashMap::new();
         for (at, issuer) in issuers.iter().enumerate() {
             for (which, name) in issuer.names.iter().enumerate() {
@@ -193,7 +196,8 @@ impl Verifier {
                 }
             }
         }
-        Ok(Self { issuers, by_name, clock })
+        let enders = ended::Enders::new(&issuers, pace)?;
+        Ok(Self { issuers, by_name, enders, clock })
     }
 
     /// Asks all issuers for their keys now. Tokens are accepted without it too: the first one asks.
@@ -211,13 +215,18 @@ impl Verifier {
         self.issuers.iter().map(|issuer| (issuer.settings.name.as_str(), issuer.cache.answered()))
     }
 
+    /// The name in config of the issuer whose principals bear this one.
+    pub fn issuer_named(&self, issuer: &str) -> Option<&str> {
+        self.issuer_of(issuer).map(|(issuer, _)| issuer.settings.name.as_str())
+    }
+
     /// Who presented this.
     ///
     /// # Errors
     ///
     /// The token proves nobody; the refusal says why.
     pub async fn verify(&self, credential: Credential) -> Result<Principal, Refusal> {
-        let presented = Presented::read(credential.reveal())?;
+        let presented = Presented::read(credential.reveal(), As::SignIn)?;
         let (issuer, name) = self.issuer_of(&presented.issuer).ok_or_else(|| {
             Refusal::new(Cause::WrongIssuer, format!("the token says to be from {}", quoted(&presented.issuer)))
         })?;
@@ -280,6 +289,19 @@ impl Issuer {
         name: &Name,
         now: impl FnOnce() -> Timestamp,
     ) -> Result<Principal, Refusal> {
+        let (claims, token) = self.signed(presented, name, &self.settings.audience).await?;
+        claims::taken(&claims, presented.is_access, &self.settings)?;
+        name.tenant.as_deref().map_or(Ok(()), |tenant| claims::of_tenant(&claims, tenant))?;
+        claims::principal(&claims, &self.settings, &name.known_as, token, now())
+    }
+
+    /// The claims of a token that a key of the issuer signed, for one of these audiences.
+    async fn signed(
+        &self,
+        presented: &Presented<'_>,
+        name: &Name,
+        audience: &[String],
+    ) -> Result<(Map<String, Value>, Token), Refusal> {
         let algorithm = allowed(&presented.algorithm, &self.settings)?;
         let mut fetched = self.cache.keys().await.map_err(|reason| Refusal::new(Cause::IssuerAway, reason))?;
         if let Fitting::None = fetched.published.keys.fitting(presented.kid.as_deref(), algorithm)
@@ -290,17 +312,17 @@ impl Issuer {
         if fetched.published.development && !self.settings.allow_development {
             return Err(Refusal::new(Cause::DevelopmentIssuer, "the issuer calls itself one"));
         }
-        self.judge(presented, name, (algorithm, &fetched.published.keys), now())
+        self.signed_by_one_of(presented, name, (algorithm, &fetched.published.keys), audience)
     }
 
-    /// Everything about a token that the keys at hand and the time decide.
-    fn judge(
+    /// The same by the keys at hand.
+    fn signed_by_one_of(
         &self,
         presented: &Presented<'_>,
         name: &Name,
         (algorithm, keys): (Algorithm, &KeySet),
-        now: Timestamp,
-    ) -> Result<Principal, Refusal> {
+        audience: &[String],
+    ) -> Result<(Map<String, Value>, Token), Refusal> {
         let unknown = |detail| Refusal::new(Cause::UnknownKey, detail);
         let kid = || presented.kid.as_deref().map_or_else(|| "none".to_owned(), quoted);
         let fitting = match keys.fitting(presented.kid.as_deref(), algorithm) {
@@ -313,12 +335,9 @@ impl Issuer {
             return Err(unknown(format!("the key with kid {} is not of the token's tenant", kid())));
         }
         for key in fitting {
-            if let Some(claims) = signed_by(key, algorithm, presented, &self.settings)? {
-                claims::taken(&claims, presented.is_access, &self.settings)?;
-                name.tenant.as_deref().map_or(Ok(()), |tenant| claims::of_tenant(&claims, tenant))?;
+            if let Some(claims) = signed_by(key, algorithm, presented, audience)? {
                 let kid = presented.kid.clone().or_else(|| key.kid.clone());
-                let token = Token { sha256: Sha256::of(presented.text.as_bytes()), kid };
-                return claims::principal(&claims, &self.settings, &name.known_as, token, now);
+                return Ok((claims, Token { sha256: Sha256::of(presented.text.as_bytes()), kid }));
             }
         }
         Err(Refusal::new(Cause::BadSignature, format!("by {algorithm} with kid {}", kid())))
@@ -344,13 +363,13 @@ fn signed_by(
     key: &Key,
     algorithm: Algorithm,
     presented: &Presented<'_>,
-    settings: &IssuerSettings,
+    audience: &[String],
 ) -> Result<Option<Map<String, Value>>, Refusal> {
     let mut validation = Validation::new(algorithm.in_jsonwebtoken());
     // Without this, a token that has no `iss` or `aud` passes, and so does one whose `aud` is a number.
     validation.set_required_spec_claims(&["iss", "aud"]);
     validation.set_issuer(&[&presented.issuer]);
-    validation.set_audience(&settings.audience);
+    validation.set_audience(audience);
     // Time is judged in `claims`, by the clock that we are given.
     validation.validate_exp = false;
     let error = match jsonwebtoken::decode::<Map<String, Value>>(presented.text, &key.decoding, &validation) {
@@ -359,7 +378,7 @@ fn signed_by(
     };
     match error.kind() {
         ErrorKind::InvalidAudience => {
-            let ours = settings.audience.iter().map(|one| quoted(one)).collect::<Vec<_>>().join(" or ");
+            let ours = audience.iter().map(|one| quoted(one)).collect::<Vec<_>>().join(" or ");
             Err(Refusal::new(Cause::WrongAudience, format!("its audience is not {ours}"))
                 .hinting(format!("Ask your issuer for a token with the audience {ours}.")))
         }

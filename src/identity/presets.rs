@@ -236,6 +236,7 @@ impl Preset {
             require_claims: BTreeMap::new(),
             require_claims_of_workloads: None,
             ca_file: None,
+            ends: None,
             allow_development: false,
         }
     }

@@ -48,8 +48,28 @@ pub struct IssuerSettings {
     pub require_claims_of_workloads: Option<BTreeMap<String, Vec<String>>>,
     /// A trust root for the issuer's HTTPS, in PEM, beside those of the machine.
     pub ca_file: Option<PathBuf>,
+    /// Whom it may tell that access ended, and how; absent, it is not listened to.
+    pub ends: Option<Ends>,
     /// Whether tokens of a development issuer are accepted. Only `hansard demo` sets it; config has no key for it.
     pub allow_development: bool,
+}
+
+/// How an issuer says that access ended: by logout tokens (OpenID Connect Back-Channel Logout 1.0) and security events (RFC 8417).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ends {
+    /// Whom they are meant for: our client's id at the issuer, or the name that its stream of events has for us.
+    pub audience: Vec<String>,
+    /// Who sends the events, if that is not the issuer by its own name and keys.
+    pub transmitter: Option<Transmitter>,
+}
+
+/// A sender of security events about an issuer's people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transmitter {
+    /// The `iss` of its events, to the letter.
+    pub issuer: String,
+    /// Where its keys are.
+    pub keys: KeysAt,
 }
 
 /// Where an issuer's keys are.

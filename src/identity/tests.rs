@@ -47,6 +47,7 @@ async fn a_good_token_of_each_kind_names_its_principal() {
         let text = token(signer, &json!({}));
         let principal = verify(text.clone()).await.unwrap();
         let token = TokenFacts {
+            at_issuer: crate::model::AtIssuer { sub: Some("9f2".to_owned()), sid: None },
             sha256: Sha256::of(text.as_bytes()),
             kid: Some(signer.kid().to_owned()),
             jti: Some("t-1".to_owned()),

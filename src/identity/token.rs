@@ -18,6 +18,29 @@ const TYPES: [&str; 3] = ["JWT", ACCESS[0], ACCESS[1]];
 /// Those of an access token (RFC 9068).
 const ACCESS: [&str; 2] = ["at+jwt", "application/at+jwt"];
 
+/// What a token is presented as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum As {
+    /// To sign somebody in.
+    SignIn,
+    /// To say that somebody has logged out (OpenID Connect Back-Channel Logout 1.0 §2.4). Some issuers give it no `typ` of its
+    /// own; that it is one, its `events` say.
+    Logout,
+    /// To say that something happened (RFC 8417).
+    Event,
+}
+
+impl As {
+    /// The `typ` that it may have; none at all is taken but of an event.
+    fn types(self) -> &'static [&'static str] {
+        match self {
+            Self::SignIn => &TYPES,
+            Self::Logout => &["logout+jwt", "application/logout+jwt", "JWT"],
+            Self::Event => &["secevent+jwt", "application/secevent+jwt"],
+        }
+    }
+}
+
 /// A token as it was presented. Nothing in it is believed yet.
 pub(super) struct Presented<'a> {
     pub(super) text: &'a str,
@@ -29,7 +52,7 @@ pub(super) struct Presented<'a> {
 }
 
 impl<'a> Presented<'a> {
-    pub(super) fn read(bytes: &'a [u8]) -> Result<Self, Refusal> {
+    pub(super) fn read(bytes: &'a [u8], purpose: As) -> Result<Self, Refusal> {
         if bytes.is_empty() {
             return Err(Refusal::new(Cause::Missing, "the password is empty"));
         }
@@ -54,10 +77,15 @@ impl<'a> Presented<'a> {
         if let Some(name) = twice {
             return Err(twin(Cause::ClaimMalformed, "the claims", &name));
         }
-        Self::of_header(text, &header, &claims)
+        Self::of_header(text, &header, &claims, purpose)
     }
 
-    fn of_header(text: &'a str, header: &Map<String, Value>, claims: &Map<String, Value>) -> Result<Self, Refusal> {
+    fn of_header(
+        text: &'a str,
+        header: &Map<String, Value>,
+        claims: &Map<String, Value>,
+        purpose: As,
+    ) -> Result<Self, Refusal> {
         let Some(Value::String(algorithm)) = header.get("alg") else {
             return Err(Refusal::new(Cause::NotAToken, "the header names no algorithm"));
         };
@@ -67,8 +95,9 @@ impl<'a> Presented<'a> {
         }
         let is_among = |known: &[&str], typ: &str| known.iter().any(|known| known.eq_ignore_ascii_case(typ));
         let is_access = match header.get("typ") {
+            None if purpose == As::Event => return Err(Refusal::new(Cause::WrongType, "the header has no `typ`")),
             None => false,
-            Some(Value::String(typ)) if is_among(&TYPES, typ) => is_among(&ACCESS, typ),
+            Some(Value::String(typ)) if is_among(purpose.types(), typ) => is_among(&ACCESS, typ),
             Some(Value::String(typ)) => return Err(Refusal::new(Cause::WrongType, format!("typ is {}", quoted(typ)))),
             Some(_) => return Err(Refusal::new(Cause::NotAToken, "`typ` in the header is not text")),
         };

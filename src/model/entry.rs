@@ -117,9 +117,10 @@ pub struct EventDetails {
     pub key: Option<String>,
     /// `policy_loaded`: the version of the rules.
     pub policy_version: Option<String>,
-    /// `archive_read`: who read, by the operating system's name and number.
+    /// `archive_read`: who read, by the operating system's name and number. Of what operators do over HTTPS: issuer and
+    /// subject of their token, with a bar between.
     pub operator: Option<String>,
-    /// `archive_read`: what was asked, whole.
+    /// `archive_read`: what was asked, whole. Of what operators do: on which sessions or whom.
     pub question: Option<String>,
 }
 
@@ -156,6 +157,20 @@ pub enum RecorderEventKind {
     KeyChanged,
     /// An operator read the archive by the recorder's own configuration.
     ArchiveRead,
+    /// An operator looked at who is here.
+    SessionsRead,
+    /// An operator had a session end.
+    SessionKilled,
+    /// An operator blocked somebody for a while.
+    Blocked,
+    /// An operator lifted that.
+    Unblocked,
+    /// Somebody asked for what operators may, and is none.
+    OperatorRefused,
+    /// An issuer said that somebody's access ended.
+    AccessRevoked,
+    /// Somebody said that access ended who was not believed.
+    RevocationRefused,
 }
 
 impl RecorderEventKind {
@@ -176,6 +191,13 @@ impl RecorderEventKind {
             Self::CertificateRefused => "certificate_refused",
             Self::KeyChanged => "key_changed",
             Self::ArchiveRead => "archive_read",
+            Self::SessionsRead => "sessions_read",
+            Self::SessionKilled => "session_killed",
+            Self::Blocked => "blocked",
+            Self::Unblocked => "unblocked",
+            Self::OperatorRefused => "operator_refused",
+            Self::AccessRevoked => "access_revoked",
+            Self::RevocationRefused => "revocation_refused",
         }
     }
 }

@@ -32,7 +32,7 @@ pub use entry::{
 };
 pub use facts::{Action, Effect, Facts, Handle, Kind, Object, ObjectKind, RoutineTraits, Touch};
 pub use id::{Asked, EntrySeq, Ids, NoDigest, NodeName, Reference, SegmentNo, SessionId, Sha256, UnreadableId};
-pub use principal::{Credential, Principal, PrincipalKind, TokenFacts};
+pub use principal::{AtIssuer, Credential, Holder, Principal, PrincipalKind, TokenFacts};
 pub use record::{Intent, Outcome, OutcomeStatus, Prepared, Record};
 pub use session::{ClientCertificate, CloseReason, LoginRefused, Peer, Recorded, Replication, Session, SessionClosed};
 pub use statement::{HandleName, Param, ParamFormat, Request, SqlText, Statement};

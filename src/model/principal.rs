@@ -93,4 +93,83 @@ pub struct TokenFacts {
     pub issued: Option<Timestamp>,
     /// `exp`.
     pub expires: Timestamp,
+    /// By what the issuer would say that the access ended. Of use while the session lives, and no part of the record.
+    #[serde(skip)]
+    pub at_issuer: AtIssuer,
+}
+
+/// Whom and which sign-in a token's issuer means when it says that one ended, in its own words: a subject in config may be
+/// another claim.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AtIssuer {
+    /// `sub`.
+    pub sub: Option<String>,
+    /// `sid`: the sign-in that the token came of, if the issuer says so in tokens.
+    pub sid: Option<String>,
+}
+
+/// Somebody, as an issuer or an operator names them. `issuer` is always the name that config gives first.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Holder {
+    /// Who is recorded as this.
+    Subject {
+        /// Who vouches.
+        issuer: String,
+        /// The claim that config names as the subject.
+        subject: String,
+    },
+    /// Whom the issuer calls this in `sub`, whatever claim config takes.
+    Account {
+        /// Who vouches.
+        issuer: String,
+        /// `sub`.
+        sub: String,
+    },
+    /// Who signed in at the issuer in this session of it.
+    SignIn {
+        /// Who vouches.
+        issuer: String,
+        /// `sid`.
+        sid: String,
+    },
+    /// Whom the issuer calls this in `sub`, in tokens that do not say of which session there they came: whoever means one
+    /// session of somebody's may mean any of those.
+    Untold {
+        /// Who vouches.
+        issuer: String,
+        /// `sub`.
+        sub: String,
+    },
+    /// Whose e-mail address the issuer says this is.
+    Email {
+        /// Who vouches.
+        issuer: String,
+        /// The address; its case does not matter.
+        email: String,
+    },
+}
+
+impl Holder {
+    /// Whether the token of this principal is of that holder.
+    pub fn is(&self, principal: &Principal) -> bool {
+        let at_issuer = &principal.token.at_issuer;
+        match self {
+            Self::Subject { issuer, subject } => *issuer == principal.issuer && *subject == principal.subject,
+            Self::Account { issuer, sub } => {
+                *issuer == principal.issuer && at_issuer.sub.as_ref().is_some_and(|known| known == sub)
+            }
+            Self::SignIn { issuer, sid } => {
+                *issuer == principal.issuer && at_issuer.sid.as_ref().is_some_and(|known| known == sid)
+            }
+            Self::Untold { issuer, sub } => {
+                let known = at_issuer.sub.as_ref().filter(|_| at_issuer.sid.is_none());
+                *issuer == principal.issuer && known.is_some_and(|known| known == sub)
+            }
+            Self::Email { issuer, email } => {
+                let known = principal.email.as_ref();
+                *issuer == principal.issuer && known.is_some_and(|known| known.eq_ignore_ascii_case(email))
+            }
+        }
+    }
 }

@@ -117,6 +117,12 @@ pub enum CloseReason {
     ProtocolViolation,
     /// The token ended.
     TokenExpired,
+    /// The session was as old as the target lets one become.
+    MaxAge,
+    /// An operator ended it.
+    Killed,
+    /// The issuer of its token said that the access ended: a logout, a revocation, a change of who somebody is.
+    Revoked,
     /// Nothing was asked for longer than the target lets a session be idle.
     IdleTimeout,
     /// The same in a transaction.
@@ -141,6 +147,9 @@ impl CloseReason {
             Self::UpstreamRefused => "upstream_refused",
             Self::ProtocolViolation => "protocol_violation",
             Self::TokenExpired => "token_expired",
+            Self::MaxAge => "max_age",
+            Self::Killed => "killed",
+            Self::Revoked => "revoked",
             Self::IdleTimeout => "idle_timeout",
             Self::IdleInTransactionTimeout => "idle_in_transaction_timeout",
             Self::ClientNotReading => "client_not_reading",

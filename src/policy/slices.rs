@@ -195,6 +195,7 @@ mod tests {
             roles: vec!["nurse".to_owned(), "auditor".to_owned()],
             groups: Vec::new(),
             token: TokenFacts {
+                at_issuer: crate::model::AtIssuer::default(),
                 sha256: Sha256::of(b""),
                 kid: None,
                 jti: None,

@@ -54,6 +54,7 @@ fn principal() -> Principal {
         roles: vec!["nurse".to_owned(), "lead".to_owned()],
         groups: vec![],
         token: TokenFacts {
+            at_issuer: crate::model::AtIssuer::default(),
             sha256: Sha256::of(b"token"),
             kid: None,
             jti: None,

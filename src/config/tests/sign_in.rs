@@ -1,6 +1,7 @@
 //! How people's own tools sign in.
 
 use super::*;
+use crate::identity::{KeysAt, Transmitter};
 
 /// The least file with a client of its issuer in a section of its own.
 pub(super) const SIGNED_IN: &str =
@@ -64,7 +65,56 @@ fn where_people_sign_in_has_an_address_of_its_own_and_a_certificate() {
         assert!(said[0].ends_with(problem), "{said:?}");
     }
     let without = problems(&format!("{MINIMAL}[sign_in]\naddress = \"0.0.0.0:8443\"\n"));
-    assert!(without[0].ends_with("sign_in: no [issuer.NAME] has a `client`, which people sign in by"), "{without:?}");
+    assert!(
+        without[0].contains("sign_in: no [issuer.NAME] has a `client`, which people sign in by, or"),
+        "{without:?}"
+    );
+}
+
+#[test]
+fn an_issuer_is_listened_to_where_it_is_told_for_whom_it_speaks() {
+    const DOOR: &str = "[sign_in]\naddress = \"0.0.0.0:8443\"\n";
+    let ends = |ends: &str, client: &str| {
+        let audience = "audience  = \"api://hansard\"\n";
+        MINIMAL.replace(audience, &format!("{audience}{client}ends = {ends}\n"))
+    };
+    let read = |text: &str| parse(&format!("{text}{DOOR}")).unwrap().issuers[0].settings.ends.clone().unwrap();
+    let with_client = read(&ends("{}", "client = { id = \"cli\" }\n"));
+    assert_eq!((with_client.audience, with_client.transmitter), (vec!["cli".to_owned()], None));
+    let own = read(&ends("{ audience = \"x\", transmitter = { issuer = \"https://t\", jwks_file = \"k.json\" } }", ""));
+    let keys = KeysAt::File("/etc/hansard/k.json".into());
+    assert_eq!(own.transmitter, Some(Transmitter { issuer: "https://t".to_owned(), keys }));
+    for (ends, door, problem) in [
+        (ends("{}", ""), DOOR, "needs the key \"audience\", as there is no `client`"),
+        (ends("{ audience = [] }", ""), DOOR, "the list is empty"),
+        (ends("{ audience = \"\" }", ""), DOOR, "is empty"),
+        (ends("{ audience = \"x\" }", ""), "", "[sign_in], which is missing"),
+        (
+            ends("{ audience = \"x\", transmitter = { issuer = \"t\", discovery = \"http://t\" } }", ""),
+            DOOR,
+            "http:// is for loopback; use https://",
+        ),
+    ] {
+        let said = problems(&format!("{ends}{door}"));
+        assert!(said.len() == 1 && said[0].contains(problem), "{said:?}");
+    }
+}
+
+#[test]
+fn operators_have_a_role_and_a_door() {
+    let text = |operators: &str, door: &str| format!("{MINIMAL}[operators]\n{operators}\n{door}");
+    const DOOR: &str = "[sign_in]\naddress = \"0.0.0.0:8443\"\n";
+    let operators = parse(&text("roles = \"op\"\nissuers = [\"entra\"]", DOOR)).unwrap().operators.unwrap();
+    assert_eq!((operators.roles, operators.issuers), (vec!["op".to_owned()], vec!["entra".to_owned()]));
+    for (operators, door, problem) in [
+        ("roles = \"op\"", "", "[sign_in], which is missing"),
+        ("roles = [\"op\", \"\"]", DOOR, "is empty"),
+        ("", DOOR, "the key \"roles\" is missing"),
+        ("roles = \"op\"\nissuers = \"entar\"", DOOR, "there is no [issuer.entar]"),
+    ] {
+        let said = problems(&text(operators, door));
+        assert!(said.len() == 1 && said[0].contains(problem), "{said:?}");
+    }
 }
 
 #[test]

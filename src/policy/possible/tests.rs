@@ -20,6 +20,7 @@ fn who(role: &str) -> Principal {
         roles: vec![role.to_owned()],
         groups: Vec::new(),
         token: TokenFacts {
+            at_issuer: crate::model::AtIssuer::default(),
             sha256: Sha256::of(b"token"),
             kid: None,
             jti: None,

@@ -68,6 +68,7 @@ static WHO: LazyLock<Principal> = LazyLock::new(|| Principal {
     roles: vec!["analyst".to_owned()],
     groups: vec!["staff".to_owned()],
     token: TokenFacts {
+        at_issuer: hansard::model::AtIssuer::default(),
         sha256: Sha256::of(b"token"),
         kid: None,
         jti: None,

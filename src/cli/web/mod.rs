@@ -3,6 +3,11 @@
 //! It promises: a client, however slow or silent, costs a place among a few for some seconds, some kilobytes, and nothing that
 //! a session needs; the certificate is that of a listener, and is renewed with it.
 
+mod authority;
+mod barred;
+mod issuers;
+mod operators;
+
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -21,6 +26,11 @@ use tokio::task::JoinSet;
 use tokio::time::{Sleep, sleep, timeout};
 
 use crate::gateway::tls::{Renewable, ServerConfig, Web, web};
+
+pub(super) use authority::Authority;
+pub(super) use barred::{BARRED, read as barred};
+pub(super) use issuers::routes as of_issuers;
+pub(super) use operators::routes as of_operators;
 
 /// Connections at a time; what is asked here takes a moment.
 const PLACES: usize = 64;
