@@ -34,7 +34,7 @@ impl Office {
         let edit = |config: String| {
             let told = format!("algorithms = [\"RS256\"]\n{client}\n");
             config.replace("algorithms = [\"RS256\"]\n", &told)
-                + &format!("[sign_in]\naddress = \"127.0.0.1:{port}\"\n")
+                + &format!("[sign_in]\naddress = \"127.0.0.1:{port}\"\n[operators]\nroles = \"dba\"\n")
         };
         let rules = fs::read_to_string(repository("tests/support/rules.cedar")).unwrap();
         let hansard = Hansard::start_on(Store::Folder, &rules, issuer, &edit);
@@ -322,6 +322,54 @@ fn a_tool_that_knows_no_token_comes_in_by_a_door_of_the_persons_own() {
     )
     .unwrap();
     assert_eq!(proxy.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn an_operator_looks_at_sessions_and_ends_them_by_name_and_nobody_else_does() {
+    let (office, ana, dora) = (shared(), Person::new("ana"), Person::new("dora"));
+    ana.signs_in_at(&office);
+    let (code, _, said) = dora.runs(&["sessions", "ls"]);
+    assert_eq!(code, 4, "{said}");
+    dora.signs_in_at(&office);
+    let mut psql = ana.hansard(&["-q", "connect", "app", "--", "-X", "-c", "SELECT pg_sleep(60)"]);
+    let psql = psql.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let listed = || {
+        let (code, out, said) = dora.runs(&["sessions", "ls", "--who", "u-ana", "-o", "json"]);
+        assert_eq!(code, 0, "{said}");
+        serde_json::from_str::<Vec<Value>>(&out).unwrap().into_iter().find(|session| session["state"] == "active")
+    };
+    let session = wait_for("the session", SOON, listed);
+    let id = session["session"].as_str().unwrap();
+    assert_eq!((&session["application"], &session["target"]), (&Value::from("psql"), &Value::from("app")));
+    assert!(session["running"].as_str().unwrap().starts_with(&format!("{id}.")), "{session}");
+    let (code, out, _) = dora.runs(&["sessions", "ls", "-o", "table"]);
+    assert!(code == 0 && out.contains(id) && out.contains("active"), "{out}");
+    let (code, out, _) = dora.runs(&["sessions", "show", id, "-o", "table"]);
+    assert!(code == 0 && out.contains("reporting"), "{out}");
+
+    let (code, _, said) = ana.runs(&["sessions", "kill", id, "--reason", "mine"]);
+    assert_eq!(code, 5, "{said}");
+    assert!(said.contains("is not an operator here"), "{said}");
+    assert_eq!(dora.runs(&["sessions", "kill", id]).0, 2, "a reason is needed");
+    assert_eq!(dora.runs(&["sessions", "show", "K7Q4M2XKDT"]).0, 6);
+    let kill = ["sessions", "kill", id, "--reason", "CHG-1182 freeze", "--block", "10m", "-o", "table"];
+    let (code, _, said) = dora.runs(&kill);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains(&format!("Closed {id}.")) && said.contains("Blocked until "), "{said}");
+    let ended = psql.wait_with_output().unwrap();
+    assert!(
+        lossy(&ended.stderr).contains("hansard: session closed on purpose by Dora Admin: CHG-1182 freeze"),
+        "{ended:?}"
+    );
+    assert_eq!(dora.runs(&kill).0, 6, "it is gone");
+
+    let again = ["-q", "connect", "app", "--", "-X", "-c", "SELECT 1"];
+    let (code, _, said) = ana.runs(&again);
+    assert!(code == 2 && said.contains("is blocked until"), "{said}");
+    let (code, out, _) = dora.runs(&["sessions", "blocks", "-o", "ndjson"]);
+    assert!(code == 0 && out.contains("u-ana"), "{out}");
+    assert_eq!(dora.runs(&["sessions", "unblock", "u-ana"]).0, 0);
+    assert_eq!(ana.runs(&again).0, 0);
 }
 
 #[test]

@@ -63,6 +63,8 @@ enum Command {
     Token(people::TokenArgs),
     Connect(people::ConnectArgs),
     Proxy(people::ProxyArgs),
+    #[command(subcommand)]
+    Sessions(people::SessionsCommand),
     Query(query::QueryArgs),
     Replay(replay::ReplayArgs),
     Why(why::WhyArgs),
@@ -143,6 +145,7 @@ pub fn main() -> ExitCode {
         Command::Token(args) => people::token(args).into(),
         Command::Connect(args) => people::connect(args, globals).into(),
         Command::Proxy(args) => people::proxy(args, globals).into(),
+        Command::Sessions(command) => people::sessions(command, globals).into(),
         Command::Query(args) => query::run(args, globals).into(),
         Command::Replay(args) => replay::run(args, globals).into(),
         Command::Why(args) => why::run(args, globals).into(),

@@ -45,6 +45,7 @@ pub use problems::{Position, Problem, Problems};
 pub use schema::schema;
 pub use secret::{Revealed, Secret, SecretError};
 pub use sign_in::ClientToken;
+pub use units::duration;
 pub use values::{Server, Upstream};
 
 /// A configuration file is at most this long: a hundred times the longest that anybody would write by hand.

@@ -22,6 +22,11 @@ impl TextValue for Age {
     }
 }
 
+/// A duration as configuration writes it; nothing if the text is none.
+pub fn duration(text: &str) -> Option<Duration> {
+    Age::parse(text).map(|Age(duration)| duration)
+}
+
 /// A size as written: a whole number and one of `B KiB MiB GiB TiB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Size(pub(super) u64);

@@ -16,11 +16,13 @@
 mod document;
 mod flows;
 mod http;
+mod operators;
 mod tokens;
 
 pub use document::{Document, Issuer, PATH, Target, TokenKind, VERSION};
 pub use flows::{Answer, Begun, Device, SignIn};
 pub use http::{address, document};
+pub use operators::{Asked, operate};
 pub use tokens::{Claims, Hidden, Tokens, claims_of};
 
 /// Why somebody is not signed in.
@@ -76,6 +78,34 @@ pub enum SignInError {
         /// Its URL.
         issuer: String,
         /// In its words.
+        reason: String,
+    },
+    /// The token of who asks proves nobody there.
+    #[error("{place} does not take your token: {reason}")]
+    Unbelieved {
+        /// Who was asked.
+        place: String,
+        /// In its words.
+        reason: String,
+    },
+    /// Who asks may not.
+    #[error("{place}: {reason}")]
+    Forbidden {
+        /// Who was asked.
+        place: String,
+        /// In its words.
+        reason: String,
+    },
+    /// There is no such thing.
+    #[error("{reason}")]
+    Nothing {
+        /// In the words of who was asked.
+        reason: String,
+    },
+    /// What was asked makes no sense there.
+    #[error("{reason}")]
+    Unfit {
+        /// In the words of who was asked.
         reason: String,
     },
     /// The sign-in that was kept has ended at the issuer.

@@ -8,12 +8,16 @@
 //   the public client `hansard-cli`: authorization code with PKCE, device code, refresh tokens. Who sits before the browser
 //                 is in its header x-person; `refuser` is let in by nobody.
 //   POST /test/lifetimes?access=<seconds>&refresh=<seconds>   (ours) how long what people get from now on lives
+//   POST /test/logout?person=<name>&sid=<sid>&at=<https url>   (ours) has the provider tell that somebody has logged out, to the
+//                 public client, whose address that is; the body is the certificate that the address shows. Answers what came.
+//   POST /test/sign?typ=<typ>   (ours) a token with the claims in the body, signed with the key that signs now
 //   POST /test/rotate   (ours) a new signing key; the old ones stay in the key set
 //   POST /test/forget   (ours) a new signing key; the old ones leave the key set
 //
 // Prints `ready <issuer>` on standard output once it answers.
 import { createServer } from 'node:http';
-import { generateKeyPairSync, randomUUID } from 'node:crypto';
+import { request as ask } from 'node:https';
+import { createPrivateKey, generateKeyPairSync, randomUUID, sign } from 'node:crypto';
 import Provider from 'oidc-provider';
 
 const SECRET = 'only-for-tests';
@@ -52,6 +56,9 @@ const asThemselves = Object.keys(CLIENTS).map((client_id) => ({
   redirect_uris: [],
   response_types: [],
 }));
+// Where the public client is told of a logout: the provider is led from here to where the test says.
+const LOGOUT = 'https://hansard.example/logout';
+let toldAt;
 const forPeople = {
   client_id: CLI,
   application_type: 'native',
@@ -59,7 +66,49 @@ const forPeople = {
   grant_types: ['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:device_code'],
   response_types: ['code'],
   redirect_uris: ['http://127.0.0.1/back'],
+  backchannel_logout_uri: LOGOUT,
+  backchannel_logout_session_required: true,
 };
+
+function fetchByWay(url, { dispatcher, ...options }) {
+  if (String(url) !== LOGOUT) return globalThis.fetch(url, options);
+  return new Promise((resolve, reject) => {
+    const { method, headers, body } = options;
+    const asked = ask(toldAt.url, { method, headers: Object.fromEntries(new Headers(headers)), ca: toldAt.ca }, (answer) => {
+      answer.resume().on('end', () => resolve(new Response(null, { status: answer.statusCode })));
+    });
+    asked.on('error', reject);
+    asked.end(String(body));
+  });
+}
+
+const bodyOf = async (request) => {
+  const chunks = [];
+  for await (const chunk of request) chunks.push(chunk);
+  return Buffer.concat(chunks).toString();
+};
+
+// What the tests ask for beside what every issuer does.
+async function toldToTest(request) {
+  const { pathname, searchParams } = new URL(request.url, issuer);
+  const body = await bodyOf(request);
+  if (pathname === '/test/sign') {
+    const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
+    const typ = searchParams.get('typ');
+    const header = { alg: 'RS256', kid: keys[0].kid, ...(typ ? { typ } : {}) };
+    const text = `${part(header)}.${part(JSON.parse(body))}`;
+    const signature = sign('RSA-SHA256', Buffer.from(text), createPrivateKey({ key: keys[0], format: 'jwk' }));
+    return `${text}.${signature.toString('base64url')}`;
+  }
+  toldAt = { url: searchParams.get('at'), ca: body };
+  const client = await op.Client.find(CLI);
+  try {
+    await client.backchannelLogout(CLIENTS[searchParams.get('person')].sub, searchParams.get('sid') ?? undefined);
+    return 'told';
+  } catch (error) {
+    return `${error.message}`;
+  }
+}
 
 function provider(issuer, keys) {
   return new Provider(issuer, {
@@ -70,7 +119,9 @@ function provider(issuer, keys) {
     ttl: { RefreshToken: () => lifetimes.refresh },
     interactions: { url: (ctx, interaction) => `/test/interaction/${interaction.uid}` },
     findAccount: (ctx, sub) => ({ accountId: sub, claims: () => bySubject(sub) }),
+    fetch: fetchByWay,
     features: {
+      backchannelLogout: { enabled: true },
       clientCredentials: { enabled: true },
       deviceFlow: { enabled: true },
       devInteractions: { enabled: false },
@@ -126,6 +177,13 @@ const server = createServer((request, response) => {
   if (request.method === 'POST' && request.url.startsWith('/test/lifetimes?')) {
     for (const [name, value] of new URL(request.url, issuer).searchParams) lifetimes[name] = Number(value);
     response.writeHead(204, { connection: 'close' }).end();
+    return;
+  }
+  if (request.method === 'POST' && /^\/test\/(sign|logout)\?/.test(request.url)) {
+    toldToTest(request).then(
+      (text) => response.writeHead(200, { connection: 'close' }).end(text),
+      (error) => response.writeHead(500).end(`${error}`),
+    );
     return;
   }
   if (request.method === 'POST' && request.url.startsWith('/test/')) {

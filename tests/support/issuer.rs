@@ -84,6 +84,17 @@ impl Issuer {
         self.post(&format!("/test/lifetimes?access={access}&refresh={refresh}"), "");
     }
 
+    /// Has it tell, at this address, which shows this certificate, that somebody has logged out of the session `sid` there. Gives
+    /// "told", or why it was not taken.
+    pub(crate) fn logs_out(&self, person: &str, sid: &str, at: &str, certificate: &str) -> String {
+        self.post(&format!("/test/logout?person={person}&sid={sid}&at={at}"), certificate)
+    }
+
+    /// A token with these claims and no others, signed with the key that signs now. `typ` empty: its header has none.
+    pub(crate) fn signs(&self, typ: &str, claims: &serde_json::Value) -> String {
+        self.post(&format!("/test/sign?typ={}", typ.replace('+', "%2B")), &claims.to_string())
+    }
+
     /// Ends its process.
     pub(crate) fn stop_answering(&self) {
         kill_process(self.leash.pid(), Signal::KILL).unwrap();

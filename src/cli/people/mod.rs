@@ -13,6 +13,7 @@ mod fresh;
 mod kept;
 mod login;
 mod proxy;
+mod sessions;
 mod settings;
 mod token;
 mod trouble;
@@ -25,12 +26,14 @@ use trouble::Trouble;
 pub(super) use connect::ConnectArgs;
 pub(super) use login::LoginArgs;
 pub(super) use proxy::ProxyArgs;
+pub(super) use sessions::SessionsCommand;
 pub(super) use token::TokenArgs;
 pub(super) use whoami::WhoamiArgs;
 
 pub(super) use connect::run as connect;
 pub(super) use login::run as login;
 pub(super) use proxy::run as proxy;
+pub(super) use sessions::run as sessions;
 pub(super) use token::run as token;
 pub(super) use whoami::run as whoami;
 

@@ -60,11 +60,14 @@ impl Trouble {
                 SignInError::Address { .. } | SignInError::NoDevices { .. } | SignInError::Authorities { .. } => {
                     Exit::Usage
                 }
-                SignInError::NotHansard { .. } => Exit::NotFound,
+                SignInError::Unfit { .. } => Exit::Usage,
+                SignInError::NotHansard { .. } | SignInError::Nothing { .. } => Exit::NotFound,
+                SignInError::Forbidden { .. } => Exit::Forbidden,
                 SignInError::Away { .. } | SignInError::Unusable { .. } => Exit::DependencyAway,
-                SignInError::Refused { .. } | SignInError::Ended { .. } | SignInError::Foreign { .. } => {
-                    Exit::SignInNeeded
-                }
+                SignInError::Unbelieved { .. }
+                | SignInError::Refused { .. }
+                | SignInError::Ended { .. }
+                | SignInError::Foreign { .. } => Exit::SignInNeeded,
             },
             Self::SignInNeeded { .. } | Self::NeverSignedIn | Self::Late { .. } => Exit::SignInNeeded,
             Self::NoHome

@@ -1,0 +1,352 @@
+//! Access that ended: an issuer says so, and the sessions that it means end at once, idle or in a query; what is no word of the
+//! issuer's ends nothing and is on record.
+
+use std::time::{Duration, Instant};
+
+use hansard::cli::system::SystemClock;
+use hansard::model::Clock;
+use serde_json::{Value, json};
+use tokio_postgres::Client;
+
+use super::support::{Hansard, Issuer, Store, connect, free_port, repository};
+
+/// How long something may take that happens at once, on a busy machine.
+const SOON: Duration = Duration::from_secs(10);
+const LOGOUT: &str = "http://schemas.openid.net/event/backchannel-logout";
+const CAEP: &str = "https://schemas.openid.net/secevent/caep/event-type";
+
+/// A Hansard that listens to its issuer, and has operators.
+struct Listening {
+    hansard: Hansard,
+    address: String,
+    issuer: &'static Issuer,
+}
+
+impl Listening {
+    fn start(issuer: &'static Issuer) -> Self {
+        let port = free_port();
+        let edit = |config: String| {
+            let ends = "algorithms = [\"RS256\"]\nends = { audience = \"hansard-cli\" }\n";
+            let door = format!("[sign_in]\naddress = \"127.0.0.1:{port}\"\n[operators]\nroles = \"dba\"\n");
+            config.replace("algorithms = [\"RS256\"]\n", ends) + &door
+        };
+        let rules = std::fs::read_to_string(repository("tests/support/rules.cedar")).unwrap();
+        let hansard = Hansard::start_on(Store::Folder, &rules, issuer, &edit);
+        Self { hansard, address: format!("https://localhost:{port}"), issuer }
+    }
+
+    fn certificate(&self) -> String {
+        std::fs::read_to_string(self.hansard.folder().join("journal/tls/self-signed.crt")).unwrap()
+    }
+
+    fn web(&self) -> reqwest::Client {
+        let certificate = reqwest::Certificate::from_pem(self.certificate().as_bytes()).unwrap();
+        reqwest::Client::builder().no_proxy().add_root_certificate(certificate).build().unwrap()
+    }
+
+    /// Sends a logout token: the status, and what came with it.
+    async fn says_logout(&self, token: &str) -> (u16, Value) {
+        let form = format!("logout_token={token}");
+        let asked = self.web().post(format!("{}/logout", self.address)).body(form);
+        answered(asked.header("content-type", "application/x-www-form-urlencoded")).await
+    }
+
+    /// Pushes a security event.
+    async fn says_event(&self, token: &str) -> (u16, Value) {
+        let asked = self.web().post(format!("{}/events", self.address)).body(token.to_owned());
+        answered(asked.header("content-type", "application/secevent+jwt")).await
+    }
+
+    /// Asks as whoever has this token.
+    async fn operates(&self, token: &str, path: &str, what: Option<&Value>) -> (u16, Value) {
+        let url = format!("{}{path}", self.address);
+        let asked = match what {
+            Some(what) => self.web().post(url).header("content-type", "application/json").body(what.to_string()),
+            None => self.web().get(url),
+        };
+        answered(asked.bearer_auth(token)).await
+    }
+
+    fn logout(&self, changes: &Value) -> Value {
+        let mut claims = json!({
+            "iss": self.issuer.url(), "aud": "hansard-cli", "sub": "u-ana", "iat": now(), "exp": now() + 120,
+            "jti": "one", "events": { LOGOUT: {} },
+        });
+        change(&mut claims, changes);
+        claims
+    }
+
+    fn event(&self, changes: &Value) -> Value {
+        let mut claims = json!({
+            "iss": self.issuer.url(), "aud": "hansard-cli", "iat": now(), "jti": "two",
+            "sub_id": { "format": "iss_sub", "iss": self.issuer.url(), "sub": "u-ana" },
+            "events": { format!("{CAEP}/session-revoked"): { "event_timestamp": now() } },
+        });
+        change(&mut claims, changes);
+        claims
+    }
+
+    fn rows(&self, sql: &str, count: usize) -> Vec<Value> {
+        self.hansard.archive().query_until(sql, |rows| rows.len() >= count)
+    }
+}
+
+fn change(claims: &mut Value, changes: &Value) {
+    for (name, value) in changes.as_object().unwrap() {
+        claims[name] = value.clone();
+    }
+    claims.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+}
+
+async fn answered(asked: reqwest::RequestBuilder) -> (u16, Value) {
+    let answer = asked.send().await.unwrap();
+    let status = answer.status().as_u16();
+    (status, serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap_or_default())
+}
+
+fn now() -> i64 {
+    SystemClock.now().seconds()
+}
+
+/// The SQLSTATE and the text that ended a session, or a query in it.
+async fn ended(client: &Client, query: &str) -> (String, String) {
+    let asked = Instant::now();
+    loop {
+        if let Err(error) = client.simple_query(query).await {
+            let told = error.as_db_error().map(|error| (error.code().code().to_owned(), error.message().to_owned()));
+            return told.unwrap_or_else(|| (String::new(), error.to_string()));
+        }
+        assert!(asked.elapsed() < SOON, "it is still open");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_logout_at_the_issuer_ends_the_sessions_idle_or_in_a_query_and_lets_their_tokens_in_no_more() {
+    let listening = Listening::start(Issuer::shared());
+    let hansard = &listening.hansard;
+    let ana = listening.issuer.token("ana");
+    let idle = connect(&hansard.login_by(ana.clone(), "idle")).await.unwrap();
+    let busy = connect(&hansard.login_by(ana.clone(), "busy")).await.unwrap();
+    let other = connect(&hansard.login("dev", "other")).await.unwrap();
+    idle.simple_query("select 1").await.unwrap();
+    let begun = Instant::now();
+    let busy = tokio::spawn(async move { ended(&busy, "begin; select pg_sleep(60)").await });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+
+    let (at, certificate) = (format!("{}/logout", listening.address), listening.certificate());
+    let issuer = listening.issuer;
+    let told = tokio::task::spawn_blocking(move || issuer.logs_out("ana", "s-77", &at, &certificate)).await.unwrap();
+    assert_eq!(told, "told", "what the issuer says of our answer");
+    let (code, text) = busy.await.unwrap();
+    assert_eq!(code, "57P01", "{text}");
+    assert!(text.starts_with("hansard: session closed: your sign-in was ended, by a logout (ref "), "{text}");
+    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+    ended(&idle, "select 1").await;
+    other.simple_query("select 1").await.unwrap();
+
+    let refused = connect(&hansard.login_by(ana, "again")).await.unwrap_err();
+    let refused = refused.as_db_error().unwrap();
+    assert_eq!(refused.code().code(), "28P01");
+    assert!(refused.message().contains("your sign-in was ended, by a logout"), "{}", refused.message());
+    // What the issuer gives from the next second on is another sign-in.
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    connect(&hansard.login("ana", "anew")).await.unwrap().simple_query("select 1").await.unwrap();
+
+    let ends = "select application, reason from sessions where application in ('idle', 'busy', 'again') order by 1";
+    let expected =
+        ["again", "busy", "idle"].map(|application| json!({ "application": application, "reason": "revoked" }));
+    assert_eq!(listening.rows(ends, 3), expected);
+    let cut = listening.rows("select status from statements where application = 'busy' and text like '%pg_sleep%'", 1);
+    assert_eq!(cut, [json!({ "status": "killed" })]);
+    let events = listening.rows("select detail from events where kind = 'access_revoked'", 1);
+    assert!(events.iter().any(|event| event["detail"].as_str().unwrap().contains("sessions closed: ")), "{events:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_logout_of_the_issuer_ends_nothing_and_is_on_record() {
+    let listening = Listening::start(Issuer::shared());
+    let ana = connect(&listening.hansard.login("ana", "stays")).await.unwrap();
+    let issuer = listening.issuer;
+    let good = issuer.signs("logout+jwt", &listening.logout(&json!({ "sub": "u-nobody" })));
+    let signed = |typ: &str, changes: Value| issuer.signs(typ, &listening.logout(&changes));
+    let (body, signature) = good.rsplit_once('.').unwrap();
+    let forged = format!("{body}.{}", signature.chars().rev().collect::<String>());
+    let attacks = [
+        (signed("at+jwt", json!({})), "wrong_type"),
+        (signed("secevent+jwt", json!({})), "wrong_type"),
+        (signed("logout+jwt", json!({ "events": null })), "wrong_type"),
+        (signed("logout+jwt", json!({ "nonce": "n" })), "wrong_type"),
+        (signed("logout+jwt", json!({ "aud": "api://hansard" })), "wrong_audience"),
+        (signed("logout+jwt", json!({ "iat": now() - 3_600, "exp": null })), "too_old"),
+        (signed("logout+jwt", json!({ "iat": now() - 500, "exp": now() - 300 })), "expired"),
+        (signed("logout+jwt", json!({ "sub": null })), "claim_missing"),
+        (signed("logout+jwt", json!({ "iss": "https://elsewhere.example" })), "wrong_issuer"),
+        (forged, "bad_signature"),
+        (format!("{body}."), "bad_signature"),
+        (issuer.token("ana"), "wrong_type"),
+        ("no-token".to_owned(), "not_a_token"),
+    ];
+    for (token, cause) in &attacks {
+        let (status, said) = listening.says_logout(token).await;
+        assert_eq!((status, said["error"].as_str()), (400, Some("invalid_request")), "{cause}: {said}");
+    }
+    // What is good counts once.
+    assert_eq!(listening.says_logout(&good).await.0, 200);
+    assert_eq!(listening.says_logout(&good).await.0, 400);
+    ana.simple_query("select 1").await.unwrap();
+
+    let rows = listening.rows("select detail from events where kind = 'revocation_refused'", attacks.len() + 1);
+    assert_eq!(rows.len(), attacks.len() + 1, "{rows:?}");
+    for (token, cause) in &attacks {
+        let is_of = |row: &&Value| row["detail"].as_str().unwrap().contains(&format!(": {cause}: "));
+        assert!(rows.iter().any(|row| is_of(&row)), "{cause}: {rows:?}");
+        assert!(!rows.iter().any(|row| row["detail"].as_str().unwrap().contains(token.as_str())), "{cause}");
+    }
+    assert!(rows.iter().any(|row| row["detail"].as_str().unwrap().contains("came before")), "{rows:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_security_event_ends_exactly_the_sessions_that_it_names() {
+    let listening = Listening::start(Issuer::shared());
+    let (hansard, issuer) = (&listening.hansard, listening.issuer);
+    for (kind, why) in [
+        ("session-revoked", "because it was revoked"),
+        ("credential-change", "because your credentials changed"),
+        ("token-claims-change", "because what your token says changed"),
+    ] {
+        let ana = connect(&hansard.login("ana", kind)).await.unwrap();
+        let dev = connect(&hansard.login("dev", "dev")).await.unwrap();
+        let before = json!({ format!("{CAEP}/{kind}"): { "event_timestamp": now() - 3_600 } });
+        let (status, _) =
+            listening.says_event(&issuer.signs("secevent+jwt", &listening.event(&json!({ "events": before })))).await;
+        assert_eq!(status, 202);
+        ana.simple_query("select 1").await.expect("it has a newer token");
+        let now = json!({ format!("{CAEP}/{kind}"): { "event_timestamp": now() } });
+        let event = issuer.signs("secevent+jwt", &listening.event(&json!({ "events": now })));
+        let running = tokio::spawn(async move { ended(&ana, "select pg_sleep(60)").await });
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        // It may come twice, as senders repeat what was not confirmed to them.
+        for _ in 0..2 {
+            assert_eq!(listening.says_event(&event).await.0, 202);
+        }
+        let (code, text) = running.await.unwrap();
+        assert!(code == "57P01" && text.contains(why), "{code} {text}");
+        dev.simple_query("select 1").await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1_100)).await;
+    }
+    let verification = json!({ "https://schemas.openid.net/secevent/ssf/event-type/verification": { "state": "x" } });
+    let verification = issuer.signs("secevent+jwt", &listening.event(&json!({ "events": verification })));
+    assert_eq!(listening.says_event(&verification).await.0, 202);
+    for (token, err) in [
+        (issuer.signs("JWT", &listening.event(&json!({}))), "invalid_request"),
+        (issuer.signs("secevent+jwt", &listening.event(&json!({ "aud": "x" }))), "invalid_audience"),
+        (issuer.signs("secevent+jwt", &listening.event(&json!({ "iss": "https://x" }))), "invalid_issuer"),
+        (issuer.signs("secevent+jwt", &listening.event(&json!({ "sub_id": { "format": "did" } }))), "invalid_request"),
+    ] {
+        let (status, said) = listening.says_event(&token).await;
+        assert_eq!((status, said["err"].as_str()), (400, Some(err)), "{said}");
+    }
+    let dev = connect(&hansard.login("dev", "dev")).await.unwrap();
+    dev.simple_query("select 1").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_sees_ends_and_blocks_and_nobody_else_does() {
+    let mut listening = Listening::start(Issuer::shared());
+    let issuer = listening.issuer;
+    let (dora, dev) = (issuer.token("dora"), issuer.token("dev"));
+    let ana = connect(&listening.hansard.login("ana", "seen")).await.unwrap();
+    ana.simple_query("begin").await.unwrap();
+
+    for (token, status) in [("", 401), ("no-token", 401), (dev.as_str(), 403)] {
+        for (path, what) in [
+            ("/operator/sessions", None),
+            ("/operator/blocks", None),
+            ("/operator/kill", Some(json!({ "who": "u-ana", "reason": "x" }))),
+            ("/operator/unblock", Some(json!({ "subject": "u-ana" }))),
+        ] {
+            let (got, said) = listening.operates(token, path, what.as_ref()).await;
+            assert_eq!(got, status, "{path}: {said}");
+        }
+    }
+    let (_, told) = listening.operates(&dora, "/operator/sessions", None).await;
+    let [session] = told["sessions"].as_array().unwrap().as_slice() else { panic!("{told}") };
+    let shown = ["subject", "application", "target", "state"].map(|name| session[name].as_str().unwrap());
+    assert_eq!(shown, ["u-ana", "seen", "app", "in transaction"]);
+    let id = session["session"].as_str().unwrap().to_owned();
+    let (_, whole) = listening.operates(&dora, &format!("/operator/sessions/{id}"), None).await;
+    assert_eq!((&whole["groups"][0], &whole["session"]), (&json!("reporting"), &json!(id)));
+
+    for (what, status) in [
+        (json!({ "session": id, "reason": "" }), 400),
+        (json!({ "session": id, "reason": "two\nlines" }), 400),
+        (json!({ "session": id, "reason": "x", "block_seconds": 0 }), 400),
+        (json!({ "session": id, "who": "u-ana", "reason": "x" }), 400),
+        (json!({ "reason": "x" }), 400),
+        (json!({ "session": "K7Q4M2XKDT", "reason": "x" }), 404),
+        (json!({ "who": "nobody-here", "reason": "x" }), 404),
+        (json!({ "session": id }), 422),
+    ] {
+        assert_eq!(listening.operates(&dora, "/operator/kill", Some(&what)).await.0, status, "{what}");
+    }
+    let running = tokio::spawn(async move { ended(&ana, "select pg_sleep(60)").await });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let kill = json!({ "session": id, "reason": "CHG-1182 freeze", "block_seconds": 600 });
+    let (status, done) = listening.operates(&dora, "/operator/kill", Some(&kill)).await;
+    assert_eq!((status, &done["closed"]), (200, &json!([id])));
+    let (code, text) = running.await.unwrap();
+    assert_eq!((code.as_str(), text.as_str()), ("57P01", done["read"].as_str().unwrap()));
+    assert!(
+        text.starts_with("hansard: session closed on purpose by ") && text.contains(": CHG-1182 freeze (ref "),
+        "{text}"
+    );
+
+    // Nor with a new token, nor after a restart.
+    for _ in 0..2 {
+        let refused = connect(&listening.hansard.login("ana", "back")).await.unwrap_err();
+        let refused = refused.as_db_error().unwrap();
+        assert_eq!(refused.code().code(), "28000");
+        assert!(refused.message().contains("is blocked until"), "{}", refused.message());
+        assert_eq!(listening.hansard.stop(), 0);
+        listening.hansard.start_again();
+    }
+    let (_, blocks) = listening.operates(&dora, "/operator/blocks", None).await;
+    assert_eq!(blocks["blocks"][0]["why"], "CHG-1182 freeze");
+    let lift = json!({ "subject": "u-ana" });
+    assert_eq!(listening.operates(&dora, "/operator/unblock", Some(&lift)).await.0, 200);
+    assert_eq!(listening.operates(&dora, "/operator/unblock", Some(&lift)).await.0, 404);
+    connect(&listening.hansard.login("ana", "in")).await.unwrap().simple_query("select 1").await.unwrap();
+
+    let kinds = "select kind, count(*) as many from events where operator like '%|u-d%' group by kind order by kind";
+    let rows = listening.hansard.archive().query_until(kinds, |rows| rows.len() >= 5);
+    let expected =
+        [("blocked", 1), ("operator_refused", 4), ("session_killed", 1), ("sessions_read", 3), ("unblocked", 1)];
+    assert_eq!(rows, expected.map(|(kind, many)| json!({ "kind": kind, "many": many })));
+    let ends = listening.rows("select reason from sessions where application = 'seen'", 1);
+    assert_eq!(ends, [json!({ "reason": "killed" })]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_grows_no_older_than_its_target_lets_it() {
+    let hansard = Hansard::start_edited(&|config| {
+        let limits = "[target.app.session]\nmax_age = \"2s\"\non_token_expiry = \"keep\"\n";
+        format!("{config}{limits}")
+    });
+    let (idle, busy) =
+        (connect(&hansard.login("ana", "idle")).await.unwrap(), connect(&hansard.login("ana", "busy")).await.unwrap());
+    idle.simple_query("select 1").await.unwrap();
+    busy.simple_query("begin").await.unwrap();
+    let asked = Instant::now();
+    while !idle.is_closed() {
+        assert!(asked.elapsed() < SOON, "it is still open");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    busy.simple_query("select 1").await.expect("its transaction may go on");
+    busy.simple_query("commit").await.unwrap();
+    let (_, text) = ended(&busy, "select 1").await;
+    assert!(text.contains("open for as long as one may be here") || busy.is_closed(), "{text}");
+    let sql = "select reason from sessions where application in ('idle', 'busy')";
+    let rows = hansard.archive().query_until(sql, |rows| rows.len() >= 2);
+    assert_eq!(rows, [json!({ "reason": "max_age" }), json!({ "reason": "max_age" })]);
+}
