@@ -1,3 +1,5 @@
+//! Who is reached by an order, who is kept out, and who is not.
+
 use std::collections::BTreeMap;
 
 use super::bars::REMEMBERED;

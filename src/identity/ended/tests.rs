@@ -1,3 +1,5 @@
+//! What ends access, what does not, and why.
+
 use serde_json::{Value, json};
 
 use super::super::fixtures::{ISSUER, NOW, Signer, jwk, merged, settings, signed, verifier};
