@@ -325,6 +325,29 @@ fn a_tool_that_knows_no_token_comes_in_by_a_door_of_the_persons_own() {
 }
 
 #[test]
+fn a_session_by_the_door_of_ones_own_outlives_its_token() {
+    let issuer: &'static Issuer = Box::leak(Box::new(Issuer::start()));
+    let (office, ana) = (Office::open(issuer), Person::new("ana"));
+    issuer.lifetimes(6, 3_600);
+    ana.signs_in_at(&office);
+    let port = free_port().to_string();
+    let mut proxy = ana.hansard(&["proxy", "app", "--port", &port]);
+    let mut proxy = proxy.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(proxy.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let mut psql = ana.command(Path::new("psql"));
+    psql.args(["-X", "-At", "-c", "SELECT 1", "-c", "SELECT pg_sleep(14)", "-c", "SELECT 2"]);
+    psql.arg(format!("host=127.0.0.1 port={port} dbname=app user=x application_name=outlives"));
+    let (code, out, said) = ended(&mut psql);
+    assert_eq!((code, out.as_str()), (0, "1\n\n2\n"), "{said}");
+    proxy.kill().unwrap();
+    proxy.wait().unwrap();
+    let renewed = "select detail from events where kind = 'token_renewed'";
+    let rows = office.hansard.archive().query_until(renewed, |rows| rows.len() >= 2);
+    assert!(rows.len() < 20, "at a pace: {}", rows.len());
+}
+
+#[test]
 fn an_operator_looks_at_sessions_and_ends_them_by_name_and_nobody_else_does() {
     let (office, ana, dora) = (shared(), Person::new("ana"), Person::new("dora"));
     ana.signs_in_at(&office);

@@ -161,6 +161,8 @@ impl Parts {
         let site = |target: &gateway::Target| Site {
             node: node.clone(),
             journal: journal.clone(),
+            verifier: Arc::clone(&self.verifier),
+            roster: Arc::clone(&self.roster),
             policy: Arc::clone(&self.policy),
             target: Arc::new(target.clone()),
             clock: Arc::clone(&self.clock),

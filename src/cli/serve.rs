@@ -261,6 +261,7 @@ async fn open_web(
         barred: config.journal.path.join(web::BARRED),
         writing: tokio::sync::Mutex::default(),
     });
+    routes = routes.merge(web::of_renewals(&authority));
     if parts.verifier.listens() {
         routes = routes.merge(web::of_issuers(&authority));
     }

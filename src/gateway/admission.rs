@@ -1,5 +1,7 @@
 //! Who comes in: the token is verified, the rules are asked, and either answer is recorded before it is given.
 
+use std::sync::Arc;
+
 use crate::identity::{Cause, Refusal as TokenRefusal};
 use crate::model::{
     Action, Credential, Entry, LoginRefused, Peer, Principal, Replication, RuleId, Session, SessionId, Timestamp,
@@ -41,7 +43,7 @@ pub(super) struct SessionKind {
 pub(super) struct Door<'c, 'l> {
     pub(super) desk: &'l Desk,
     /// The target that the client asks for, if there is such a one.
-    pub(super) site: Option<&'l Site>,
+    pub(super) site: Option<&'l Arc<Site>>,
     pub(super) id: SessionId,
     pub(super) peer: &'c Peer,
     pub(super) startup: &'c Startup,
@@ -127,7 +129,7 @@ impl<'l> Door<'_, 'l> {
             wall::build(&mut parameters);
         }
         // Before it is asked who is barred: whoever is barred from now on finds it there.
-        let here = self.desk.roster.enter(session);
+        let here = self.desk.roster.enter(session, Arc::downgrade(site), is_walled);
         let session = here.session();
         if let Some(bar) = self.desk.roster.bar_of(&session.principal, now) {
             return Err(self.turn_away(self.barred(&bar, &session.principal)).await);

@@ -128,6 +128,11 @@ impl Course<'_> {
                     return (order.reason(), Some(order.detail()), Some(order.refusal(session.id)));
                 }
                 Event::Expired | Event::Aged if ending.is_some() => continue,
+                // A newer token was taken meanwhile.
+                Event::Expired if let Some(later) = expiry_of(&self.here.newest(), site).filter(lies_ahead) => {
+                    events.push(at(later, Event::Expired));
+                    continue;
+                }
                 Event::Expired if site.target.on_token_expiry == OnTokenExpiry::Close => {
                     return (CloseReason::TokenExpired, None, Some(expired(session.id)));
                 }
@@ -230,6 +235,10 @@ fn expiry_of(session: &Session, site: &Site) -> Option<Instant> {
     }
     let left = session.principal.token.expires.micros_since(site.clock.now());
     Instant::now().checked_add(Duration::from_micros(left))
+}
+
+fn lies_ahead(moment: &Instant) -> bool {
+    *moment > Instant::now()
 }
 
 /// When the session will have been open for so long.

@@ -7,7 +7,7 @@
 //! it to its target; [`client`] and [`upstream`] are the two ends, [`admission`] decides who comes in, [`settle`] judges and
 //! records, [`relay`] moves the bytes; [`cancel`] finds the session that a key cancels, here or at another node of the
 //! [`cluster`]; [`catalog`] knows what the names of a database mean, [`handles`] what those stand for that a session gave;
-//! [`roster`] knows who is here and has them leave; [`wall`] opens sessions read-only where nobody may write; [`inspection`] says what our own login may do that the rules
+//! [`roster`] knows who is here and has them leave, [`handover`] takes a newer token for them; [`wall`] opens sessions read-only where nobody may write; [`inspection`] says what our own login may do that the rules
 //! forbid. Manners: [`places`] are what connections find or do not, [`budget`] is the memory for what they send, [`patience`]
 //! how long something may last, [`ending`] why a session ends that could go on, [`drain`] how all of them do.
 //!
@@ -26,6 +26,7 @@ mod ending;
 mod escort;
 mod fastpath;
 mod handles;
+mod handover;
 pub mod inspection;
 mod keyring;
 mod listener;

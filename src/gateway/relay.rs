@@ -23,7 +23,7 @@ use super::patience::Stamps;
 use super::reading::{CHUNK, read_some};
 use super::roster::{Here, State};
 use super::settle::{Judge, settle};
-use super::{Drain, Site};
+use super::{Drain, Site, handover};
 use crate::journal::JournalError;
 use crate::model::{CloseReason, Entry, Outcome, Session, SessionId, Timestamp};
 use crate::wire::Violation;
@@ -204,7 +204,7 @@ pub(super) async fn run(
     let (upstream_read, upstream_write) = tokio::io::split(ends.upstream);
     let lane = Lane { site, session: session.id, shared: &shared, upstream: upstream_write };
     let (reason, detail, refusal) = {
-        let up = from_client(&mut client_read, ends.client_buffer, (session, names), lane);
+        let up = from_client(&mut client_read, ends.client_buffer, (here, names), lane);
         let down = from_database(upstream_read, ends.upstream_buffer, &mut client_write, site, &shared);
         course.race(up, down).await
     };
@@ -249,12 +249,12 @@ pub(super) async fn run(
 async fn from_client(
     client: &mut ReadHalf<Box<dyn Socket>>,
     mut buffer: BytesMut,
-    (session, names): (&Session, Names<'_>),
+    (here, names): (&Here, Names<'_>),
     mut lane: Lane<'_>,
 ) -> Result<CloseReason, RelayError> {
     let (site, shared) = (lane.site, lane.shared);
     let mut framer = Framer::new(Side::Client, site.target.max_message);
-    let mut judge = Judge::new(site, session, names);
+    let mut judge = Judge::new(site, here.session(), names);
     let mut room: Option<Reserved> = None;
     // Whether what comes belongs to a message that was refused.
     let mut is_refused = false;
@@ -270,7 +270,7 @@ async fn from_client(
                         buffer = BytesMut::from(buffer.as_ref());
                     }
                     shared.bytes_in.fetch_add(len as u64, Ordering::Relaxed);
-                    if take(kind, frame, &mut judge, &mut lane).await? {
+                    if take(kind, frame, here, (&mut judge, &mut lane)).await? {
                         settle(&mut judge.batch, &mut lane).await?;
                         return farewell(lane).await;
                     }
@@ -316,7 +316,7 @@ async fn from_client(
             Ok(Err(error)) => {
                 // The database sees the client go, and ends as it would have by itself.
                 lane.upstream.shutdown().await.map_err(RelayError::UpstreamGone)?;
-                tracing::debug!(%error, session = %session.id, "the client's connection failed");
+                tracing::debug!(%error, session = %lane.session, "the client's connection failed");
                 return Ok(CloseReason::ClientGone);
             }
         }
@@ -368,8 +368,20 @@ enum Taken {
 }
 
 /// Takes one frame; true when the client says goodbye.
-async fn take(kind: u8, mut frame: Bytes, judge: &mut Judge<'_>, lane: &mut Lane<'_>) -> Result<bool, RelayError> {
+async fn take(
+    kind: u8,
+    mut frame: Bytes,
+    here: &Here,
+    (judge, lane): (&mut Judge<'_>, &mut Lane<'_>),
+) -> Result<bool, RelayError> {
     let shared = lane.shared;
+    if handover::concerns(kind, &frame, here) {
+        // Boxed: seldom, and large.
+        match Box::pin(handover::before(kind, frame, here, judge, lane)).await? {
+            Some(without) => frame = without,
+            None => return Ok(false),
+        }
+    }
     match try_take(kind, frame, judge, shared)? {
         Taken::Judged => return Ok(false),
         Taken::Goodbye => return Ok(true),

@@ -10,13 +10,15 @@
 mod bars;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use tokio::sync::SetOnce;
 
 use super::relay::Shared;
-use crate::model::{CloseReason, Holder, Principal, Reference, Session, SessionId, Timestamp};
+use super::{Site, handover};
+use crate::model::{CloseReason, Holder, Principal, Reference, Session, SessionId, Sha256, Timestamp};
 use crate::wire::postgres::message::Refusal;
 
 pub use bars::{Bar, TooManyBars};
@@ -106,6 +108,14 @@ impl Order {
 pub(super) struct Present {
     /// As it is now: a newer token may be handed over.
     session: RwLock<Arc<Session>>,
+    /// The same by a newer token, until the next statement.
+    newer: Mutex<Option<Arc<Session>>>,
+    /// Whether there is one.
+    has_newer: AtomicBool,
+    /// Where it goes. The site knows the roster, so not the other way round.
+    site: Weak<Site>,
+    /// Whether it is read-only at the database.
+    is_walled: bool,
     order: SetOnce<Order>,
     /// What it is at, once it reached the database.
     shared: OnceLock<Arc<Shared>>,
@@ -115,6 +125,46 @@ impl Present {
     /// The session as it is now.
     pub(super) fn session(&self) -> Arc<Session> {
         Arc::clone(&self.session.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn kept_newer(&self) -> MutexGuard<'_, Option<Arc<Session>>> {
+        self.newer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The session by the newest token that was taken.
+    pub(super) fn newest(&self) -> Arc<Session> {
+        self.kept_newer().clone().unwrap_or_else(|| self.session())
+    }
+
+    /// Whether it is read-only at the database.
+    pub(super) fn is_walled(&self) -> bool {
+        self.is_walled
+    }
+
+    /// A newer token was taken.
+    pub(super) fn hands_over(&self, newer: Session) {
+        *self.kept_newer() = Some(Arc::new(newer));
+        self.has_newer.store(true, Ordering::Release);
+    }
+
+    /// Whether a newer token was taken since.
+    pub(super) fn has_newer(&self) -> bool {
+        self.has_newer.load(Ordering::Acquire)
+    }
+
+    /// The session by a newer token, if one was taken since.
+    pub(super) fn waiting(&self) -> Option<Arc<Session>> {
+        self.kept_newer().clone()
+    }
+
+    /// From now on it is this, and recorded so.
+    pub(super) fn goes_on_as(&self, newer: &Arc<Session>) {
+        let mut kept = self.kept_newer();
+        *self.session.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(newer);
+        // Unless a still newer one came meanwhile.
+        if kept.take_if(|kept| Arc::ptr_eq(kept, newer)).is_some() {
+            self.has_newer.store(false, Ordering::Release);
+        }
     }
 
     /// Returns when it is to end.
@@ -129,7 +179,7 @@ impl Present {
     }
 
     fn seen(&self) -> Seen {
-        let session = self.session();
+        let session = self.newest();
         let Some(shared) = self.shared.get() else {
             return Seen { session, statements: 0, state: State::Arriving, since: Duration::ZERO };
         };
@@ -223,10 +273,14 @@ impl Roster {
     }
 
     /// A session comes in.
-    pub(super) fn enter(self: &Arc<Self>, session: Session) -> Here {
+    pub(super) fn enter(self: &Arc<Self>, session: Session, site: Weak<Site>, is_walled: bool) -> Here {
         let id = session.id;
         let present = Arc::new(Present {
             session: RwLock::new(Arc::new(session)),
+            newer: Mutex::default(),
+            has_newer: AtomicBool::new(false),
+            site,
+            is_walled,
             order: SetOnce::new(),
             shared: OnceLock::new(),
         });
@@ -256,12 +310,32 @@ impl Roster {
         };
         let mut told = Vec::new();
         for present in present {
-            let session = present.session();
+            let session = present.newest();
             if whom.includes(&session) && present.order.set(order.clone()).is_ok() {
                 told.push(session);
             }
         }
         told
+    }
+
+    /// Hands over a newer token to those of the same person or workload whose token has this SHA-256. Gives how many took it,
+    /// and why the last one that did not, did not.
+    pub async fn hand_over(&self, principal: &Principal, old: Sha256) -> (usize, Option<String>) {
+        let all: Vec<Arc<Present>> = self.present().values().cloned().collect();
+        let (mut taken, mut why) = (0, None);
+        for present in all {
+            let token = &present.newest().principal;
+            let is_theirs = (&token.issuer, &token.subject) == (&principal.issuer, &principal.subject);
+            if !is_theirs || token.token.sha256 != old {
+                continue;
+            }
+            let Some(site) = present.site.upgrade() else { continue };
+            match handover::take(&present, principal.clone(), &site).await {
+                Ok(()) => taken += 1,
+                Err(error) => why = Some(error.to_string()),
+            }
+        }
+        (taken, why)
     }
 
     /// Bars somebody.

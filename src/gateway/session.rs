@@ -5,7 +5,6 @@
 //! ```
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
@@ -80,7 +79,7 @@ fn stopping() -> Refusal {
 /// The door in front of the target that the client asks for.
 fn door<'c, 'l>(client: &'c Client, listener: &'l Listener) -> Door<'c, 'l> {
     let database = client.startup.database();
-    let site = listener.routes.choose(client.server_name.as_deref(), database).map(Arc::as_ref);
+    let site = listener.routes.choose(client.server_name.as_deref(), database);
     let desk = &listener.desk;
     Door { desk, site, id: desk.ids.session(), peer: &client.peer, startup: &client.startup }
 }

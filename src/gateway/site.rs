@@ -13,7 +13,9 @@ use super::catalog::Catalogs;
 use super::counters::Counters;
 use super::keyring::Keyring;
 use super::patience::Patience;
+use super::roster::Roster;
 use super::tls::Renewable;
+use crate::identity::Verifier;
 use crate::journal::Journal;
 use crate::model::{Clock, Ids, NodeName, Recorded};
 use crate::policy::{InForce, Place};
@@ -163,6 +165,10 @@ pub struct Site {
     pub node: NodeName,
     /// Where everything is recorded.
     pub journal: Journal,
+    /// Who is let in, and goes on by a newer token.
+    pub verifier: Arc<Verifier>,
+    /// Who is here; shared by all targets.
+    pub roster: Arc<Roster>,
     /// What its sessions may do; the rules may be replaced while sessions are open.
     pub policy: Arc<InForce>,
     /// What is behind.

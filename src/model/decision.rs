@@ -52,7 +52,7 @@ pub struct Decision {
     pub rules: Vec<RuleId>,
     /// The version of the rules: a hash of their text.
     pub policy_version: String,
-    /// For a denial: the rule author's sentence, or ours.
+    /// For a denial: the rule author's sentence, or ours. For what no rule had to permit: why.
     pub message: Option<String>,
     /// For a denial: what to do instead, if the author said.
     pub hint: Option<String>,

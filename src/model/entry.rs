@@ -41,6 +41,9 @@ pub enum Entry {
     SegmentCut(SegmentCut),
     /// The store confirmed a segment. Makes no row.
     SegmentShipped(SegmentShipped),
+    /// A session goes on by a newer token: its statements from here on were judged by that. Makes no row; that the token was
+    /// taken is an event.
+    SessionRenewed(Box<Session>),
 }
 
 impl Entry {
@@ -55,7 +58,10 @@ impl Entry {
             Self::Outcome(outcome) => Some(outcome.time),
             Self::Event(event) => Some(event.time),
             Self::SegmentCut(cut) => Some(cut.time),
-            Self::SessionCarried(_) | Self::IntentCarried { .. } | Self::SegmentShipped(_) => None,
+            Self::SessionCarried(_)
+            | Self::IntentCarried { .. }
+            | Self::SegmentShipped(_)
+            | Self::SessionRenewed(_) => None,
         }
     }
 }
@@ -167,6 +173,8 @@ pub enum RecorderEventKind {
     Unblocked,
     /// Somebody asked for what operators may, and is none.
     OperatorRefused,
+    /// A newer token was handed over to an open session.
+    TokenRenewed,
     /// An issuer said that somebody's access ended.
     AccessRevoked,
     /// Somebody said that access ended who was not believed.
@@ -196,6 +204,7 @@ impl RecorderEventKind {
             Self::Blocked => "blocked",
             Self::Unblocked => "unblocked",
             Self::OperatorRefused => "operator_refused",
+            Self::TokenRenewed => "token_renewed",
             Self::AccessRevoked => "access_revoked",
             Self::RevocationRefused => "revocation_refused",
         }

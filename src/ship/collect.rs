@@ -103,6 +103,10 @@ impl Collector {
                 self.stopping = false;
                 self.open_session(session);
             }
+            Entry::SessionRenewed(session) => {
+                self.stopping = false;
+                self.open_session(session);
+            }
             Entry::Intent(intent) => {
                 self.stopping = false;
                 self.open_intent(seq, intent);

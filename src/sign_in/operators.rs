@@ -1,4 +1,4 @@
-//! What operators ask of a recorder, over its door of HTTPS, with their own token.
+//! What operators and people's tools ask of a recorder, over its door of HTTPS, with their own token.
 
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
@@ -59,7 +59,7 @@ pub async fn operate(
         (StatusCode::FORBIDDEN, _, Some(reason)) => Err(SignInError::Forbidden { place: place(), reason }),
         (StatusCode::NOT_FOUND, _, Some(reason)) => Err(SignInError::Nothing { reason }),
         (StatusCode::NOT_FOUND, _, None) => {
-            let reason = format!("{address} has no operators; its configuration has none in [operators]");
+            let reason = format!("{address} does not do that: its configuration lets nobody");
             Err(SignInError::Nothing { reason })
         }
         (status, _, Some(reason)) if status.is_client_error() => Err(SignInError::Unfit { reason }),

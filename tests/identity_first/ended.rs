@@ -8,7 +8,7 @@ use hansard::model::Clock;
 use serde_json::{Value, json};
 use tokio_postgres::Client;
 
-use super::support::{Hansard, Issuer, Store, connect, free_port, repository};
+use super::support::{Hansard, Issuer, Postgres, Store, connect, free_port, repository};
 
 /// How long something may take that happens at once, on a busy machine.
 const SOON: Duration = Duration::from_secs(10);
@@ -349,4 +349,92 @@ async fn a_session_grows_no_older_than_its_target_lets_it() {
     let sql = "select reason from sessions where application in ('idle', 'busy')";
     let rows = hansard.archive().query_until(sql, |rows| rows.len() >= 2);
     assert_eq!(rows, [json!({ "reason": "max_age" }), json!({ "reason": "max_age" })]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_goes_on_by_a_newer_token_of_the_same_person_that_nobody_else_ever_sees() {
+    let listening = Listening::start(Issuer::shared());
+    let (hansard, issuer) = (&listening.hansard, listening.issuer);
+    let short = |who: &str| issuer.token_for(who, "api://hansard", Duration::from_secs(4));
+    let old = short("ana");
+    let client = connect(&hansard.login_by(old.clone(), "goes-on")).await.unwrap();
+    let refusal = |error: tokio_postgres::Error| {
+        let error = error.as_db_error().unwrap();
+        (error.code().code().to_owned(), error.message().to_owned())
+    };
+    let new = issuer.token("ana");
+    let somebody_elses = issuer.token("dev");
+    for (statement, code) in [
+        (format!("SET hansard.token = '{somebody_elses}'"), "28000"),
+        (format!("SET hansard.token = '{}'", issuer.expired_token("ana", Duration::from_secs(600))), "28P01"),
+        (format!("SET hansard.token = '{}'", issuer.token_for("ana", "api://other", Duration::from_secs(60))), "28P01"),
+        (format!("SELECT 1; SET hansard.token = '{new}'"), "0A000"),
+        (format!("SELECT set_config('hansard.token', '{new}', false)"), "0A000"),
+    ] {
+        let (got, text) = refusal(client.simple_query(&statement).await.unwrap_err());
+        assert_eq!(got, code, "{text}");
+        assert!(text.starts_with("hansard: no newer token taken: "), "{text}");
+    }
+    client.simple_query("BEGIN").await.unwrap();
+    client.simple_query(&format!("set hansard.token to '{new}';")).await.unwrap();
+    client.simple_query("COMMIT").await.unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    client.simple_query("select 'after the old one ended'").await.expect("it goes on");
+    // By the extended protocol too, prepared and executed twice.
+    let newest = issuer.token_for("ana", "api://hansard", Duration::from_secs(7_200));
+    let prepared = client.prepare(&format!("SET hansard.token = '{newest}'")).await.unwrap();
+    for _ in 0..2 {
+        client.execute(&prepared, &[]).await.unwrap();
+    }
+    client.simple_query("select 'by the newest'").await.unwrap();
+
+    let by = "select text, token_expires > now() + interval 90 minute as newest from statements \
+              where application = 'goes-on' and text like 'select ''%' order by time";
+    let rows = listening.rows(by, 2);
+    let newest_of = |at: usize| rows[at]["newest"].as_bool().unwrap();
+    assert_eq!((newest_of(0), newest_of(1)), (false, true), "each by the token that it was judged by: {rows:?}");
+    let (code, _, said) = hansard.run(&["verify"]);
+    assert!(code == 0 || code == 10, "what was shipped so far contradicts nothing: {code} {said}");
+    let events = listening.rows("select detail from events where kind = 'token_renewed'", 2);
+    assert_eq!(events.len(), 2, "{events:?}");
+    let all = "select text from statements where application = 'goes-on'";
+    let texts = listening.rows(all, 12);
+    let everything = format!("{texts:?}{events:?}{}", hansard.log());
+    let reached = format!("{:?}", Postgres::shared().logged("goes-on", 6));
+    assert!(reached.contains("SET hansard.token = '(not kept)'"), "{reached}");
+    for token in [&new, &newest, &somebody_elses] {
+        let signature = token.rsplit('.').next().unwrap();
+        assert!(!everything.contains(signature), "a token is on record or in the log");
+        assert!(!reached.contains(signature), "a token reached the database");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_newer_token_a_session_ends_with_its_own() {
+    let listening = Listening::start(Issuer::shared());
+    let short = listening.issuer.token_for("ana", "api://hansard", Duration::from_secs(3));
+    let client = connect(&listening.hansard.login_by(short.clone(), "ends")).await.unwrap();
+    let sha256 = hansard::model::Sha256::of(short.as_bytes()).to_string();
+    let asked = json!({ "token_sha256": sha256 });
+    let ana = listening.issuer.token("ana");
+    for (token, asked, status) in [
+        ("", asked.clone(), 401),
+        (listening.issuer.token("dev").as_str(), asked.clone(), 404),
+        (ana.as_str(), json!({ "token_sha256": "x" }), 400),
+        (ana.as_str(), json!({ "token_sha256": "0".repeat(64) }), 404),
+    ] {
+        assert_eq!(listening.operates(token, "/renew", Some(&asked)).await.0, status, "{asked}");
+    }
+    let other = connect(&listening.hansard.login_by(short, "goes-on")).await.unwrap();
+    assert_eq!(listening.operates(&ana, "/renew", Some(&asked)).await, (200, json!({ "renewed": 2 })));
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    client.simple_query("select 1").await.unwrap();
+    other.simple_query("select 1").await.unwrap();
+
+    let short = listening.issuer.token_for("ana", "api://hansard", Duration::from_secs(2));
+    let ends = connect(&listening.hansard.login_by(short, "without")).await.unwrap();
+    let (code, text) = ended(&ends, "select 1").await;
+    assert!(code.is_empty() || text.contains("your sign-in expired"), "{code} {text}");
+    let rows = listening.rows("select reason from sessions where application = 'without'", 1);
+    assert_eq!(rows, [json!({ "reason": "token_expired" })]);
 }

@@ -10,7 +10,7 @@ use crate::model::Clock;
 use crate::sign_in::{self, Hidden, SignIn, SignInError, Tokens};
 
 /// How long a token must still be good, for a client to start and sign in with it.
-const LONGER: Duration = Duration::from_secs(60);
+pub(super) const LONGER: Duration = Duration::from_secs(60);
 
 /// A sign-in with a token that is good now, renewed if it has to be.
 ///

@@ -3,13 +3,18 @@
 //! Whoever connects there is the person to the recorder, so only the person's own processes are let through, where the system
 //! tells whose a connection is (Linux). The port of a target is made of its name: it is the same tomorrow, and if somebody else
 //! has it, that is an error and never another port.
+//!
+//! A session that outlives its token is given the next one, beside it and unseen by the client.
 
+use std::convert::Infallible;
 use std::fs;
+use std::future::pending;
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -17,13 +22,15 @@ use tokio::time::sleep;
 use super::super::Globals;
 use super::super::exit::Exit;
 use super::super::render::{quiet_if_closed, say};
+use super::super::system::SystemClock;
 use super::connect::settings;
-use super::fresh::{fresh, having};
-use super::kept::Store;
+use super::fresh::{LONGER, fresh, having};
+use super::kept::{Server, Store};
 use super::run as run_command;
 use super::trouble::Trouble;
 use crate::gateway::{Escort, tls};
-use crate::model::Sha256;
+use crate::model::{Clock, Sha256};
+use crate::sign_in::{Asked, Hidden, SignInError, operate};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -37,6 +44,10 @@ const PORTS: u16 = 10_000;
 const MOST: usize = 256;
 /// The state of an open connection in the system's table.
 const ESTABLISHED: &str = "01";
+/// How often it is looked at most whether a session needs a newer token.
+const LEAST: Duration = Duration::from_secs(1);
+/// How long it is waited after one could not be had or handed over.
+const TRY_AGAIN: Duration = Duration::from_secs(10);
 /// A pause after a failed accept, whose cause does not go away by trying at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -141,14 +152,67 @@ async fn serve(door: Door, store: Arc<Store>) {
         let (escort, store) = (escort.clone(), Arc::clone(&store));
         let (target, address) = (target.clone(), address.clone());
         clients.spawn(async move {
+            let known = OnceLock::new();
             let token = async || match fresh(&store, &address).await {
-                Ok((_, token)) => Ok(token.reveal().to_owned()),
+                Ok((server, token)) => {
+                    let text = token.reveal().to_owned();
+                    // Asked once for each client.
+                    known.set((server, token)).ok();
+                    Ok(text)
+                }
                 Err(trouble) => Err(trouble.to_string()),
             };
-            if let Err(error) = escort.bring(client, token).await {
+            let brought = tokio::select! {
+                brought = escort.bring(client, token) => brought,
+                never = keep_renewed(&known, &store, &target) => match never {},
+            };
+            if let Err(error) = brought {
                 say(format_args!("{target}: {error}"));
             }
         });
+    }
+}
+
+/// Hands newer tokens over to the recorder for a session that began with this one, for as long as it lasts.
+async fn keep_renewed(begun: &OnceLock<(Server, Hidden)>, store: &Store, target: &str) -> Infallible {
+    let (mut server, mut token) = loop {
+        match begun.get() {
+            Some(begun) => break begun.clone(),
+            None => sleep(LEAST).await,
+        }
+    };
+    loop {
+        let Some(expires) = server.expires.filter(|_| server.refresh.is_some()) else { return pending().await };
+        let left = Duration::from_micros(expires.micros_since(SystemClock.now()));
+        if left.is_zero() {
+            // The session is the recorder's to end.
+            return pending().await;
+        }
+        // From LONGER before its end on, another token is given; of one that lives for less than that, half its time.
+        sleep(left.saturating_sub(LONGER).max(left / 2).max(LEAST)).await;
+        match renew(&server, &token, store).await {
+            Ok(Some(newer)) => (server, token) = newer,
+            Ok(None) => sleep(TRY_AGAIN).await,
+            Err(trouble) => {
+                say(format_args!("{target}: a session could not be given a newer token: {trouble}"));
+                sleep(TRY_AGAIN).await;
+            }
+        }
+    }
+}
+
+/// Gets a newer token, if there is one, and has the recorder take it for what has the old one.
+async fn renew(server: &Server, old: &Hidden, store: &Store) -> Result<Option<(Server, Hidden)>, Trouble> {
+    let (newer, token) = fresh(store, &server.address).await?;
+    if token == *old {
+        return Ok(None);
+    }
+    let authorities = newer.authorities()?;
+    let asked = json!({ "token_sha256": Sha256::of(old.reveal().as_bytes()).to_string() });
+    match operate((&newer.address, authorities.as_deref()), &token, Asked::Do("/renew", &asked)).await {
+        // Another client here began with the same token, and had it renewed for all of them.
+        Ok(_) | Err(SignInError::Nothing { .. }) => Ok(Some((newer, token))),
+        Err(error) => Err(error.into()),
     }
 }
 

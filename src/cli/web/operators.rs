@@ -72,12 +72,14 @@ impl From<Halted> for Failed {
 type Done = Result<Json<Value>, Failed>;
 
 async fn operator(authority: &Authority, headers: &HeaderMap) -> Result<Principal, Failed> {
-    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let token = given.and_then(|given| {
-        let (scheme, token) = given.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
-    });
-    Ok(authority.operator(token).await?)
+    Ok(authority.operator(bearer(headers)).await?)
+}
+
+/// The token that came with a request (RFC 6750 §2.1).
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let given = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = given.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }
 
 async fn list(State(authority): State<Arc<Authority>>, headers: HeaderMap) -> Done {
