@@ -20,7 +20,7 @@ use crate::gateway::tls::{Renewable, ServerConfig};
 use crate::gateway::{
     self, Budget, Cancels, Cluster, ClusterPeer, Counters, Desk, Listener, Memory, Roster, Routes, Site, Way,
 };
-use crate::identity::{IssuerSettings, Verifier};
+use crate::identity::{Introspection, IssuerSettings, Verifier};
 use crate::journal::{self, Journal};
 use crate::model::{Clock, Ids, NodeName, Recorded, Sha256};
 use crate::policy::{InForce, Policy};
@@ -107,7 +107,7 @@ pub(super) fn assemble(path: &Path, config: &Config) -> Result<Parts, Vec<String
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let targets: Vec<_> = config.targets.iter().filter_map(|described| target(described, &mut problems)).collect();
     let doors: Vec<Option<Door>> = config.listeners.iter().map(|door| open_door(door, config, &mut problems)).collect();
-    let vouching = config.issuers.iter().map(|issuer| issuer.settings.clone());
+    let vouching: Vec<_> = config.issuers.iter().map(|issuer| vouching(issuer, &mut problems)).collect();
     let verifier = problems.take("issuer", Verifier::new(vouching, Arc::clone(&clock)));
     let policy = load_policy(config).map_err(|mut found| problems.found.append(&mut found)).ok();
     let store = store_settings("storage", &config.storage.place, &mut problems);
@@ -144,6 +144,16 @@ pub(super) fn assemble(path: &Path, config: &Config) -> Result<Parts, Vec<String
         }
         _ => Err(problems.found),
     }
+}
+
+/// An issuer with what it is asked by.
+fn vouching(issuer: &config::Issuer, problems: &mut Problems) -> IssuerSettings {
+    let introspection = issuer.introspection.as_ref().and_then(|how| {
+        let key = format!("issuer.{}.introspection.client_secret", issuer.settings.name);
+        let client_secret = problems.take(&key, how.client_secret.reveal())?.into_string();
+        Some(Introspection { client_id: how.client_id.clone(), client_secret, every: how.every })
+    });
+    IssuerSettings { introspection, ..issuer.settings.clone() }
 }
 
 /// The names under which sessions are counted.

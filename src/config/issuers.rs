@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use toml::de::DeValue;
 
 use super::checks::{Folder, refuse_bad_names};
-use super::ended::{EndsSection, ends};
+use super::ended::{EndsSection, IntrospectionSection, ends, introspection};
 use super::reading::{
     Field, Findings, FromToml, Keys, Located, Named, Node, OneOrMany, Place, choice, section, value_if_any, value_or,
 };
@@ -72,6 +72,8 @@ section! {
         /// at /logout, security events (CAEP and RISC, pushed by RFC 8935) at /events. Sessions that they name end at once, and
         /// tokens that were issued before let nobody in any more. Default: it is not listened to.
         ends: Option<Located<EndsSection>>,
+        /// How the issuer is asked whether its tokens still hold. Default: it is not asked.
+        introspection: Option<Located<IntrospectionSection>>,
     }
 }
 
@@ -231,6 +233,8 @@ fn one(
     within_reason(&section, findings);
     let client = client(&mut section, findings);
     let ends = ends(section.ends.take(), client.as_ref().and_then(Option::as_ref), (has_door, folder), findings);
+    let is_file = section.jwks_file.is_some();
+    let introspection = introspection(section.introspection.take(), (is_file, folder), findings);
     let preset = Preset::named(value_or(section.preset.clone(), PresetName::Oidc)?.as_str())?;
     narrowed(preset, &section, &place, findings);
     let (tenants, issuers) = (value_if_any(section.tenants), value_if_any(section.issuer));
@@ -266,7 +270,7 @@ fn one(
             findings.note(&place.0, format!("{}.{}: {}", place.1, problem.key, problem.sentence));
         }
     }
-    Some((Issuer { settings, client }, place))
+    Some((Issuer { settings, client, introspection: introspection? }, place))
 }
 
 /// Notes values that are out of their bounds.

@@ -93,6 +93,19 @@ pub struct Issuer {
     pub settings: IssuerSettings,
     /// What people sign in by, if they can.
     pub client: Option<IssuerClient>,
+    /// How it is asked whether its tokens still hold, if it is.
+    pub introspection: Option<IssuerIntrospection>,
+}
+
+/// `[issuer.NAME] introspection`
+#[derive(Debug, Clone, PartialEq)]
+pub struct IssuerIntrospection {
+    /// Our own client at the issuer.
+    pub client_id: String,
+    /// Its secret.
+    pub client_secret: Secret,
+    /// How often it is asked about the token of an open session.
+    pub every: Duration,
 }
 
 /// `[issuer.NAME] client`
@@ -442,7 +455,8 @@ impl Config {
             UpstreamTls::VerifyFull(VerifyFull { own: Some(own), .. }) => Some(&own.key),
             _ => None,
         });
-        let keys = keys.chain(shown);
+        let asking = self.issuers.iter().filter_map(|issuer| issuer.introspection.as_ref());
+        let keys = keys.chain(shown).chain(asking.map(|how| &how.client_secret));
         keys.chain(self.targets.iter().map(|target| &target.password)).chain(storage).chain(cluster).collect()
     }
 

@@ -41,7 +41,9 @@ fn changed(from: &str, to: &str) -> String {
 fn the_least_file_gets_every_default() {
     let config = parse(MINIMAL).unwrap();
     assert_eq!(config.node.as_str(), "db-gate.example");
-    let [Issuer { settings: issuer, client: None }] = config.issuers.as_slice() else { panic!("{config:?}") };
+    let [Issuer { settings: issuer, client: None, introspection: None }] = config.issuers.as_slice() else {
+        panic!("{config:?}")
+    };
     assert_eq!(issuer.keys, KeysAt::Discovery("https://login.example/tenant/v2.0".to_owned()));
     assert_eq!(issuer.accepted(), ["https://login.example/tenant/v2.0"]);
     assert_eq!(issuer.algorithms, [Algorithm::Rs256, Algorithm::Es256]);
@@ -502,7 +504,7 @@ fn the_schema_in_the_tree_is_the_one_the_types_give() {
 fn the_schema_has_exactly_the_keys_that_are_accepted() {
     let schema = schema();
     let sections = sections(&schema);
-    assert_eq!(sections.len(), 39, "{:?}", sections.keys());
+    assert_eq!(sections.len(), 41, "{:?}", sections.keys());
     for (name, section) in sections {
         let text = match name.as_str() {
             "" => "zzzzzz = 1".to_owned(),
@@ -540,6 +542,7 @@ fn a_default_that_the_schema_states_is_the_one_that_is_used() {
             let base = match name.as_str() {
                 "evidence.timestamps" => STAMPED,
                 "issuer.entra.client" => sign_in::SIGNED_IN,
+                "issuer.entra.introspection" => sign_in::ASKED,
                 _ => MINIMAL,
             };
             let text = if name == "target.app.login" {
@@ -553,5 +556,5 @@ fn a_default_that_the_schema_states_is_the_one_that_is_used() {
             assert!(parse(&text).is_ok(), "{name}.{key}");
         }
     }
-    assert_eq!(stated, 34);
+    assert_eq!(stated, 35);
 }

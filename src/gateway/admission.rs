@@ -14,7 +14,7 @@ use crate::wire::postgres::message::Refusal;
 use crate::wire::postgres::parameters;
 use crate::wire::{Violation, postgres};
 
-use super::roster::{Bar, Here};
+use super::roster::{Bar, Here, Papers};
 use super::words::no_access;
 use super::{Counters, Desk, Site, counters, wall};
 
@@ -71,6 +71,7 @@ impl<'l> Door<'_, 'l> {
     ///
     /// What the client is to be told; it is recorded.
     pub(super) async fn admit(&self, credential: Credential) -> Result<Admitted<'l>, Refusal> {
+        let again = self.desk.verifier.asks_again().then(|| credential.again());
         let principal = match self.desk.verifier.verify(credential).await {
             Ok(principal) => principal,
             Err(refusal) => return Err(self.turn_away(self.bad_token(&refusal)).await),
@@ -129,7 +130,8 @@ impl<'l> Door<'_, 'l> {
             wall::build(&mut parameters);
         }
         // Before it is asked who is barred: whoever is barred from now on finds it there.
-        let here = self.desk.roster.enter(session, Arc::downgrade(site), is_walled);
+        let token = again.filter(|_| self.desk.verifier.introspects(&session.principal).is_some());
+        let here = self.desk.roster.enter(session, Papers { site: Arc::downgrade(site), is_walled, token });
         let session = here.session();
         if let Some(bar) = self.desk.roster.bar_of(&session.principal, now) {
             return Err(self.turn_away(self.barred(&bar, &session.principal)).await);

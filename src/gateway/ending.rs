@@ -90,6 +90,9 @@ impl Course<'_> {
         events.extend(
             site.target.patience.age.and_then(|age| reached(session, age, site)).map(|end| at(end, Event::Aged)),
         );
+        if let Some((every, patience)) = site.verifier.introspects(&session.principal) {
+            events.push(Box::pin(self.taken_back(every, patience).map(Event::Ordered)));
+        }
         let mut said: Option<CloseReason> = None;
         let mut ending: Option<Ending> = None;
         while let Some(event) = events.next().await {
@@ -153,6 +156,32 @@ impl Course<'_> {
         }
         // It is not over before both directions are.
         (CloseReason::UpstreamGone, None, None)
+    }
+
+    /// Asks the issuer at a pace whether the session's token still holds. Returns when it does not, or when the issuer has not
+    /// said so for too long.
+    async fn taken_back(&self, every: Duration, patience: Duration) -> Order {
+        let mut heard = Instant::now();
+        let issuer = self.site.verifier.issuer_named(&self.session.principal.issuer).unwrap_or_default().to_owned();
+        loop {
+            tokio::time::sleep(every).await;
+            let Some(token) = self.here.token() else { return std::future::pending().await };
+            let why = match self.site.verifier.holds(&self.here.newest().principal, &token).await {
+                Ok(true) => {
+                    heard = Instant::now();
+                    continue;
+                }
+                Ok(false) => "because its issuer does not hold to it any more",
+                Err(error) => {
+                    tracing::warn!(session = %self.session.id, %error, "it cannot be asked whether a token still holds");
+                    if heard.elapsed() < patience {
+                        continue;
+                    }
+                    "because its issuer could not be asked for too long"
+                }
+            };
+            return Order::Revoke { issuer, why: why.to_owned() };
+        }
     }
 
     /// Cuts statements that run too long. Returns when something lasted too long that ends the session.

@@ -197,12 +197,18 @@ impl NotTaken {
 
 /// Takes a token for a session of the site.
 async fn hand_over(token: Option<Credential>, here: &Here, site: &Site) -> Result<(), NotTaken> {
-    let principal = site.verifier.verify(token.ok_or(NotTaken::Elsewhere)?).await.map_err(NotTaken::Token)?;
-    take(here, principal, site).await
+    let token = token.ok_or(NotTaken::Elsewhere)?;
+    let again = token.again();
+    let principal = site.verifier.verify(token).await.map_err(NotTaken::Token)?;
+    take(here, (principal, again), site).await
 }
 
 /// Takes what a newer token says for a session: it is judged by that from its next statement on.
-pub(super) async fn take(present: &Present, principal: Principal, site: &Site) -> Result<(), NotTaken> {
+pub(super) async fn take(
+    present: &Present,
+    (principal, token): (Principal, Credential),
+    site: &Site,
+) -> Result<(), NotTaken> {
     let session = present.newest();
     let (old, now) = (&session.principal, site.clock.now());
     if (&old.issuer, &old.subject, old.kind) != (&principal.issuer, &principal.subject, principal.kind) {
@@ -230,7 +236,7 @@ pub(super) async fn take(present: &Present, principal: Principal, site: &Site) -
     tracing::info!(session = %session.id, expires = %principal.token.expires, "a newer token was taken");
     let rules = decision.rules.into_iter().map(|rule| rule.0).collect();
     let newer = Session { principal, rules, policy_version: decision.policy_version, ..Session::clone(&session) };
-    present.hands_over(newer);
+    present.hands_over(newer, Some(token));
     Ok(())
 }
 

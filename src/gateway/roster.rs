@@ -18,7 +18,7 @@ use tokio::sync::SetOnce;
 
 use super::relay::Shared;
 use super::{Site, handover};
-use crate::model::{CloseReason, Holder, Principal, Reference, Session, SessionId, Sha256, Timestamp};
+use crate::model::{CloseReason, Credential, Holder, Principal, Reference, Session, SessionId, Sha256, Timestamp};
 use crate::wire::postgres::message::Refusal;
 
 pub use bars::{Bar, TooManyBars};
@@ -112,13 +112,23 @@ pub(super) struct Present {
     newer: Mutex<Option<Arc<Session>>>,
     /// Whether there is one.
     has_newer: AtomicBool,
-    /// Where it goes. The site knows the roster, so not the other way round.
-    site: Weak<Site>,
-    /// Whether it is read-only at the database.
-    is_walled: bool,
+    papers: Papers,
+    /// Its token, if the issuer is asked about it while the session lives.
+    token: RwLock<Option<Arc<Credential>>>,
     order: SetOnce<Order>,
     /// What it is at, once it reached the database.
     shared: OnceLock<Arc<Shared>>,
+}
+
+/// What is known of a session that comes in, beside what is on record.
+#[derive(Debug, Default)]
+pub(super) struct Papers {
+    /// Where it goes. The site knows the roster, so not the other way round.
+    pub(super) site: Weak<Site>,
+    /// Whether it is read-only at the database.
+    pub(super) is_walled: bool,
+    /// Its token.
+    pub(super) token: Option<Credential>,
 }
 
 impl Present {
@@ -138,11 +148,20 @@ impl Present {
 
     /// Whether it is read-only at the database.
     pub(super) fn is_walled(&self) -> bool {
-        self.is_walled
+        self.papers.is_walled
+    }
+
+    /// The token that its issuer is asked about.
+    pub(super) fn token(&self) -> Option<Arc<Credential>> {
+        self.token.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A newer token was taken.
-    pub(super) fn hands_over(&self, newer: Session) {
+    pub(super) fn hands_over(&self, newer: Session, token: Option<Credential>) {
+        let mut kept = self.token.write().unwrap_or_else(PoisonError::into_inner);
+        if kept.is_some() {
+            *kept = token.map(Arc::new);
+        }
         *self.kept_newer() = Some(Arc::new(newer));
         self.has_newer.store(true, Ordering::Release);
     }
@@ -273,14 +292,14 @@ impl Roster {
     }
 
     /// A session comes in.
-    pub(super) fn enter(self: &Arc<Self>, session: Session, site: Weak<Site>, is_walled: bool) -> Here {
+    pub(super) fn enter(self: &Arc<Self>, session: Session, mut papers: Papers) -> Here {
         let id = session.id;
         let present = Arc::new(Present {
             session: RwLock::new(Arc::new(session)),
             newer: Mutex::default(),
             has_newer: AtomicBool::new(false),
-            site,
-            is_walled,
+            token: RwLock::new(papers.token.take().map(Arc::new)),
+            papers,
             order: SetOnce::new(),
             shared: OnceLock::new(),
         });
@@ -320,17 +339,21 @@ impl Roster {
 
     /// Hands over a newer token to those of the same person or workload whose token has this SHA-256. Gives how many took it,
     /// and why the last one that did not, did not.
-    pub async fn hand_over(&self, principal: &Principal, old: Sha256) -> (usize, Option<String>) {
+    pub async fn hand_over(
+        &self,
+        (principal, token): (&Principal, &Credential),
+        old: Sha256,
+    ) -> (usize, Option<String>) {
         let all: Vec<Arc<Present>> = self.present().values().cloned().collect();
         let (mut taken, mut why) = (0, None);
         for present in all {
-            let token = &present.newest().principal;
-            let is_theirs = (&token.issuer, &token.subject) == (&principal.issuer, &principal.subject);
-            if !is_theirs || token.token.sha256 != old {
+            let known = &present.newest().principal;
+            let is_theirs = (&known.issuer, &known.subject) == (&principal.issuer, &principal.subject);
+            if !is_theirs || known.token.sha256 != old {
                 continue;
             }
-            let Some(site) = present.site.upgrade() else { continue };
-            match handover::take(&present, principal.clone(), &site).await {
+            let Some(site) = present.papers.site.upgrade() else { continue };
+            match handover::take(&present, (principal.clone(), token.again()), &site).await {
                 Ok(()) => taken += 1,
                 Err(error) => why = Some(error.to_string()),
             }

@@ -41,12 +41,18 @@ enum Of {
     File(PathBuf),
 }
 
-/// Where an issuer publishes its keys, and how we ask.
+/// Where an issuer publishes its keys.
 #[derive(Debug)]
 struct PublishedAt {
-    name: String,
     /// What its document may call it.
     names: Vec<String>,
+    asker: Asker,
+}
+
+/// How an issuer is asked for anything.
+#[derive(Debug)]
+pub(super) struct Asker {
+    name: String,
     discovery: Url,
     client: Client,
 }
@@ -74,7 +80,9 @@ struct Document {
 impl Source {
     pub(super) fn new(settings: &IssuerSettings) -> Result<Self, IdentityError> {
         let of = match &settings.keys {
-            KeysAt::Discovery(url) => Of::Issuer(PublishedAt::new(settings, url)?),
+            KeysAt::Discovery(url) => {
+                Of::Issuer(PublishedAt { names: settings.names_in_documents(), asker: Asker::new(settings, url)? })
+            }
             KeysAt::File(path) => Of::File(path.clone()),
         };
         Ok(Self { name: settings.name.clone(), of })
@@ -116,6 +124,39 @@ fn read_file(path: &Path) -> Result<Vec<u8>, String> {
 }
 
 impl PublishedAt {
+    /// Asks the issuer for its keys.
+    async fn fetch(&self) -> Result<Published, IdentityError> {
+        let (body, _) = self.asker.get(&self.asker.discovery).await?;
+        let wrong = |reason| self.asker.wrong(&self.asker.discovery, reason);
+        let document: Document =
+            serde_json::from_slice(&body).map_err(|error| wrong(format!("no discovery document: {error}")))?;
+        if !self.names.contains(&document.issuer) {
+            let ours = self.names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(" or ");
+            return Err(wrong(format!(
+                "it names the issuer {}, config names {ours}; they must be the same to the letter",
+                quoted(&document.issuer),
+            )));
+        }
+        let keys_at = self.asker.safe("jwks_uri", &document.jwks_uri).map_err(wrong)?;
+        let (body, keep) = self.asker.get(&keys_at).await?;
+        let keys = KeySet::parse(&body).map_err(|reason| self.asker.wrong(&keys_at, reason))?;
+        let development = marks_development(document.development.as_ref());
+        Ok(Published { keys, development, keep, digest: Sha256::of(&body) })
+    }
+}
+
+impl Asker {
+    /// For an issuer that has a discovery document.
+    pub(super) fn of(settings: &IssuerSettings) -> Result<Self, IdentityError> {
+        match &settings.keys {
+            KeysAt::Discovery(url) => Self::new(settings, url),
+            KeysAt::File(_) => {
+                let reason = "an issuer whose keys are in a file is not asked anything".to_owned();
+                Err(IdentityError::Client { issuer: settings.name.clone(), reason })
+            }
+        }
+    }
+
     fn new(settings: &IssuerSettings, url: &str) -> Result<Self, IdentityError> {
         let name = settings.name.clone();
         let (_, discovery) =
@@ -140,47 +181,46 @@ impl PublishedAt {
         }
         let client =
             builder.build().map_err(|error| IdentityError::Client { issuer: name.clone(), reason: chain(&error) })?;
-        Ok(Self { name, names: settings.names_in_documents(), discovery, client })
-    }
-
-    /// Asks the issuer for its keys.
-    async fn fetch(&self) -> Result<Published, IdentityError> {
-        let (body, _) = self.get(&self.discovery).await?;
-        let wrong = |reason| self.wrong(&self.discovery, reason);
-        let document: Document =
-            serde_json::from_slice(&body).map_err(|error| wrong(format!("no discovery document: {error}")))?;
-        if !self.names.contains(&document.issuer) {
-            let ours = self.names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(" or ");
-            return Err(wrong(format!(
-                "it names the issuer {}, config names {ours}; they must be the same to the letter",
-                quoted(&document.issuer),
-            )));
-        }
-        let keys_at = self.keys_url(&document.jwks_uri).map_err(wrong)?;
-        let (body, keep) = self.get(&keys_at).await?;
-        let keys = KeySet::parse(&body).map_err(|reason| self.wrong(&keys_at, reason))?;
-        let development = marks_development(document.development.as_ref());
-        Ok(Published { keys, development, keep, digest: Sha256::of(&body) })
+        Ok(Self { name, discovery, client })
     }
 
     /// Plain HTTP is for an issuer on this machine only; one that is asked over HTTPS cannot lead us away from it.
-    fn keys_url(&self, jwks_uri: &str) -> Result<Url, String> {
-        let url = Url::parse(jwks_uri).map_err(|error| format!("its jwks_uri is no URL: {error}"))?;
+    pub(super) fn safe(&self, what: &str, at: &str) -> Result<Url, String> {
+        let url = Url::parse(at).map_err(|error| format!("its {what} is no URL: {error}"))?;
         let plain_here = url.scheme() == "http" && is_loopback(&url) && self.discovery.scheme() == "http";
         if url.scheme() == "https" || plain_here {
             Ok(url)
         } else {
-            Err(format!("its jwks_uri {} is not https", quoted(jwks_uri)))
+            Err(format!("its {what} {} is not https", quoted(at)))
         }
     }
 
     async fn get(&self, url: &Url) -> Result<(Vec<u8>, Option<Duration>), IdentityError> {
+        self.answer(self.client.get(url.clone()), url).await
+    }
+
+    /// How to ask for the document, or at another address of the issuer.
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Where its document is.
+    pub(super) fn discovery(&self) -> &Url {
+        &self.discovery
+    }
+
+    /// What is answered to a request at `url`, and for how long it may be kept.
+    pub(super) async fn answer(
+        &self,
+        request: reqwest::RequestBuilder,
+        url: &Url,
+    ) -> Result<(Vec<u8>, Option<Duration>), IdentityError> {
         let away = |error: reqwest::Error| IdentityError::Away {
             issuer: self.name.clone(),
             url: url.to_string(),
             reason: chain(&error.without_url()),
         };
-        let mut response = self.client.get(url.clone()).send().await.map_err(away)?;
+        let mut response = request.send().await.map_err(away)?;
         match response.status() {
             StatusCode::OK => {}
             status if status.is_redirection() => {
@@ -299,15 +339,15 @@ mod tests {
 
     #[test]
     fn an_issuer_asked_over_https_cannot_lead_to_plain_http() {
-        let source = |discovery: &str| PublishedAt::new(&super::super::fixtures::settings(), discovery).unwrap();
+        let source = |discovery: &str| Asker::new(&super::super::fixtures::settings(), discovery).unwrap();
         let far = source("https://issuer.example");
-        assert!(far.keys_url("https://keys.example/jwks").is_ok());
+        assert!(far.safe("jwks_uri", "https://keys.example/jwks").is_ok());
         for bad in ["http://keys.example/jwks", "http://127.0.0.1/jwks", "file:///etc/passwd", "", "jwks"] {
-            assert!(far.keys_url(bad).is_err(), "{bad}");
+            assert!(far.safe("jwks_uri", bad).is_err(), "{bad}");
         }
         let near = source("http://127.0.0.1:1");
-        assert!(near.keys_url("http://127.0.0.1:2/jwks").is_ok());
-        assert!(near.keys_url("http://keys.example/jwks").is_err());
+        assert!(near.safe("jwks_uri", "http://127.0.0.1:2/jwks").is_ok());
+        assert!(near.safe("jwks_uri", "http://keys.example/jwks").is_err());
     }
 
     #[test]

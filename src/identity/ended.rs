@@ -93,6 +93,7 @@ impl Enders {
                 issuers: vec![transmitter.issuer.clone()],
                 tenants: Vec::new(),
                 keys: transmitter.keys.clone(),
+                introspection: None,
                 ..issuer.settings.clone()
             };
             transmitters.insert(transmitter.issuer.clone(), (Issuer::new(settings, pace)?, at));

@@ -107,7 +107,8 @@ pub(super) fn verifier(issuers: Vec<(IssuerSettings, Vec<Value>)>) -> Verifier {
         let keys = KeySet::parse(json!({ "keys": keys }).to_string().as_bytes());
         let keys = keys.unwrap_or_else(|problem| unreachable!("{problem}"));
         let source = Source::new(&settings).unwrap_or_else(|error| unreachable!("{error}"));
-        Issuer { names: settings.names(), settings, cache: Arc::new(KeyCache::holding(source, keys)) }
+        let cache = Arc::new(KeyCache::holding(source, keys));
+        Issuer { names: settings.names(), settings, cache, introspector: None }
     };
     let issuers = issuers.into_iter().map(issuer).collect();
     Verifier::of(issuers, Arc::new(FixedClock(NOW)), Pace::default()).unwrap_or_else(|error| unreachable!("{error}"))

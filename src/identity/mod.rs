@@ -22,6 +22,7 @@ mod discovery;
 mod ended;
 #[cfg(test)]
 mod fixtures;
+mod introspection;
 mod keys;
 mod names;
 mod presets;
@@ -35,6 +36,7 @@ mod twins;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jsonwebtoken::Validation;
 use jsonwebtoken::errors::ErrorKind;
@@ -45,6 +47,7 @@ use crate::model::{Clock, Credential, Principal, Sha256, Timestamp};
 use cache::KeyCache;
 use claims::Token;
 use discovery::Source;
+use introspection::{Introspector, may_be_opaque};
 use keys::{Fitting, Key, KeySet};
 use names::Name;
 use refusal::quoted;
@@ -52,6 +55,7 @@ use token::{As, Presented};
 
 pub use cache::Pace;
 pub use ended::{Ended, Says};
+pub use introspection::Introspection;
 pub use presets::Preset;
 pub use refusal::{Cause, Refusal};
 pub use settings::{
@@ -226,11 +230,51 @@ impl Verifier {
     ///
     /// The token proves nobody; the refusal says why.
     pub async fn verify(&self, credential: Credential) -> Result<Principal, Refusal> {
-        let presented = Presented::read(credential.reveal(), As::SignIn)?;
+        let presented = match Presented::read(credential.reveal(), As::SignIn) {
+            Ok(presented) => presented,
+            Err(refusal) => {
+                let opaque = self.only_introspecting().zip(opaque(credential.reveal()));
+                let Some((issuer, token)) = opaque.filter(|_| refusal.cause == Cause::NotAToken) else {
+                    return Err(refusal);
+                };
+                return issuer.verify_opaque(token, || self.clock.now()).await;
+            }
+        };
         let (issuer, name) = self.issuer_of(&presented.issuer).ok_or_else(|| {
             Refusal::new(Cause::WrongIssuer, format!("the token says to be from {}", quoted(&presented.issuer)))
         })?;
         issuer.verify(&presented, name, || self.clock.now()).await
+    }
+
+    /// The issuer that says what tokens are that only it can read: such a token does not say whose it is, so there is one at most.
+    fn only_introspecting(&self) -> Option<&Issuer> {
+        let mut introspecting = self.issuers.iter().filter(|issuer| issuer.introspector.is_some());
+        introspecting.next().filter(|_| introspecting.next().is_none())
+    }
+
+    /// Whether an issuer is asked about tokens of open sessions.
+    pub fn asks_again(&self) -> bool {
+        self.issuers.iter().any(|issuer| issuer.introspector.is_some())
+    }
+
+    /// How often the issuer of a principal wants to be asked whether the token still holds, and for how long an open session goes
+    /// on while it is away; nothing, if it is not asked.
+    pub fn introspects(&self, principal: &Principal) -> Option<(Duration, Duration)> {
+        let (issuer, _) = self.issuer_of(&principal.issuer)?;
+        Some((issuer.introspector.as_ref()?.every(), issuer.settings.keep_when_away))
+    }
+
+    /// Whether the token of a principal still holds.
+    ///
+    /// # Errors
+    ///
+    /// Its issuer does not say, and why.
+    pub async fn holds(&self, principal: &Principal, token: &Credential) -> Result<bool, String> {
+        let introspector = self.issuer_of(&principal.issuer).and_then(|(issuer, _)| issuer.introspector.as_ref());
+        let (Some(introspector), Ok(token)) = (introspector, std::str::from_utf8(token.reveal())) else {
+            return Ok(true);
+        };
+        introspector.holds(token).await
     }
 
     fn issuer_of(&self, iss: &str) -> Option<(&Issuer, &Name)> {
@@ -259,6 +303,8 @@ struct Issuer {
     settings: IssuerSettings,
     names: Vec<Name>,
     cache: Arc<KeyCache>,
+    /// Asks it whether tokens still hold, if config has it so.
+    introspector: Option<Introspector>,
 }
 
 impl Issuer {
@@ -268,7 +314,9 @@ impl Issuer {
             return Err(IdentityError::Settings { issuer: settings.name, problems });
         }
         let cache = KeyCache::new(Source::new(&settings)?, pace, settings.keep_when_away);
-        Ok(Self { names: settings.names(), settings, cache: Arc::new(cache) })
+        let introspection = settings.introspection.clone();
+        let introspector = introspection.map(|how| Introspector::new(&settings, how)).transpose()?;
+        Ok(Self { names: settings.names(), settings, cache: Arc::new(cache), introspector })
     }
 
     async fn warm(&self) -> Result<(), IdentityError> {
@@ -292,6 +340,38 @@ impl Issuer {
         let (claims, token) = self.signed(presented, name, &self.settings.audience).await?;
         claims::taken(&claims, presented.is_access, &self.settings)?;
         name.tenant.as_deref().map_or(Ok(()), |tenant| claims::of_tenant(&claims, tenant))?;
+        if let Some(introspector) = &self.introspector {
+            let said = introspector.claims(presented.text).await?;
+            said.ok_or_else(|| {
+                Refusal::new(Cause::Inactive, "it is signed, and its issuer says that it is not active")
+            })?;
+        }
+        claims::principal(&claims, &self.settings, &name.known_as, token, now())
+    }
+
+    /// Who presented a token that only the issuer can read.
+    async fn verify_opaque(&self, token: &str, now: impl FnOnce() -> Timestamp) -> Result<Principal, Refusal> {
+        let inactive = || Refusal::new(Cause::Inactive, "its issuer says that it is not active");
+        let introspector = self.introspector.as_ref().ok_or_else(inactive)?;
+        let claims = introspector.claims(token).await?.ok_or_else(inactive)?;
+        let name = match claims.get("iss").and_then(Value::as_str) {
+            Some(iss) => self.names.iter().find(|name| name.iss == iss),
+            None => self.names.first(),
+        };
+        let name = name.ok_or_else(|| Refusal::new(Cause::WrongIssuer, "its issuer says that it is another's"))?;
+        let is_ours = |audience: &Value| {
+            audience.as_str().is_some_and(|one| self.settings.audience.iter().any(|ours| ours == one))
+        };
+        let is_for_us = match claims.get("aud") {
+            Some(Value::Array(many)) => many.iter().any(is_ours),
+            Some(one) => is_ours(one),
+            None => return Err(claims::missing("aud")),
+        };
+        if !is_for_us {
+            return Err(Refusal::new(Cause::WrongAudience, "its issuer says that it is for somebody else"));
+        }
+        name.tenant.as_deref().map_or(Ok(()), |tenant| claims::of_tenant(&claims, tenant))?;
+        let token = Token { sha256: Sha256::of(token.as_bytes()), kid: None };
         claims::principal(&claims, &self.settings, &name.known_as, token, now())
     }
 
@@ -350,6 +430,11 @@ impl Issuer {
             _ => true,
         }
     }
+}
+
+/// A text that may be a token which only its issuer can read.
+fn opaque(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes).ok().filter(|text| may_be_opaque(text))
 }
 
 /// The algorithm of the header, if config allows it.

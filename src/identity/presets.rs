@@ -237,6 +237,7 @@ impl Preset {
             require_claims_of_workloads: None,
             ca_file: None,
             ends: None,
+            introspection: None,
             allow_development: false,
         }
     }

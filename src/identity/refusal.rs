@@ -33,6 +33,8 @@ pub enum Cause {
     Expired,
     /// Its `nbf` or `iat` lies in the future.
     NotYetValid,
+    /// Its issuer says that it does not hold: it was taken back, has ended, or never was one.
+    Inactive,
     /// Issued longer ago than config accepts.
     TooOld,
     /// A claim that is needed is not there.
@@ -51,7 +53,7 @@ pub enum Cause {
 
 impl Cause {
     /// All of them, in their order: who counts by cause has a place for each from the start.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Missing,
         Self::NotAToken,
         Self::TooLarge,
@@ -64,6 +66,7 @@ impl Cause {
         Self::WrongAudience,
         Self::Expired,
         Self::NotYetValid,
+        Self::Inactive,
         Self::TooOld,
         Self::ClaimMissing,
         Self::ClaimMalformed,
@@ -88,6 +91,7 @@ impl Cause {
             Self::WrongAudience => "wrong_audience",
             Self::Expired => "expired",
             Self::NotYetValid => "not_yet_valid",
+            Self::Inactive => "inactive",
             Self::TooOld => "too_old",
             Self::ClaimMissing => "claim_missing",
             Self::ClaimMalformed => "claim_malformed",
@@ -112,6 +116,7 @@ impl Cause {
             Self::WrongAudience => "the token was issued for another service",
             Self::Expired => "your sign-in expired",
             Self::NotYetValid => "your sign-in is not valid yet",
+            Self::Inactive => "the token does not hold any more, says its issuer",
             Self::TooOld => "your sign-in is too old",
             Self::ClaimMissing => "the token does not say all that is needed here",
             Self::ClaimMalformed => "the token says something that cannot be understood here",
@@ -128,7 +133,7 @@ impl Cause {
             Self::TooLarge => "Ask for a token with fewer claims.",
             Self::WrongType => "Send an access token; a logout or event token signs nobody in.",
             Self::WrongAudience => "Ask your issuer for a token whose audience is this server.",
-            Self::Expired | Self::TooOld => "Sign in again to get a new token, then connect again.",
+            Self::Expired | Self::TooOld | Self::Inactive => "Sign in again to get a new token, then connect again.",
             Self::NotYetValid => "Check the clock of the machine that issued the token.",
             Self::IssuerAway => "Try again in a minute.",
             Self::GroupOverage => "Ask your administrator to use roles, or groups assigned to this application only.",

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::discovery::discovery_url;
+use super::introspection::Introspection;
 
 /// More skew than this would keep an expired token alive for longer than people expect.
 pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(60);
@@ -50,6 +51,8 @@ pub struct IssuerSettings {
     pub ca_file: Option<PathBuf>,
     /// Whom it may tell that access ended, and how; absent, it is not listened to.
     pub ends: Option<Ends>,
+    /// How it is asked whether its tokens still hold; absent, it is not asked.
+    pub introspection: Option<Introspection>,
     /// Whether tokens of a development issuer are accepted. Only `hansard demo` sets it; config has no key for it.
     pub allow_development: bool,
 }

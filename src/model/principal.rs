@@ -16,6 +16,12 @@ impl Credential {
         Self(bytes)
     }
 
+    /// The same once more, for who has to ask the issuer about it again while a session lives.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self(self.0.clone())
+    }
+
     /// The presented bytes, for the verifier alone.
     pub fn reveal(&self) -> &[u8] {
         &self.0

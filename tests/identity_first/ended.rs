@@ -1,6 +1,7 @@
 //! Access that ended: an issuer says so, and the sessions that it means end at once, idle or in a query; what is no word of the
 //! issuer's ends nothing and is on record.
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use hansard::cli::system::SystemClock;
@@ -437,4 +438,46 @@ async fn without_a_newer_token_a_session_ends_with_its_own() {
     assert!(code.is_empty() || text.contains("your sign-in expired"), "{code} {text}");
     let rows = listening.rows("select reason from sessions where application = 'without'", 1);
     assert_eq!(rows, [json!({ "reason": "token_expired" })]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_only_its_issuer_can_read_signs_in_until_the_issuer_takes_it_back() {
+    let issuer = Issuer::shared();
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "only-for-tests").unwrap();
+    std::fs::set_permissions(&secret, PermissionsExt::from_mode(0o600)).unwrap();
+    let introspection = format!(
+        "introspection = {{ client_id = \"asker\", client_secret = {{ file = \"{}\" }}, every = \"5s\" }}\n",
+        secret.display()
+    );
+    let rules = std::fs::read_to_string(repository("tests/support/rules.cedar")).unwrap();
+    let hansard = Hansard::start_on(Store::Folder, &rules, issuer, &|config| {
+        let config = config.replace("api://hansard", "api://opaque");
+        let config =
+            config.replace("algorithms = [\"RS256\"]\n", &format!("algorithms = [\"RS256\"]\n{introspection}"));
+        config.replace("subject = \"sub\"\n", "subject = \"person\"\n")
+    });
+    let (ana, dev) = (issuer.opaque_token("ana"), issuer.opaque_token("dev"));
+    assert!(!ana.contains('.'), "{ana}");
+    let taken = connect(&hansard.login_by(ana.clone(), "taken-back")).await.unwrap();
+    let kept = connect(&hansard.login_by(dev, "kept")).await.unwrap();
+    taken.simple_query("select 1").await.unwrap();
+    let running = tokio::spawn(async move { ended(&taken, "select pg_sleep(60)").await });
+    issuer.takes_back("ana", &ana);
+    let (code, text) = running.await.unwrap();
+    assert!(code == "57P01" && text.contains("its issuer does not hold to it any more"), "{code} {text}");
+    kept.simple_query("select 1").await.unwrap();
+
+    let strange = "A".repeat(43);
+    for (token, cause) in [(ana.as_str(), "inactive"), (strange.as_str(), "inactive"), ("hunter2", "not_a_token")] {
+        let refused = connect(&hansard.login_by(token.to_owned(), cause)).await.unwrap_err();
+        assert_eq!(refused.as_db_error().unwrap().code().code(), "28P01");
+    }
+    let sql = "select subject, reason from sessions where application in ('taken-back', 'inactive', 'not_a_token') order by 2";
+    let rows = hansard.archive().query_until(sql, |rows| rows.len() >= 4);
+    let reasons: Vec<&str> = rows.iter().map(|row| row["reason"].as_str().unwrap()).collect();
+    assert_eq!(reasons, ["inactive", "inactive", "not_a_token", "revoked"]);
+    assert_eq!(rows[3]["subject"], "u-ana");
+    assert!(!hansard.log().contains(&ana), "the token is in the log");
 }

@@ -5,6 +5,8 @@
 //                 lifetime=<seconds>  (ours) how long this token lives; negative: it ended that long ago
 //                 roles=<word word>   (ours) the roles of this token, for the client `guest`
 //                 subject=<word>      (ours) whose token it is, for the client `guest`
+//                 resource=api://opaque gives a token that only this issuer can read; POST /token/revocation takes it back, and
+//                 `asker`, by HTTP Basic, may ask what it is (introspection)
 //   the public client `hansard-cli`: authorization code with PKCE, device code, refresh tokens. Who sits before the browser
 //                 is in its header x-person; `refuser` is let in by nobody.
 //   POST /test/lifetimes?access=<seconds>&refresh=<seconds>   (ours) how long what people get from now on lives
@@ -56,6 +58,16 @@ const asThemselves = Object.keys(CLIENTS).map((client_id) => ({
   redirect_uris: [],
   response_types: [],
 }));
+// Asks what tokens are that only this issuer can read.
+const asker = {
+  client_id: 'asker',
+  client_secret: SECRET,
+  token_endpoint_auth_method: 'client_secret_basic',
+  grant_types: [],
+  redirect_uris: [],
+  response_types: [],
+};
+const OPAQUE = 'api://opaque';
 // Where the public client is told of a logout: the provider is led from here to where the test says.
 const LOGOUT = 'https://hansard.example/logout';
 let toldAt;
@@ -113,7 +125,7 @@ async function toldToTest(request) {
 function provider(issuer, keys) {
   return new Provider(issuer, {
     jwks: { keys },
-    clients: [...asThemselves, forPeople],
+    clients: [...asThemselves, forPeople, asker],
     scopes: ['openid', 'offline_access', 'profile'],
     claims: { profile: ['name', 'preferred_username'] },
     ttl: { RefreshToken: () => lifetimes.refresh },
@@ -123,6 +135,8 @@ function provider(issuer, keys) {
     features: {
       backchannelLogout: { enabled: true },
       clientCredentials: { enabled: true },
+      introspection: { enabled: true, allowedPolicy: (ctx, client) => client.clientId === 'asker' },
+      revocation: { enabled: true },
       deviceFlow: { enabled: true },
       devInteractions: { enabled: false },
       resourceIndicators: {
@@ -130,12 +144,14 @@ function provider(issuer, keys) {
         getResourceServerInfo: (ctx, resource) => ({
           scope: '',
           audience: resource,
-          accessTokenFormat: 'jwt',
+          accessTokenFormat: resource === OPAQUE ? 'opaque' : 'jwt',
           accessTokenTTL: lifetimes.access,
           jwt: { sign: { alg: 'RS256' } },
         }),
       },
     },
+    extraTokenClaims: (ctx, token) =>
+      token.aud === OPAQUE ? { person: CLIENTS[token.clientId].sub, ...CLIENTS[token.clientId], sub: undefined } : undefined,
     formats: {
       customizers: {
         jwt(ctx, token, { payload }) {

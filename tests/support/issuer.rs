@@ -53,6 +53,17 @@ impl Issuer {
         self.mint(client, audience, &lifetime.as_secs().to_string())
     }
 
+    /// A token that only the issuer can read.
+    pub(crate) fn opaque_token(&self, client: &str) -> String {
+        self.token_for(client, "api://opaque", Duration::from_secs(3600))
+    }
+
+    /// Takes such a token back.
+    pub(crate) fn takes_back(&self, client: &str, token: &str) {
+        let form = format!("client_id={client}&client_secret=only-for-tests&token={token}");
+        self.post("/token/revocation", &form);
+    }
+
     /// A token for Hansard that ended `ago`.
     pub(crate) fn expired_token(&self, client: &str, ago: Duration) -> String {
         self.mint(client, AUDIENCE, &format!("-{}", ago.as_secs()))

@@ -37,12 +37,13 @@ async fn renew(State(authority): State<Arc<Authority>>, headers: HeaderMap, Json
         Err(error) => return refused(StatusCode::BAD_REQUEST, format!("token_sha256: {error}")),
     };
     let Some(token) = bearer(&headers) else { return refused(StatusCode::UNAUTHORIZED, "no token came".to_owned()) };
-    let verified = authority.verifier.verify(Credential::new(token.as_bytes().to_vec())).await;
+    let token = Credential::new(token.as_bytes().to_vec());
+    let verified = authority.verifier.verify(token.again()).await;
     let principal = match verified {
         Ok(principal) => principal,
         Err(refusal) => return refused(StatusCode::UNAUTHORIZED, refusal.sentence),
     };
-    match authority.roster.hand_over(&principal, old).await {
+    match authority.roster.hand_over((&principal, &token), old).await {
         (0, Some(why)) => refused(StatusCode::FORBIDDEN, why),
         (0, None) => refused(StatusCode::NOT_FOUND, "no session of yours has that token here".to_owned()),
         (renewed, _) => Json(json!({ "renewed": renewed })).into_response(),

@@ -8,6 +8,12 @@ pub(super) const SIGNED_IN: &str =
     concat!(include_str!("../../../fixtures/config/minimal.toml"), "\n[issuer.entra.client]\nid = \"x\"\n");
 
 /// The least file with a client at its issuer, and these sections after it.
+/// The least file with an issuer that is asked about its tokens.
+pub(super) const ASKED: &str = concat!(
+    include_str!("../../../fixtures/config/minimal.toml"),
+    "\n[issuer.entra.introspection]\nclient_id = \"x\"\nclient_secret = { file = \"s\" }\n"
+);
+
 fn with_client(client: &str, more: &str) -> String {
     let audience = "audience  = \"api://hansard\"\n";
     changed(audience, &format!("{audience}client = {client}\n")) + more
@@ -98,6 +104,30 @@ fn an_issuer_is_listened_to_where_it_is_told_for_whom_it_speaks() {
         let said = problems(&format!("{ends}{door}"));
         assert!(said.len() == 1 && said[0].contains(problem), "{said:?}");
     }
+}
+
+#[test]
+fn an_issuer_is_asked_about_tokens_at_a_pace_where_it_can_be_asked() {
+    let asked = |how: &str| MINIMAL.replace("audience  =", &format!("introspection = {{ {how} }}\naudience  ="));
+    let id = "client_id = \"us\", client_secret = { file = \"s\" }";
+    let config = parse(&asked(id)).unwrap();
+    let how = config.issuers[0].introspection.clone().unwrap();
+    assert_eq!((how.client_id.as_str(), how.every), ("us", Duration::from_secs(60)));
+    assert!(config.secrets().contains(&&how.client_secret));
+    for (how, problem) in [
+        (format!("{id}, every = \"1s\""), "must be 5s to 1d"),
+        ("client_id = \"us\"".to_owned(), "the key \"client_secret\" is missing"),
+    ] {
+        let said = problems(&asked(&how));
+        assert!(said.len() == 1 && said[0].contains(problem), "{said:?}");
+    }
+    let in_file =
+        asked(id).replace("discovery = \"https://login.example/tenant/v2.0\"", "issuer = \"x\"\njwks_file = \"k\"");
+    assert!(
+        problems(&in_file).iter().any(|said| said.contains("so `discovery` is needed")),
+        "{:?}",
+        problems(&in_file)
+    );
 }
 
 #[test]

@@ -66,7 +66,7 @@ fn logout() -> Order {
 async fn an_order_reaches_exactly_those_it_names_and_once() {
     let roster = Arc::new(Roster::default());
     let comes = |number, subject: &str, sid, issued| {
-        roster.enter(session(number, principal(subject, sid, issued)), Weak::new(), false)
+        roster.enter(session(number, principal(subject, sid, issued)), Papers::default())
     };
     let ana_old = comes(1, "ana", Some("s1"), Some(10));
     let ana_new = comes(2, "ana", Some("s2"), Some(30));
@@ -100,7 +100,7 @@ async fn an_order_reaches_exactly_those_it_names_and_once() {
 fn who_has_left_is_not_on_the_roster() {
     let roster = Arc::new(Roster::default());
     let (later, sooner) = (session(7, principal("ana", None, None)), session(6, principal("bob", None, None)));
-    let here = (roster.enter(later, Weak::new(), false), roster.enter(sooner, Weak::new(), false));
+    let here = (roster.enter(later, Papers::default()), roster.enter(sooner, Papers::default()));
     let listed = || roster.list().iter().map(|seen| seen.session.opened.seconds()).collect::<Vec<_>>();
     assert_eq!(listed(), [6, 7]);
     assert_eq!(roster.list()[0].state, State::Arriving);
