@@ -25,9 +25,10 @@ use super::restart::Program;
 use super::sign_in_door::{document, told_at_its_path};
 use super::signals::{Orders, Signals};
 use super::sockets::{Handed, Kept};
-use super::web::{self, Authority, WebDoor};
-use crate::config::{Azure, Config, Metrics, Place, SignIn};
+use super::web::{self, Authority, Passing, WebDoor};
+use crate::config::{Azure, ClusterPeer, Config, Metrics, Place, SignIn};
 use crate::gateway::{self, Drain, Listener, Places};
+use crate::identity::Others;
 use crate::model::Recorded;
 use crate::store::Store;
 use crate::telemetry;
@@ -260,6 +261,7 @@ async fn open_web(
         operators: config.operators.clone(),
         barred: config.journal.path.join(web::BARRED),
         writing: tokio::sync::Mutex::default(),
+        passing: passing(config)?,
     });
     routes = routes.merge(web::of_renewals(&authority));
     if parts.verifier.listens() {
@@ -270,6 +272,18 @@ async fn open_web(
     }
     let door = WebDoor::open((*address, "sign_in"), routes, Arc::clone(&listener.tls)).await;
     door.map(Some).map_err(|error| format!("sign_in: {address}: {error}"))
+}
+
+/// The other nodes that are told what is said here.
+fn passing(config: &Config) -> Result<Option<Passing>, String> {
+    let Some(cluster) = &config.cluster else { return Ok(None) };
+    let told = |peer: &ClusterPeer| Some((peer.name.clone(), peer.sign_in.clone()?));
+    let doors: Vec<_> = cluster.peers.iter().filter_map(told).collect();
+    if doors.is_empty() {
+        return Ok(None);
+    }
+    let others = Others::new(doors, cluster.ca_file.as_deref());
+    others.map(|others| Some(Passing::new(others))).map_err(|error| format!("cluster: {error}"))
 }
 
 type Doors = Vec<(TcpListener, Arc<Listener>)>;

@@ -8,6 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::checks::{Folder, refuse_bad_names};
 use super::reading::{Field, Findings, FromToml, Keys, Located, Named, Node, section, value_if_any};
+use super::urls::web;
 use super::values::{SecretSection, Upstream};
 use super::{Cluster, ClusterPeer};
 
@@ -37,6 +38,9 @@ section! {
         number: Located<NodeNumber>,
         /// Host and port of one of its listeners, as its certificate names it.
         address: Located<Upstream>,
+        /// The URL of its [sign_in], https://HOST:PORT: what issuers and operators say at this node is said there too. Default: it is
+        /// not, and they have to say it there themselves.
+        sign_in: Option<Located<String>>,
     }
 }
 
@@ -89,7 +93,12 @@ pub(super) fn cluster(
                 peer.number.refuse(format_args!("is that of {other} too"), findings);
             }
             let (NodeNumber(number), address) = (peer.number.value?, peer.address.value?);
-            Some(ClusterPeer { name, number, address })
+            let web_url = |url: String| web(&url).map(|()| url);
+            let sign_in = match peer.sign_in {
+                Some(url) => Some(url.try_map(web_url, findings).value?),
+                None => None,
+            };
+            Some(ClusterPeer { name, number, address, sign_in })
         });
         read.push(peer);
     }

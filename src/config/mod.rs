@@ -377,6 +377,8 @@ pub struct ClusterPeer {
     pub number: u8,
     /// One of its listeners.
     pub address: Upstream,
+    /// The URL of its door for issuers and operators, if what is said here is said there.
+    pub sign_in: Option<String>,
 }
 
 /// `[limits]`

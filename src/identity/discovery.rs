@@ -263,7 +263,7 @@ pub(super) fn discovery_url(setting: &str) -> Result<(String, Url), String> {
 }
 
 /// Whether the URL leads to this machine. `localhost` never leaves it (RFC 6761).
-fn is_loopback(url: &Url) -> bool {
+pub(super) fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or("");
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
@@ -279,7 +279,7 @@ fn max_age(header: &str) -> Option<Duration> {
 }
 
 /// An error with its causes: reqwest's own text leaves out what went wrong.
-fn chain(error: &dyn Error) -> String {
+pub(super) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

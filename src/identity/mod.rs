@@ -25,6 +25,7 @@ mod fixtures;
 mod introspection;
 mod keys;
 mod names;
+mod others;
 mod presets;
 mod refusal;
 mod settings;
@@ -56,6 +57,7 @@ use token::{As, Presented};
 pub use cache::Pace;
 pub use ended::{Ended, Says};
 pub use introspection::Introspection;
+pub use others::{Others, OthersError, PASSED_ON, Repeated};
 pub use presets::Preset;
 pub use refusal::{Cause, Refusal};
 pub use settings::{

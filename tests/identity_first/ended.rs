@@ -21,27 +21,60 @@ struct Listening {
     hansard: Hansard,
     address: String,
     issuer: &'static Issuer,
+    /// The certificate that its doors show, or that of who vouches for it.
+    certificate: String,
+}
+
+/// Two nodes, each of which tells the other what it is told.
+fn nodes() -> ([Listening; 2], tempfile::TempDir) {
+    let issuer = Issuer::shared();
+    let (ports, doors) = ([free_port(), free_port()], [free_port(), free_port()]);
+    let shared = tempfile::tempdir().unwrap();
+    let secret = shared.path().join("secret");
+    std::fs::write(&secret, "a secret of the nodes, 32 characters or more\n").unwrap();
+    std::fs::set_permissions(&secret, PermissionsExt::from_mode(0o600)).unwrap();
+    let folder = Postgres::shared().ca_file().parent().unwrap().display().to_string();
+    let rules = std::fs::read_to_string(repository("tests/support/rules.cedar")).unwrap();
+    let nodes = [0, 1].map(|at| {
+        let (door, other) = (doors[at], 1 - at);
+        let hansard = Hansard::start_at(ports[at], Store::Folder, &rules, issuer, &|config| {
+            let tls = format!("tls = {{ cert = \"{folder}/server.pem\", key = {{ file = \"{folder}/server.key\" }} }}");
+            let config = config.replace("targets = [\"app\"]", &format!("targets = [\"app\"]\n{tls}"));
+            let config = config.replace("\"test-node\"", &format!("\"node-{at}\""));
+            let cluster = format!(
+                "[cluster]\nnumber = {}\nsecret = {{ file = \"{}\" }}\nca_file = \"{folder}/ca.pem\"\n\
+                 [cluster.peers.other]\nnumber = {}\naddress = \"127.0.0.1:{}\"\nsign_in = \"https://127.0.0.1:{}\"\n",
+                at + 1,
+                secret.display(),
+                other + 1,
+                ports[other],
+                doors[other],
+            );
+            listening(config, door) + &cluster
+        });
+        let certificate = std::fs::read_to_string(format!("{folder}/ca.pem")).unwrap();
+        Listening { hansard, address: format!("https://127.0.0.1:{door}"), issuer, certificate }
+    });
+    (nodes, shared)
+}
+
+fn listening(config: String, door: u16) -> String {
+    let ends = "algorithms = [\"RS256\"]\nends = { audience = \"hansard-cli\" }\n";
+    let door = format!("[sign_in]\naddress = \"127.0.0.1:{door}\"\n[operators]\nroles = \"dba\"\n");
+    config.replace("algorithms = [\"RS256\"]\n", ends) + &door
 }
 
 impl Listening {
     fn start(issuer: &'static Issuer) -> Self {
         let port = free_port();
-        let edit = |config: String| {
-            let ends = "algorithms = [\"RS256\"]\nends = { audience = \"hansard-cli\" }\n";
-            let door = format!("[sign_in]\naddress = \"127.0.0.1:{port}\"\n[operators]\nroles = \"dba\"\n");
-            config.replace("algorithms = [\"RS256\"]\n", ends) + &door
-        };
         let rules = std::fs::read_to_string(repository("tests/support/rules.cedar")).unwrap();
-        let hansard = Hansard::start_on(Store::Folder, &rules, issuer, &edit);
-        Self { hansard, address: format!("https://localhost:{port}"), issuer }
-    }
-
-    fn certificate(&self) -> String {
-        std::fs::read_to_string(self.hansard.folder().join("journal/tls/self-signed.crt")).unwrap()
+        let hansard = Hansard::start_on(Store::Folder, &rules, issuer, &|config| listening(config, port));
+        let certificate = std::fs::read_to_string(hansard.folder().join("journal/tls/self-signed.crt")).unwrap();
+        Self { hansard, address: format!("https://localhost:{port}"), issuer, certificate }
     }
 
     fn web(&self) -> reqwest::Client {
-        let certificate = reqwest::Certificate::from_pem(self.certificate().as_bytes()).unwrap();
+        let certificate = reqwest::Certificate::from_pem(self.certificate.as_bytes()).unwrap();
         reqwest::Client::builder().no_proxy().add_root_certificate(certificate).build().unwrap()
     }
 
@@ -135,7 +168,7 @@ async fn a_logout_at_the_issuer_ends_the_sessions_idle_or_in_a_query_and_lets_th
     let busy = tokio::spawn(async move { ended(&busy, "begin; select pg_sleep(60)").await });
     tokio::time::sleep(Duration::from_millis(500)).await;
 
-    let (at, certificate) = (format!("{}/logout", listening.address), listening.certificate());
+    let (at, certificate) = (format!("{}/logout", listening.address), listening.certificate.clone());
     let issuer = listening.issuer;
     let told = tokio::task::spawn_blocking(move || issuer.logs_out("ana", "s-77", &at, &certificate)).await.unwrap();
     assert_eq!(told, "told", "what the issuer says of our answer");
@@ -480,4 +513,67 @@ async fn a_token_that_only_its_issuer_can_read_signs_in_until_the_issuer_takes_i
     assert_eq!(reasons, ["inactive", "inactive", "not_a_token", "revoked"]);
     assert_eq!(rows[3]["subject"], "u-ana");
     assert!(!hansard.log().contains(&ana), "the token is in the log");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_said_at_one_node_holds_at_all() {
+    let ([mut one, two], _secret) = nodes();
+    let ana = one.issuer.token("ana");
+    let by = |node: &Listening, token: &str, application: &str| node.hansard.login_by(token.to_owned(), application);
+    let here = connect(&by(&one, &ana, "here")).await.unwrap();
+    let there = connect(&by(&two, &ana, "there")).await.unwrap();
+    let token = one.issuer.signs("logout+jwt", &one.logout(&json!({})));
+    assert_eq!(one.says_logout(&token).await.0, 200);
+    ended(&here, "select 1").await;
+    ended(&there, "select 1").await;
+    for node in [&one, &two] {
+        assert!(connect(&by(node, &ana, "again")).await.is_err());
+    }
+    assert_eq!(two.says_logout(&token).await.0, 400, "it counted there, once");
+
+    let (dora, dev) = (one.issuer.token("dora"), one.issuer.token("dev"));
+    let here = connect(&by(&one, &dev, "dev-here")).await.unwrap();
+    let there = connect(&by(&two, &dev, "dev-there")).await.unwrap();
+    let (_, told) = two.operates(&dora, "/operator/sessions", None).await;
+    let applications =
+        || told["sessions"].as_array().unwrap().iter().map(|session| session["application"].as_str().unwrap());
+    assert!(["dev-here", "dev-there"].iter().all(|one| applications().any(|listed| listed == *one)), "{told}");
+    let id = told["sessions"].as_array().unwrap().iter().find(|session| session["application"] == "dev-here").unwrap();
+    let id = id["session"].as_str().unwrap();
+    // Asked at the node that does not have it.
+    assert_eq!(two.operates(&dora, &format!("/operator/sessions/{id}"), None).await.1["subject"], "u-dev");
+    let kill = json!({ "session": id, "reason": "x", "block_seconds": 600 });
+    let (status, done) = two.operates(&dora, "/operator/kill", Some(&kill)).await;
+    assert_eq!((status, &done["away"]), (200, &json!([])), "{done}");
+    ended(&here, "select 1").await;
+    for node in [&one, &two] {
+        let refused = connect(&by(node, &dev, "blocked")).await.unwrap_err();
+        assert_eq!(refused.as_db_error().unwrap().code().code(), "28000");
+    }
+    there.simple_query("select 1").await.expect("one session was meant");
+    let (_, done) = one.operates(&dora, "/operator/kill", Some(&json!({ "who": "u-dev", "reason": "all" }))).await;
+    assert_eq!(done["closed"].as_array().map(Vec::len), Some(1), "{done}");
+    ended(&there, "select 1").await;
+    let lift = json!({ "subject": "u-dev" });
+    assert_eq!(one.operates(&dora, "/operator/unblock", Some(&lift)).await.0, 200);
+    for node in [&one, &two] {
+        connect(&by(node, &dev, "in")).await.unwrap().simple_query("select 1").await.unwrap();
+    }
+
+    // A node that was away for a moment is told when it is back. Tokens from the next second on are of another sign-in.
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    let ana = one.issuer.token("ana");
+    let there = connect(&by(&two, &ana, "told-late")).await.unwrap();
+    assert_eq!(one.hansard.stop(), 0);
+    let later = two.issuer.signs("logout+jwt", &two.logout(&json!({ "jti": "later", "iat": now() + 1 })));
+    assert_eq!(two.says_logout(&later).await.0, 200);
+    ended(&there, "select 1").await;
+    let (_, told) = two.operates(&dora, "/operator/sessions", None).await;
+    assert_eq!(told["away"], json!(["other"]));
+    one.hansard.start_again();
+    let asked = Instant::now();
+    while connect(&by(&one, &ana, "told-late")).await.is_ok() {
+        assert!(asked.elapsed() < Duration::from_secs(30), "it was not told");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }

@@ -24,7 +24,8 @@ Examples:
   hansard sessions blocks                                         who is kept out
   hansard sessions unblock SUBJECT                                let somebody in again
 
-What you do is on record under your name. A recorder knows its own sessions: of several nodes, ask each.";
+What you do is on record under your name. Nodes that know each other \
+act together; one that could not be asked is named.";
 
 /// Look at open sessions, end them, and keep people out
 #[derive(Debug, clap::Subcommand)]
@@ -136,7 +137,8 @@ async fn sessions(command: &SessionsCommand, globals: &Globals) -> Result<(), Tr
         }
         SessionsCommand::Unblock(args) => {
             let asked = json!({ "subject": args.subject, "issuer": args.issuer });
-            Desk::at(&args.at).await?.act("/operator/unblock", &asked).await?;
+            let done = Desk::at(&args.at).await?.act("/operator/unblock", &asked).await?;
+            say_away(&done);
             if !globals.quiet {
                 say(format_args!("{} may come in again", shown(&args.subject, Lines::Shown)));
             }
@@ -189,8 +191,8 @@ async fn ls(args: &LsArgs, format: Format, quiet: bool) -> Result<(), Trouble> {
             && args.who.as_deref().is_none_or(|who| ["who", "subject"].iter().any(|column| is(session, column, who)))
     };
     let sessions: Vec<&Value> = list(&told, "sessions").iter().filter(is_meant).collect();
-    let node = told.get("node").and_then(Value::as_str).unwrap_or_default();
-    let (count, node) = (sessions.len(), shown(node, Lines::Shown).into_owned());
+    let nodes = told.get("nodes").and_then(Value::as_u64).unwrap_or(1);
+    let count = sessions.len();
     let columns: &[&str] = if format == Format::Table {
         &[
             "session",
@@ -235,9 +237,19 @@ async fn ls(args: &LsArgs, format: Format, quiet: bool) -> Result<(), Trouble> {
     }
     table.print(format).map_err(Trouble::Output)?;
     if !quiet && format == Format::Table {
-        say(format_args!("{count} open session{} at node {node}", if count == 1 { "" } else { "s" }));
+        let plural = |count: u64| if count == 1 { "" } else { "s" };
+        let (of, at) = (plural(u64::try_from(count).unwrap_or(0)), plural(nodes));
+        say(format_args!("{count} open session{of} on {nodes} node{at}"));
     }
+    say_away(&told);
     Ok(())
+}
+
+/// Says which nodes could not be asked; what is there is not known.
+fn say_away(told: &Value) {
+    for node in list(told, "away").iter().filter_map(Value::as_str) {
+        say(format_args!("node {} could not be asked", shown(node, Lines::Shown)));
+    }
 }
 
 /// `idle 40 s`, `active K7Q4M2XKDT.42 3 s`.
@@ -296,6 +308,7 @@ async fn kill(args: &KillArgs, format: Format, quiet: bool) -> Result<(), Troubl
         "block_seconds": args.block.map(|block| block.as_secs()),
     });
     let done = desk.act("/operator/kill", &asked).await?;
+    say_away(&done);
     if format != Format::Table {
         let written = writeln!(io::stdout().lock(), "{}", escaped_in_json(&done.to_string()));
         return quiet_if_closed(written).map_err(Trouble::Output);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 
 use super::barred;
+use super::passing::Passing;
 use crate::config::Operators;
 use crate::gateway::{Bar, Order, Roster, TooManyBars, Whom};
 use crate::identity::{Ended, Verifier};
@@ -30,6 +31,8 @@ pub(in super::super) struct Authority {
     pub(in super::super) barred: PathBuf,
     /// Held by whoever writes it.
     pub(in super::super) writing: Mutex<()>,
+    /// The other nodes, if there are any to be told.
+    pub(in super::super) passing: Option<Passing>,
 }
 
 /// Why something was done in part only.

@@ -16,7 +16,8 @@ use serde_json::json;
 
 use super::Whence;
 use super::authority::{Authority, Halted};
-use crate::identity::{Cause, Refusal, Says};
+use super::passing::is_passed_on;
+use crate::identity::{Cause, Refusal, Repeated, Says};
 use crate::model::Credential;
 
 /// The content of a pushed event (RFC 8935 §2.1).
@@ -36,14 +37,20 @@ struct LogoutForm {
 async fn logout(
     State(authority): State<Arc<Authority>>,
     ConnectInfo(from): ConnectInfo<Whence>,
+    headers: HeaderMap,
     Form(form): Form<LogoutForm>,
 ) -> Response {
     let failed = |error: &str, description: String| {
         let body = Json(json!({ "error": error, "error_description": description }));
         (StatusCode::BAD_REQUEST, NO_STORE, body).into_response()
     };
-    match heard(&authority, (form.logout_token.into_bytes(), Says::Logout), from).await {
-        Ok(_) => (StatusCode::OK, NO_STORE).into_response(),
+    match heard(&authority, (form.logout_token.clone().into_bytes(), Says::Logout), from).await {
+        Ok(_) => {
+            // A token that was believed has nothing in it that a form writes in another way.
+            let body = format!("logout_token={}", form.logout_token).into_bytes();
+            pass_on(&authority, &headers, ("/logout", "application/x-www-form-urlencoded"), body);
+            (StatusCode::OK, NO_STORE).into_response()
+        }
         Err(Unheard::Refused(refusal)) => failed("invalid_request", refusal.detail),
         Err(Unheard::Away(why)) => (StatusCode::SERVICE_UNAVAILABLE, NO_STORE, why).into_response(),
     }
@@ -63,10 +70,20 @@ async fn events(
         return failed("invalid_request", format!("the content is to be {EVENT}"));
     }
     match heard(&authority, (body.trim().as_bytes().to_vec(), Says::Event), from).await {
-        Ok(_) => (StatusCode::ACCEPTED, NO_STORE).into_response(),
+        Ok(_) => {
+            pass_on(&authority, &headers, ("/events", EVENT), body.into_bytes());
+            (StatusCode::ACCEPTED, NO_STORE).into_response()
+        }
         Err(Unheard::Refused(refusal)) => failed(err_of(refusal.cause), refusal.detail),
         Err(Unheard::Away(why)) => (StatusCode::SERVICE_UNAVAILABLE, NO_STORE, why).into_response(),
     }
+}
+
+/// Has the other nodes told, if it did not come from one.
+fn pass_on(authority: &Authority, headers: &HeaderMap, (path, content_type): (&str, &str), body: Vec<u8>) {
+    let Some(passing) = authority.passing.as_ref().filter(|_| !is_passed_on(headers)) else { return };
+    let (path, content_type) = (path.to_owned(), content_type.to_owned());
+    passing.tell(Repeated { asks: false, path, content_type, authorization: None, body });
 }
 
 /// Why what was said did nothing, or not all.

@@ -7,6 +7,7 @@ mod authority;
 mod barred;
 mod issuers;
 mod operators;
+mod passing;
 mod renewals;
 
 use std::io;
@@ -32,6 +33,7 @@ pub(super) use authority::Authority;
 pub(super) use barred::{BARRED, read as barred};
 pub(super) use issuers::routes as of_issuers;
 pub(super) use operators::routes as of_operators;
+pub(super) use passing::Passing;
 pub(super) use renewals::routes as of_renewals;
 
 /// Connections at a time; what is asked here takes a moment.

@@ -21,7 +21,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::authority::{Authority, Halted, NoOperator, listed, shown};
+use super::passing::is_passed_on;
 use crate::gateway::{Bar, Order, Seen, State as At, Whom};
+use crate::identity::Repeated;
 use crate::model::{Holder, Principal, RecorderEventKind, Session, SessionId};
 
 /// The longest reason: it stands in one line that a client reads.
@@ -87,30 +89,91 @@ async fn list(State(authority): State<Arc<Authority>>, headers: HeaderMap) -> Do
     let seen = authority.roster.list();
     let detail = format!("{} looked at the list of sessions", shown(operator.name()));
     authority.by(&operator, RecorderEventKind::SessionsRead, detail, None).await?;
-    let sessions: Vec<Value> = seen.iter().map(summary).collect();
-    Ok(Json(json!({ "node": authority.node.as_str(), "sessions": sessions })))
+    let own = json!({ "sessions": seen.iter().map(|seen| summary(seen, &authority)).collect::<Vec<_>>() });
+    let others = elsewhere(&authority, &headers, "/operator/sessions", None).await;
+    Ok(Json(together(&authority, own, others, "sessions")))
+}
+
+/// What the other nodes say to the same, and which could not be asked.
+async fn elsewhere(
+    authority: &Authority,
+    headers: &HeaderMap,
+    path: &str,
+    body: Option<Vec<u8>>,
+) -> (Vec<(u16, Value)>, Vec<String>) {
+    let Some(passing) = authority.passing.as_ref().filter(|_| !is_passed_on(headers)) else {
+        return Default::default();
+    };
+    let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let asks = body.is_none();
+    let (path, content_type) = (path.to_owned(), "application/json".to_owned());
+    passing.ask(&Repeated { asks, path, content_type, authorization, body: body.unwrap_or_default() }).await
+}
+
+/// Our own answer with those of other nodes: the lists under this name become one.
+fn together(authority: &Authority, own: Value, (others, away): (Vec<(u16, Value)>, Vec<String>), list: &str) -> Value {
+    let good = others.into_iter().filter(|(status, _)| (200..300).contains(status)).map(|(_, said)| said);
+    let (mut all, mut rest) = (Vec::new(), serde_json::Map::new());
+    let mut nodes = 0;
+    for said in std::iter::once(own).chain(good) {
+        nodes += 1;
+        if let Value::Object(members) = said {
+            for (name, value) in members {
+                match value {
+                    Value::Array(items) if name == list => all.extend(items),
+                    Value::Null => {}
+                    value => {
+                        rest.entry(name).or_insert(value);
+                    }
+                }
+            }
+        }
+    }
+    rest.insert(list.to_owned(), Value::Array(all));
+    rest.insert("node".to_owned(), json!(authority.node.as_str()));
+    rest.insert("nodes".to_owned(), json!(nodes));
+    rest.insert("away".to_owned(), json!(away));
+    Value::Object(rest)
 }
 
 async fn show(State(authority): State<Arc<Authority>>, Path(id): Path<String>, headers: HeaderMap) -> Done {
     let operator = operator(&authority, &headers).await?;
-    let seen = known(&id).and_then(|id| authority.roster.find(id)).ok_or_else(|| gone(&id))?;
+    let Some(seen) = known(&id).and_then(|id| authority.roster.find(id)) else {
+        let named = known(&id).ok_or_else(|| gone(&id))?;
+        let (others, _) = elsewhere(&authority, &headers, &format!("/operator/sessions/{named}"), None).await;
+        let found = others.into_iter().find(|(status, _)| *status == 200);
+        return found.map(|(_, said)| Json(said)).ok_or_else(|| gone(&id));
+    };
     let (detail, id) = (format!("{} looked at a session", shown(operator.name())), seen.session.id.to_string());
     authority.by(&operator, RecorderEventKind::SessionsRead, detail, Some(id)).await?;
-    Ok(Json(whole(&seen)))
+    Ok(Json(whole(&seen, &authority)))
+}
+
+/// Somebody, as records name them.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Exactly {
+    issuer: String,
+    subject: String,
 }
 
 /// Whom to end, and why.
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Kill {
     /// One session.
     session: Option<String>,
     /// Or all of one person or workload, by subject, e-mail address or the name that is shown.
     who: Option<String>,
+    /// Or all of exactly these, whether they are here or not.
+    holder: Option<Exactly>,
     /// Why; the client reads it.
     reason: String,
     /// For how long they are to stay out, in seconds.
     block_seconds: Option<u64>,
+    /// Whether that is all: their open sessions go on.
+    #[serde(default)]
+    only_block: bool,
 }
 
 async fn kill(State(authority): State<Arc<Authority>>, headers: HeaderMap, Json(asked): Json<Kill>) -> Done {
@@ -120,30 +183,74 @@ async fn kill(State(authority): State<Arc<Authority>>, headers: HeaderMap, Json(
     if block.is_some_and(|block| block.is_zero() || block > LONGEST_BLOCK) {
         return Err(Failed(StatusCode::BAD_REQUEST, "somebody can be blocked for 1 s to 30 d".to_owned()));
     }
-    let (whom, principal) = meant(&authority, &asked)?;
+    let own = kill_here(&authority, &operator, &asked, (&reason, block)).await;
+    let is_done = own.is_ok() && asked.session.is_some() && block.is_none();
+    if is_done {
+        // One session is at one node.
+        return own.map(|done| Json(together(&authority, done, Default::default(), "closed")));
+    }
+    // Who is blocked is blocked at every node, and somebody's sessions may be at any.
+    let again = match own.as_ref().ok().and_then(exactly) {
+        // One session was meant, and is at this node.
+        Some(holder) => {
+            let only_block = asked.only_block || asked.session.is_some();
+            Kill { session: None, who: None, holder: Some(holder), only_block, ..asked.clone() }
+        }
+        None => asked.clone(),
+    };
+    let (others, away) = elsewhere(&authority, &headers, "/operator/kill", serde_json::to_vec(&again).ok()).await;
+    let found = others.iter().filter(|(status, _)| *status == 200).find_map(|(_, said)| exactly(said));
+    let own = match (own, found) {
+        (Err(failed), None) => return Err(failed),
+        (Err(_), Some(holder)) if block.is_some() => {
+            let only_block = asked.only_block || asked.session.is_some();
+            let asked = Kill { session: None, who: None, holder: Some(holder), only_block, ..asked };
+            kill_here(&authority, &operator, &asked, (&reason, block)).await?
+        }
+        (own, _) => own.unwrap_or_else(|_| json!({})),
+    };
+    Ok(Json(together(&authority, own, (others, away), "closed")))
+}
+
+/// Whom an answer says it was about.
+fn exactly(done: &Value) -> Option<Exactly> {
+    serde_json::from_value(done.get("holder")?.clone()).ok()
+}
+
+/// The same at this node.
+async fn kill_here(
+    authority: &Authority,
+    operator: &Principal,
+    asked: &Kill,
+    (reason, block): (&str, Option<Duration>),
+) -> Result<Value, Failed> {
+    let (whom, Exactly { issuer, subject }, name) = meant(authority, asked)?;
     let (by, now) = (operator.name().to_owned(), authority.clock.now());
-    let holder = Holder::Subject { issuer: principal.issuer.clone(), subject: principal.subject.clone() };
+    let holder = Holder::Subject { issuer: issuer.clone(), subject: subject.clone() };
     // Before the sessions are told, or who reconnects at once comes in.
-    let bar = block.map(|block| Bar::blocked(holder, (&by, &reason), now, block));
+    let bar = block.map(|block| Bar::blocked(holder, (&by, reason), now, block));
     let until = bar.as_ref().map(|bar| bar.until);
     if let Some(bar) = bar {
         authority.roster.bar(bar, now).map_err(Halted::from)?;
     }
-    let told = authority.roster.end(&whom, &Order::Kill { by: by.clone(), why: reason.clone() });
+    let order = Order::Kill { by: by.clone(), why: reason.to_owned() };
+    let told = if asked.only_block { Vec::new() } else { authority.roster.end(&whom, &order) };
     if until.is_some() {
-        let detail = format!("{} blocked {}: {reason}", shown(&by), shown(principal.name()));
-        let to = Some(format!("{}|{}", principal.issuer, principal.subject));
-        authority.by(&operator, RecorderEventKind::Blocked, detail, to).await?;
+        let detail = format!("{} blocked {}: {reason}", shown(&by), shown(&name));
+        authority.by(operator, RecorderEventKind::Blocked, detail, Some(format!("{issuer}|{subject}"))).await?;
         authority.keep().await?;
     }
-    let names: Vec<String> = told.iter().map(|session| session.id.to_string()).collect();
-    if told.is_empty() && until.is_none() {
+    if told.is_empty() && until.is_none() && asked.holder.is_none() {
         return Err(gone(asked.session.as_deref().unwrap_or_default()));
     }
-    let detail = format!("{} closed {} of {}: {reason}", shown(&by), listed(&told), shown(principal.name()));
-    authority.by(&operator, RecorderEventKind::SessionKilled, detail, Some(names.join(" "))).await?;
-    let read = told.first().map(|session| read_by_client(session, &by, &reason));
-    Ok(Json(json!({ "closed": names, "read": read, "blocked_until": until.map(|until| until.to_string()) })))
+    let names: Vec<String> = told.iter().map(|session| session.id.to_string()).collect();
+    if !told.is_empty() {
+        let detail = format!("{} closed {} of {}: {reason}", shown(&by), listed(&told), shown(&name));
+        authority.by(operator, RecorderEventKind::SessionKilled, detail, Some(names.join(" "))).await?;
+    }
+    let read = told.first().map(|session| read_by_client(session, &by, reason));
+    let (holder, until) = (Exactly { issuer, subject }, until.map(|until| until.to_string()));
+    Ok(json!({ "closed": names, "read": read, "holder": holder, "blocked_until": until }))
 }
 
 /// What the client of a session reads.
@@ -152,27 +259,31 @@ fn read_by_client(session: &Session, by: &str, reason: &str) -> String {
 }
 
 /// Whose sessions are meant, and who that is.
-fn meant(authority: &Authority, asked: &Kill) -> Result<(Whom, Principal), Failed> {
-    match (&asked.session, &asked.who) {
-        (Some(session), None) => {
+fn meant(authority: &Authority, asked: &Kill) -> Result<(Whom, Exactly, String), Failed> {
+    let exactly =
+        |principal: &Principal| Exactly { issuer: principal.issuer.clone(), subject: principal.subject.clone() };
+    let all_of = |Exactly { issuer, subject }: Exactly| Whom::Holders(Holder::Subject { issuer, subject }, None);
+    match (&asked.session, &asked.who, &asked.holder) {
+        (Some(session), None, None) => {
             let seen = known(session).and_then(|id| authority.roster.find(id)).ok_or_else(|| gone(session))?;
-            Ok((Whom::Session(seen.session.id), seen.session.principal.clone()))
+            let principal = &seen.session.principal;
+            Ok((Whom::Session(seen.session.id), exactly(principal), principal.name().to_owned()))
         }
-        (None, Some(who)) => {
+        (None, Some(who), None) => {
             let here = authority.roster.list();
             let mut of_name =
                 here.iter().map(|seen| &seen.session.principal).filter(|principal| is_called(principal, who));
-            let Some(first) = of_name.next().cloned() else {
+            let Some(first) = of_name.next() else {
                 return Err(Failed(StatusCode::NOT_FOUND, format!("nobody called {} is here", shown(who))));
             };
             if of_name.any(|other| (&other.issuer, &other.subject) != (&first.issuer, &first.subject)) {
                 let text = format!("several are called {}: name a session instead", shown(who));
                 return Err(Failed(StatusCode::CONFLICT, text));
             }
-            let holder = Holder::Subject { issuer: first.issuer.clone(), subject: first.subject.clone() };
-            Ok((Whom::Holders(holder, None), first))
+            Ok((all_of(exactly(first)), exactly(first), first.name().to_owned()))
         }
-        _ => Err(Failed(StatusCode::BAD_REQUEST, "either `session` or `who` is needed".to_owned())),
+        (None, None, Some(holder)) => Ok((all_of(holder.clone()), holder.clone(), holder.subject.clone())),
+        _ => Err(Failed(StatusCode::BAD_REQUEST, "one of `session`, `who` and `holder` is needed".to_owned())),
     }
 }
 
@@ -200,7 +311,7 @@ async fn blocks(State(authority): State<Arc<Authority>>, headers: HeaderMap) -> 
 }
 
 /// Whom to let in again.
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Unblock {
     subject: String,
@@ -210,6 +321,15 @@ struct Unblock {
 
 async fn unblock(State(authority): State<Arc<Authority>>, headers: HeaderMap, Json(asked): Json<Unblock>) -> Done {
     let operator = operator(&authority, &headers).await?;
+    let own = unblock_here(&authority, &operator, &asked).await;
+    let (others, away) = elsewhere(&authority, &headers, "/operator/unblock", serde_json::to_vec(&asked).ok()).await;
+    match own {
+        Err(failed) if !others.iter().any(|(status, _)| *status == 200) => Err(failed),
+        own => Ok(Json(together(&authority, own.unwrap_or_else(|_| json!({})), (others, away), "unblocked"))),
+    }
+}
+
+async fn unblock_here(authority: &Authority, operator: &Principal, asked: &Unblock) -> Result<Value, Failed> {
     let bars = authority.roster.bars(authority.clock.now());
     let blocked = bars.into_iter().filter(|bar| bar.issued_by.is_none()).map(|bar| bar.holder);
     let is_meant = |holder: &Holder| match holder {
@@ -227,9 +347,9 @@ async fn unblock(State(authority): State<Arc<Authority>>, headers: HeaderMap, Js
     };
     authority.roster.lift(&holder);
     let detail = format!("{} lets {} in again", shown(operator.name()), shown(&asked.subject));
-    authority.by(&operator, RecorderEventKind::Unblocked, detail, serde_json::to_string(&holder).ok()).await?;
+    authority.by(operator, RecorderEventKind::Unblocked, detail, serde_json::to_string(&holder).ok()).await?;
     authority.keep().await?;
-    Ok(Json(json!({ "unblocked": holder })))
+    Ok(json!({ "unblocked": [holder] }))
 }
 
 /// A reason that a client may read: a line of text.
@@ -253,6 +373,7 @@ fn gone(id: &str) -> Failed {
 /// A session among others.
 #[derive(Serialize)]
 struct Summary<'a> {
+    node: &'a str,
     session: String,
     who: &'a str,
     issuer: &'a str,
@@ -272,10 +393,11 @@ struct Summary<'a> {
     since_seconds: u64,
 }
 
-fn summary(seen: &Seen) -> Value {
+fn summary(seen: &Seen, authority: &Authority) -> Value {
     let session = &seen.session;
     let principal = &session.principal;
     let summary = Summary {
+        node: authority.node.as_str(),
         session: session.id.to_string(),
         who: principal.name(),
         issuer: &principal.issuer,
@@ -300,10 +422,10 @@ fn summary(seen: &Seen) -> Value {
 }
 
 /// All that is known of a session.
-fn whole(seen: &Seen) -> Value {
+fn whole(seen: &Seen, authority: &Authority) -> Value {
     let session = &seen.session;
     let (principal, peer) = (&session.principal, &session.peer);
-    let mut whole = summary(seen);
+    let mut whole = summary(seen, authority);
     let more = json!({
         "email": principal.email,
         "groups": principal.groups,
