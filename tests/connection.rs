@@ -31,6 +31,8 @@ mod journal;
 mod limits;
 #[path = "connection/login.rs"]
 mod login;
+#[path = "connection/logins.rs"]
+mod logins;
 #[path = "connection/pipelines.rs"]
 mod pipelines;
 #[path = "connection/places.rs"]

@@ -18,7 +18,8 @@ use crate::anchor::{AnchorSettings, TIME_LIMIT, TimestampAuthority};
 use crate::config::{self, ClientCertificates, Config, Place, Plain};
 use crate::gateway::tls::{Renewable, ServerConfig};
 use crate::gateway::{
-    self, Budget, Cancels, Cluster, ClusterPeer, Counters, Desk, Listener, Memory, Roster, Routes, Site, Way,
+    self, Budget, Cancels, Cluster, ClusterPeer, Counters, Desk, Listener, Logins, Memory, Roster, Routes, Site, Way,
+    Whose,
 };
 use crate::identity::{Introspection, IssuerSettings, Verifier};
 use crate::journal::{self, Journal};
@@ -58,7 +59,8 @@ enum DoorTls {
 #[derive(Debug)]
 pub(super) struct Parts {
     pub(super) doors: Vec<Door>,
-    pub(super) targets: Vec<gateway::Target>,
+    /// Each target, once for each of our logins there, in the order of config; at least one.
+    pub(super) targets: Vec<Vec<gateway::Target>>,
     pub(super) verifier: Arc<Verifier>,
     pub(super) policy: Arc<InForce>,
     /// The files that the rules came from.
@@ -162,13 +164,13 @@ fn counted(config: &Config) -> impl Iterator<Item = String> {
     config.targets.iter().map(|target| target.name.clone()).chain(is_shared.then(String::new))
 }
 
-/// The targets that listeners lead to, by name: one site each, however many listeners lead there.
-pub(super) type Sites = BTreeMap<String, Arc<Site>>;
+/// The targets that listeners lead to, by name: one site for each login, however many listeners lead there.
+pub(super) type Sites = BTreeMap<String, Arc<Logins>>;
 
 impl Parts {
-    /// A site for each target.
+    /// The sites of each target.
     pub(super) fn sites(&self, journal: &Journal, node: &NodeName) -> Sites {
-        let site = |target: &gateway::Target| Site {
+        let site = |target: &gateway::Target, memory: &Memory| Site {
             node: node.clone(),
             journal: journal.clone(),
             verifier: Arc::clone(&self.verifier),
@@ -178,11 +180,17 @@ impl Parts {
             clock: Arc::clone(&self.clock),
             ids: Arc::clone(&self.ids),
             cancels: Arc::clone(&self.cancels),
-            memory: Memory::default(),
+            memory: memory.clone(),
             budget: self.budget.clone(),
             counters: self.counters.get(&target.name).cloned().unwrap_or_default(),
         };
-        self.targets.iter().map(|target| (target.name.clone(), Arc::new(site(target)))).collect()
+        let logins = |logins: &Vec<gateway::Target>| {
+            let memory = Memory::default();
+            let mut sites = logins.iter().map(|login| Arc::new(site(login, &memory)));
+            let first = sites.next()?;
+            Some((first.target.name.clone(), Arc::new(Logins::new(first, sites.collect()))))
+        };
+        self.targets.iter().filter_map(logins).collect()
     }
 
     /// What the recorder needs, to write into `store`.
@@ -280,26 +288,60 @@ fn open_door(listener: &config::Listener, config: &Config, problems: &mut Proble
     })
 }
 
-/// A described target, as sessions use it.
+/// A described target, as sessions of each of its logins use it.
 ///
 /// # Errors
 ///
 /// Everything that is wrong, a sentence each.
-pub(super) fn target_of(described: &config::Target) -> Result<gateway::Target, Vec<String>> {
+pub(super) fn target_of(described: &config::Target) -> Result<Vec<gateway::Target>, Vec<String>> {
     let mut problems = Problems { file: "configuration".to_owned(), found: Vec::new() };
     target(described, &mut problems).ok_or(problems.found)
 }
 
-fn target(described: &config::Target, problems: &mut Problems) -> Option<gateway::Target> {
-    let key = format!("target.{}", described.name);
-    let password = problems.take(&format!("{key}.login.password"), described.password.reveal());
+fn target(described: &config::Target, problems: &mut Problems) -> Option<Vec<gateway::Target>> {
     let tls = match &described.tls {
         config::UpstreamTls::Disable => Some(gateway::UpstreamTls::Disable),
         config::UpstreamTls::VerifyFull(files) => {
             problems.begin(&WayFiles::to_target(&described.name, files)).map(gateway::UpstreamTls::VerifyFull)
         }
     };
-    Some(gateway::Target {
+    // Every login is looked at before the first bad one ends it.
+    let logins: Vec<_> = described.logins.iter().map(|login| credentials(described, login, problems)).collect();
+    let logins = logins.into_iter().collect::<Option<Vec<_>>>()?;
+    let tls = tls?;
+    Some(logins.into_iter().map(|login| as_login(described, login, tls.clone())).collect())
+}
+
+/// Our credentials, and whose they are.
+fn credentials(
+    described: &config::Target,
+    login: &config::Login,
+    problems: &mut Problems,
+) -> Option<(gateway::Credentials, Whose)> {
+    let key = format!("target.{}.login.password", described.name);
+    let password = problems.take(&key, login.password.reveal())?.into_string();
+    let required = match login.require {
+        config::Require::Any => gateway::Proof::Any,
+        config::Require::Password => gateway::Proof::Password,
+        config::Require::Md5 => gateway::Proof::Md5,
+        config::Require::ScramSha256 => gateway::Proof::Scram,
+        config::Require::ScramSha256Plus => gateway::Proof::ScramPlus,
+    };
+    Some((gateway::Credentials::new(login.user.clone(), password, required), whose(login)))
+}
+
+/// Whose a described login is.
+pub(super) fn whose(login: &config::Login) -> Whose {
+    let config::Whose { roles, groups, subjects, issuers, kind, claims } = login.whose.clone();
+    Whose { roles, groups, subjects, issuers, kind, claims }
+}
+
+fn as_login(
+    described: &config::Target,
+    (credentials, whose): (gateway::Credentials, Whose),
+    tls: gateway::UpstreamTls,
+) -> gateway::Target {
+    gateway::Target {
         name: described.name.clone(),
         addresses: described.upstreams.iter().map(address).collect(),
         wanted: match described.session_attrs {
@@ -310,18 +352,9 @@ fn target(described: &config::Target, problems: &mut Problems) -> Option<gateway
             config::SessionAttrs::Standby => gateway::Wanted::Standby,
             config::SessionAttrs::PreferStandby => gateway::Wanted::PreferStandby,
         },
-        tls: tls?,
-        credentials: gateway::Credentials::new(
-            described.user.clone(),
-            password?.into_string(),
-            match described.require {
-                config::Require::Any => gateway::Proof::Any,
-                config::Require::Password => gateway::Proof::Password,
-                config::Require::Md5 => gateway::Proof::Md5,
-                config::Require::ScramSha256 => gateway::Proof::Scram,
-                config::Require::ScramSha256Plus => gateway::Proof::ScramPlus,
-            },
-        ),
+        tls,
+        credentials,
+        whose,
         databases: described.databases.clone(),
         on_token_expiry: match described.on_token_expiry {
             config::OnTokenExpiry::FinishTransactionThenClose => gateway::OnTokenExpiry::FinishTransactionThenClose,
@@ -344,7 +377,7 @@ fn target(described: &config::Target, problems: &mut Problems) -> Option<gateway
             age: described.limits.max_age,
         },
         max_message: usize::try_from(described.max_message).unwrap_or(usize::MAX),
-    })
+    }
 }
 
 fn address(server: &config::Server) -> gateway::Address {

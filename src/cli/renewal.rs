@@ -225,7 +225,7 @@ impl Renewal {
     pub(super) fn new<'a>(
         config: &Config,
         listeners: impl Iterator<Item = &'a Arc<Listener>>,
-        targets: &[Target],
+        targets: &[Vec<Target>],
         cancels: &Cancels,
         (journal, clock): (Journal, &Arc<dyn Clock>),
     ) -> Self {
@@ -233,7 +233,9 @@ impl Renewal {
             let described = config.listeners.iter().find(|described| described.name == listener.name)?;
             Some(watched(DoorFiles::of(&described.name, described.tls.as_ref()?), &listener.tls))
         });
-        let to_targets = targets.iter().filter_map(|target| {
+        // The logins of a target have their way there in common.
+        let to_targets = targets.iter().filter_map(|logins| {
+            let target = logins.first()?;
             let described = config.targets.iter().find(|described| described.name == target.name)?;
             match (&described.tls, &target.tls) {
                 (config::UpstreamTls::VerifyFull(tls), gateway::UpstreamTls::VerifyFull(side)) => {

@@ -356,14 +356,15 @@ async fn attend(
     serving.spawn(renewal.run(for_tls, begun.clone()));
     let mut told = BTreeSet::new();
     for (socket, listener) in doors {
-        for site in listener.routes.all() {
-            if told.insert(site.target.name.clone()) {
-                warn_of_less(&site.target);
+        for logins in listener.routes.all().filter(|logins| told.insert(logins.first().target.name.clone())) {
+            warn_of_less(&logins.first().target);
+            let mut users = BTreeSet::new();
+            for site in logins.all().filter(|site| users.insert(site.target.credentials.user.as_str())) {
                 serving.spawn(tell(gateway::Target::clone(&site.target), policy.current().policy, begun.clone()));
             }
         }
         if let Ok(address) = socket.local_addr() {
-            let targets: Vec<&str> = listener.routes.all().map(|site| site.target.name.as_str()).collect();
+            let targets: Vec<&str> = listener.routes.all().map(|logins| logins.first().target.name.as_str()).collect();
             tracing::info!(%address, listener = listener.name, target = targets.join(", "), "listening");
         }
         serving.spawn(gateway::serve(socket, listener, places.clone(), drain.clone()));

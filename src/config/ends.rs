@@ -6,15 +6,17 @@ use std::path::PathBuf;
 
 use super::checks::{Folder, refuse_bad_names};
 use super::file::{
-    ListenerSection, ListenerTlsSection, LoginSection, OnTokenExpiry, Plain, ReadOnly, Recorded, Require, SessionAttrs,
-    SessionSection, TargetSection, UpstreamTlsMode, UpstreamTlsSection,
+    ListenerSection, ListenerTlsSection, OnTokenExpiry, Plain, ReadOnly, Recorded, SessionAttrs, SessionSection,
+    TargetSection, UpstreamTlsMode, UpstreamTlsSection,
 };
 use super::limits::session_limits;
+use super::logins::logins;
 use super::reading::{Findings, Located, Named, OneOrMany, closest, value_if_any, value_or};
 use super::units::{Size, size_text};
 use super::values::{Address, HostName, NamedTargetSection, Network, SecretSection, Server, TargetChoice};
 use super::{
-    Behind, ClientCertificates, Listener, ListenerClients, ListenerTls, OwnCertificate, Target, UpstreamTls, VerifyFull,
+    Behind, ClientCertificates, Issuer, Listener, ListenerClients, ListenerTls, OwnCertificate, Target, UpstreamTls,
+    VerifyFull,
 };
 
 /// Nobody outside the machine reaches a listener whose address was not chosen. Not 5432, which is taken on a machine
@@ -44,7 +46,7 @@ pub(super) struct KnownTarget {
 
 pub(super) fn targets(
     targets: Located<Named<TargetSection>>,
-    folder: Folder<'_>,
+    (issuers, folder): (Option<&[Issuer]>, Folder<'_>),
     findings: &mut Findings,
 ) -> Option<Vec<KnownTarget>> {
     let named = targets.value?;
@@ -58,14 +60,19 @@ pub(super) fn targets(
             loopback: upstreams.map(|upstreams| upstreams.0.iter().all(Server::is_loopback)),
             used: false.into(),
             at: section.at,
-            target: section.value.and_then(|section| target(&name, section, folder, findings)),
+            target: section.value.and_then(|section| target(&name, section, (issuers, folder), findings)),
             name,
         }
     });
     Some(known.collect())
 }
 
-fn target(name: &str, section: TargetSection, folder: Folder<'_>, findings: &mut Findings) -> Option<Target> {
+fn target(
+    name: &str,
+    section: TargetSection,
+    (issuers, folder): (Option<&[Issuer]>, Folder<'_>),
+    findings: &mut Findings,
+) -> Option<Target> {
     let upstreams = section.upstream.value.as_ref().map_or(&[][..], |upstreams| upstreams.0.as_slice());
     if upstreams.len() > MAX_UPSTREAMS {
         section.upstream.refuse(format_args!("has more than {MAX_UPSTREAMS} addresses"), findings);
@@ -78,28 +85,19 @@ fn target(name: &str, section: TargetSection, folder: Folder<'_>, findings: &mut
         let (floor, ceiling) = (size_text(MAX_MESSAGE_FLOOR), size_text(MAX_MESSAGE_CEILING));
         max.refuse(format_args!("must be from {floor} to {ceiling}"), findings);
     }
-    let login = section.login.value;
+    let is_plain = has_unix || matches!(tls, Some(UpstreamTls::Disable));
+    let logins = logins(section.login, (issuers, is_plain, folder), findings);
     let databases = value_if_any(section.databases)?.map_or_else(BTreeMap::new, |databases| databases.0);
     let databases: Option<_> = databases.into_iter().map(|(alias, real)| Some((alias, real.value?))).collect();
     let mut session = value_or(section.session, SessionSection::default())?;
     let limits = session_limits(&mut session, findings);
-    let LoginSection { user, password, require } = login?;
-    let is_plain = has_unix || matches!(tls, Some(UpstreamTls::Disable));
-    if let Some(require) = require.as_ref().filter(|require| require.value == Some(Require::ScramSha256Plus))
-        && is_plain
-    {
-        require.refuse("\"scram-sha-256-plus\" needs TLS to be bound to", findings);
-    }
-    let password = folder.secret(password);
     Some(Target {
         name: name.to_owned(),
         engine: section.engine.value?,
         upstreams: section.upstream.value?.0,
         session_attrs: value_or(section.target_session_attrs, SessionAttrs::Any)?,
         tls: tls?,
-        user: user.value?,
-        password: password?,
-        require: value_or(require, Require::ScramSha256)?,
+        logins: logins?,
         databases: databases?,
         on_token_expiry: value_or(session.on_token_expiry, OnTokenExpiry::FinishTransactionThenClose)?,
         read_only: value_or(session.read_only, ReadOnly::ByRules)?,

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use super::cluster::ClusterSection;
 use super::issuers::{IdentitySection, IssuerSection};
 use super::limits::Connections;
+use super::logins::LoginSection;
 use super::reading::{Field, Findings, FromToml, Keys, Located, Named, Node, OneOrMany, choice, section};
 use super::sign_in::{OperatorsSection, SignInSection};
 use super::units::{Age, Percent, Size};
@@ -137,8 +138,9 @@ section! {
         target_session_attrs: Option<Located<SessionAttrs>>,
         /// How the way to it is protected. Default: verified against the system's authorities.
         tls: Option<Located<UpstreamTlsSection>>,
-        /// How we sign in there.
-        login: Located<LoginSection>,
+        /// How we sign in there; or a list of at most 64 such logins, of which each session gets the first that is its
+        /// person's, or the one whose user the client asks for, if that is theirs too.
+        login: Located<OneOrMany<LoginSection>>,
         /// Other names for databases: what the client asks for, and what it gets. Names not listed pass as they are.
         databases: Option<Located<Named<String>>>,
         /// Rules for sessions.
@@ -202,35 +204,6 @@ choice! {
         VerifyFull = "verify-full",
         /// No TLS.
         Disable = "disable",
-    }
-}
-
-section! {
-    /// Our own credentials at the database server.
-    LoginSection {
-        /// The database user.
-        user: Located<String>,
-        /// Its password, by reference.
-        password: Located<SecretSection>,
-        /// The least that the database must ask of us before it gets anything. What is stronger is taken as well.
-        #[schemars(extend("default" = "scram-sha-256"))]
-        require: Option<Located<Require>>,
-    }
-}
-
-choice! {
-    /// The least that a database must ask of us at the login.
-    pub Require {
-        /// Anything, also nothing: it is not known who is there but by TLS.
-        Any = "any",
-        /// The password itself, over TLS only.
-        Password = "password",
-        /// An MD5 hash of the password.
-        Md5 = "md5",
-        /// A proof that the password is known, for a proof of the database's own.
-        ScramSha256 = "scram-sha-256",
-        /// The same, bound to the TLS connection: nobody can stand in between.
-        ScramSha256Plus = "scram-sha-256-plus",
     }
 }
 

@@ -16,7 +16,7 @@ use super::reading::{
 use super::sign_in::{ClientSection, client};
 use super::units::{Age, duration_text};
 use super::urls::web;
-use super::values::ClaimValue;
+use super::values::{ClaimValue, claim_values};
 use super::{ClientToken, Issuer};
 use crate::identity::{ClaimMap, IssuerSettings, KeysAt, MAX_CLOCK_SKEW, Preset, Tokens, Workloads};
 
@@ -255,10 +255,10 @@ fn one(
         clock_skew: value_or(section.clock_skew, Age(begun.clock_skew))?.0,
         max_token_age: value_if_any(section.max_token_age)?.map(|Age(age)| age),
         claims: claims(identity?, begun.claims)?,
-        require_claims: value_if_any(section.require_claims)?.map_or(Some(BTreeMap::new()), values)?,
+        require_claims: value_if_any(section.require_claims)?.map_or(Some(BTreeMap::new()), claim_values)?,
         require_claims_of_workloads: match value_if_any(section.require_claims_of_workloads)? {
             None => None,
-            Some(required) => Some(values(required)?),
+            Some(required) => Some(claim_values(required)?),
         },
         ca_file: value_if_any(section.ca_file)?.map(|path| folder.path(path)),
         ends: None,
@@ -354,18 +354,11 @@ fn taken(tokens: TokensChoice) -> Tokens {
     }
 }
 
-/// The values of claims as texts, which is how claims are compared.
-fn values(claims: Named<OneOrMany<ClaimValue>>) -> Option<BTreeMap<String, Vec<String>>> {
-    let text = |ClaimValue(value): ClaimValue| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let values = |values: OneOrMany<ClaimValue>| values.0.into_iter().map(text).collect();
-    claims.0.into_iter().map(|(claim, wanted)| Some((claim, values(wanted.value?)))).collect()
-}
-
 fn claims(section: IdentitySection, begun: ClaimMap) -> Option<ClaimMap> {
     let marked = match value_if_any(section.workload)? {
         None => begun.workloads,
         Some(WorkloadChoice::All(all)) => Workloads { all, ..Workloads::default() },
-        Some(WorkloadChoice::Marked(marks)) => Workloads { with: values(marks)?, ..Workloads::default() },
+        Some(WorkloadChoice::Marked(marks)) => Workloads { with: claim_values(marks)?, ..Workloads::default() },
     };
     let without = value_if_any(section.workload_without)?.map_or(marked.without, |claims| claims.0);
     let workload_subject = value_if_any(section.workload_subject)?;

@@ -14,6 +14,7 @@ mod evidence;
 mod file;
 mod issuers;
 mod limits;
+mod logins;
 mod problems;
 mod reading;
 mod schema;
@@ -36,11 +37,12 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::identity::{IssuerSettings, KeysAt};
-use crate::model::NodeName;
+use crate::model::{NodeName, PrincipalKind};
 
 pub use file::{
-    ClientCertificates, Engine, LogFormat, LogLevel, OnTokenExpiry, Plain, ReadOnly, Recorded, Require, SessionAttrs,
+    ClientCertificates, Engine, LogFormat, LogLevel, OnTokenExpiry, Plain, ReadOnly, Recorded, SessionAttrs,
 };
+pub use logins::Require;
 pub use problems::{Position, Problem, Problems};
 pub use schema::schema;
 pub use secret::{Revealed, Secret, SecretError};
@@ -204,12 +206,8 @@ pub struct Target {
     pub session_attrs: SessionAttrs,
     /// How the way to it is protected.
     pub tls: UpstreamTls,
-    /// Our own user there.
-    pub user: String,
-    /// That user's password.
-    pub password: Secret,
-    /// The least that the server must ask of us.
-    pub require: Require,
+    /// Our own logins there; at least one. Of those that are somebody's, the first is theirs.
+    pub logins: Vec<Login>,
     /// What clients may call a database, and what it is called there.
     pub databases: BTreeMap<String, String>,
     /// What happens when a token ends before its session.
@@ -222,6 +220,36 @@ pub struct Target {
     pub limits: SessionLimits,
     /// The longest message from a client, in bytes.
     pub max_message: u64,
+}
+
+/// `[target.NAME] login`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Login {
+    /// Our own user there.
+    pub user: String,
+    /// That user's password.
+    pub password: Secret,
+    /// The least that the server must ask of us.
+    pub require: Require,
+    /// Whose it is.
+    pub whose: Whose,
+}
+
+/// `[target.NAME] login.whose`: who fits all that is said; what is empty says nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Whose {
+    /// One of these roles.
+    pub roles: Vec<String>,
+    /// One of these groups.
+    pub groups: Vec<String>,
+    /// One of these subjects.
+    pub subjects: Vec<String>,
+    /// Tokens of one of these issuers, which are among the issuers.
+    pub issuers: Vec<String>,
+    /// People, or workloads.
+    pub kind: Option<PrincipalKind>,
+    /// Of each of these claims, one of these values as texts.
+    pub claims: BTreeMap<String, Vec<String>>,
 }
 
 /// The time limits of a target's sessions; absent, something may last for ever.
@@ -459,7 +487,8 @@ impl Config {
         });
         let asking = self.issuers.iter().filter_map(|issuer| issuer.introspection.as_ref());
         let keys = keys.chain(shown).chain(asking.map(|how| &how.client_secret));
-        keys.chain(self.targets.iter().map(|target| &target.password)).chain(storage).chain(cluster).collect()
+        let logins = self.targets.iter().flat_map(|target| &target.logins);
+        keys.chain(logins.map(|login| &login.password)).chain(storage).chain(cluster).collect()
     }
 
     /// Every claim that is kept, of whichever issuer, and so may be there for rules to look at.

@@ -1,6 +1,7 @@
 //! Values of the file that have a form of their own: references to secrets, names, addresses, claims.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
@@ -9,7 +10,9 @@ use rustls_pki_types::DnsName;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use toml::de::DeValue;
 
-use super::reading::{Field, Findings, FromToml, Keys, Located, Node, OneOrMany, TextValue, section, text_schema};
+use super::reading::{
+    Field, Findings, FromToml, Keys, Located, Named, Node, OneOrMany, TextValue, section, text_schema,
+};
 use super::units::{Age, Percent, Size};
 
 /// The newest format of the file that this program reads.
@@ -182,6 +185,13 @@ impl FromToml for ClaimValue {
         };
         Some(Self(value))
     }
+}
+
+/// The values of claims as texts, which is how claims are compared.
+pub(super) fn claim_values(claims: Named<OneOrMany<ClaimValue>>) -> Option<BTreeMap<String, Vec<String>>> {
+    let text = |ClaimValue(value): ClaimValue| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let values = |values: OneOrMany<ClaimValue>| values.0.into_iter().map(text).collect();
+    claims.0.into_iter().map(|(claim, wanted)| Some((claim, values(wanted.value?)))).collect()
 }
 
 impl JsonSchema for ClaimValue {

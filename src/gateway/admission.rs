@@ -14,6 +14,7 @@ use crate::wire::postgres::message::Refusal;
 use crate::wire::postgres::parameters;
 use crate::wire::{Violation, postgres};
 
+use super::logins::{Logins, NoLogin};
 use super::roster::{Bar, Here, Papers};
 use super::words::no_access;
 use super::{Counters, Desk, Site, counters, wall};
@@ -40,10 +41,13 @@ pub(super) struct SessionKind {
 }
 
 /// A client that is turned away, while it is found out why.
+#[derive(Clone, Copy)]
 pub(super) struct Door<'c, 'l> {
     pub(super) desk: &'l Desk,
     /// The target that the client asks for, if there is such a one.
-    pub(super) site: Option<&'l Arc<Site>>,
+    pub(super) logins: Option<&'l Logins>,
+    /// The login there that it gets, once that is known.
+    pub(super) login: Option<&'l Arc<Site>>,
     pub(super) id: SessionId,
     pub(super) peer: &'c Peer,
     pub(super) startup: &'c Startup,
@@ -65,7 +69,7 @@ impl Why {
 }
 
 impl<'l> Door<'_, 'l> {
-    /// Verifies the token, asks the rules, and records the session as opened.
+    /// Verifies the token, finds the login at the target, asks the rules, and records the session as opened.
     ///
     /// # Errors
     ///
@@ -76,10 +80,25 @@ impl<'l> Door<'_, 'l> {
             Ok(principal) => principal,
             Err(refusal) => return Err(self.turn_away(self.bad_token(&refusal)).await),
         };
-        let Some(site) = self.site else {
+        let Some(logins) = self.logins else {
             let why = Why { principal: Some(principal), ..self.no_such_database() };
             return Err(self.turn_away(why).await);
         };
+        match logins.of(&principal, self.startup.get("user").unwrap_or_default()) {
+            Ok(site) => Door { login: Some(site), ..*self }.admit_as(site, (principal, again)).await,
+            Err(none) => {
+                let why = self.no_login(none, &principal, logins.first());
+                Err(self.turn_away(Why { principal: Some(principal), ..why }).await)
+            }
+        }
+    }
+
+    /// Lets somebody in by the login that is theirs.
+    async fn admit_as(
+        &self,
+        site: &'l Arc<Site>,
+        (principal, again): (Principal, Option<Credential>),
+    ) -> Result<Admitted<'l>, Refusal> {
         let read = parameters::for_upstream(&self.startup.parameters)
             .and_then(|kept| parameters::replicates(&kept).map(|replication| (kept, replication)));
         let (mut parameters, replication) = match read {
@@ -241,13 +260,18 @@ impl<'l> Door<'_, 'l> {
 
     /// Counts what happens to this client.
     pub(super) fn counters(&self) -> &'l Counters {
-        self.site.map_or(&self.desk.counters, |site| &site.counters)
+        self.site().map_or(&self.desk.counters, |site| &site.counters)
+    }
+
+    /// What is the same for every login at the target that the client asks for.
+    fn site(&self) -> Option<&'l Arc<Site>> {
+        self.login.or(self.logins.map(Logins::first))
     }
 
     /// The database that the client asks for, by the name that it has at the target.
     fn database(&self) -> String {
         let asked = self.startup.database();
-        let there = self.site.and_then(|site| site.target.databases.get(asked));
+        let there = self.site().and_then(|site| site.target.databases.get(asked));
         there.map_or(asked, String::as_str).to_owned()
     }
 
@@ -256,6 +280,24 @@ impl<'l> Door<'_, 'l> {
         let text = format!("there is no database \"{}\" here (ref {})", self.startup.database(), self.id);
         let hint = "Behind this address the name of the database says which server is meant, or the host name does.";
         Why::bare(Refusal::fatal("3D000", text).hint(Some(hint.to_owned())), counters::NO_SUCH_DATABASE)
+    }
+
+    /// Somebody who is no user at the database, or not the one that the client asks for.
+    fn no_login(&self, none: NoLogin, principal: &Principal, site: &Site) -> Why {
+        let (name, target) = (principal.name(), &site.target.name);
+        let (text, hint) = match none {
+            NoLogin::Nobody => {
+                let hint = "Which users there are for whom is said in the configuration of the target, under `whose`.";
+                (format!("there is no database user for {name} at {target}"), hint)
+            }
+            NoLogin::Another => {
+                let asked = self.startup.get("user").unwrap_or_default();
+                let hint = "Connect with your own name as the user to get the one that is yours.";
+                (format!("{name} may not be the database user \"{asked}\" at {target}"), hint)
+            }
+        };
+        let refusal = Refusal::fatal("28000", format!("{text} (ref {})", self.id)).hint(Some(hint.to_owned()));
+        Why::bare(refusal, counters::NO_LOGIN)
     }
 
     /// Somebody who was blocked, or whose token was taken back while it still looks good.
@@ -293,10 +335,10 @@ impl<'l> Door<'_, 'l> {
             time: self.desk.clock.now(),
             peer: self.peer.clone(),
             principal,
-            target: self.site.map(|site| site.target.name.clone()).unwrap_or_default(),
+            target: self.site().map(|site| site.target.name.clone()).unwrap_or_default(),
             protocol: postgres::NAME.to_owned(),
             database: Some(self.database()),
-            database_user: self.site.map(|site| site.target.credentials.user.clone()),
+            database_user: self.login.map(|site| site.target.credentials.user.clone()),
             sqlstate: refusal.sqlstate.to_owned(),
             cause: cause.to_owned(),
             rules: rules.into_iter().map(|rule| rule.0).collect(),

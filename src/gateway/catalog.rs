@@ -3,7 +3,8 @@
 //!
 //! Promises: a session begins with a look that is no older than [`OLD`], or waits for one; looking again holds up no
 //! statement but the first that a session runs after it has defined something, and that one waits for a look that began
-//! afterwards; looks at one database follow each other, so none is replaced by an older one; nobody is connected to a
+//! afterwards; each login has looks of its own, because names lead elsewhere for another user, and a definition by one makes
+//! those of all due; looks at one database follow each other, so none is replaced by an older one; nobody is connected to a
 //! database for the catalog's sake while no session is. Where a look fails, which is logged each time, what was known stays;
 //! if nothing was, statements that name something are not understood.
 //!
@@ -32,14 +33,21 @@ const UNSETTLED: Duration = Duration::from_secs(3);
 const APART: Duration = Duration::from_millis(250);
 /// How long a session that defined something waits for a look before it goes on.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Databases that are remembered. Each is some megabytes; with one more, the one that was looked at longest ago is
+/// Databases that are remembered, each once for every login. Each is some megabytes; with one more, the one that was looked at longest ago is
 /// forgotten. Its sessions go on with what they know and have it looked at again.
 const MAX_DATABASES: usize = 64;
 
-/// What is known, by database.
+/// What is known, by login and database.
 #[derive(Debug, Default)]
 pub(super) struct Catalogs {
-    databases: Mutex<HashMap<String, Known>>,
+    databases: Mutex<HashMap<Seen, Known>>,
+}
+
+/// Which database, and by whose eyes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Seen {
+    user: String,
+    database: String,
 }
 
 #[derive(Debug, Default)]
@@ -62,32 +70,33 @@ impl Known {
 
 impl Catalogs {
     /// Something of what is known of a database.
-    fn of<T>(&self, database: &str, ask: impl FnOnce(&mut Known) -> T) -> T {
+    fn of<T>(&self, target: &Target, database: &str, ask: impl FnOnce(&mut Known) -> T) -> T {
+        let seen = Seen { user: target.credentials.user.clone(), database: database.to_owned() };
         let mut databases = self.databases.lock().unwrap_or_else(PoisonError::into_inner);
-        if databases.len() >= MAX_DATABASES && !databases.contains_key(database) {
-            let oldest = databases.iter().min_by_key(|(_, known)| known.looked).map(|(name, _)| name.clone());
-            oldest.map(|name| databases.remove(&name));
+        if databases.len() >= MAX_DATABASES && !databases.contains_key(&seen) {
+            let oldest = databases.iter().min_by_key(|(_, known)| known.looked).map(|(seen, _)| seen.clone());
+            oldest.map(|seen| databases.remove(&seen));
         }
-        ask(databases.entry(database.to_owned()).or_default())
+        ask(databases.entry(seen).or_default())
     }
 
     /// A session begins: looks if nobody has, or if it was long ago, and waits for it. If somebody is at it, waits for that.
     pub(super) async fn prepare(&self, target: &Target, database: &str) {
         let is_due = |known: &mut Known| known.catalog.is_none() || known.is_due(Instant::now());
-        if !self.of(database, is_due) {
+        if !self.of(target, database, is_due) {
             return;
         }
-        let turn = self.of(database, |known| Arc::clone(&known.turn));
+        let turn = self.of(target, database, |known| Arc::clone(&known.turn));
         let _turn = turn.lock().await;
         // A look that failed a moment ago would fail again.
-        if self.of(database, |known| known.is_due(Instant::now())) {
+        if self.of(target, database, |known| known.is_due(Instant::now())) {
             self.look(target, database).await;
         }
     }
 
     /// What is known now. If it is time, a look is taken meanwhile.
     pub(super) fn current(self: &Arc<Self>, target: &Target, database: &str) -> Option<Arc<Catalog>> {
-        let (catalog, turn) = self.of(database, |known| {
+        let (catalog, turn) = self.of(target, database, |known| {
             let due = known.is_due(Instant::now()).then(|| Arc::clone(&known.turn).try_lock_owned().ok());
             (known.catalog.clone(), due.flatten())
         });
@@ -104,7 +113,7 @@ impl Catalogs {
     /// Takes a look that begins now and waits for it, but not for longer than [`PATIENCE`].
     pub(super) async fn look_now(&self, target: &Target, database: &str) {
         let look = async {
-            let turn = self.of(database, |known| Arc::clone(&known.turn));
+            let turn = self.of(target, database, |known| Arc::clone(&known.turn));
             let _turn = turn.lock().await;
             self.look(target, database).await;
         };
@@ -115,17 +124,19 @@ impl Catalogs {
 
     /// Something is being defined in a database.
     pub(super) fn defined(&self, database: &str) {
-        self.of(database, |known| known.defined = Some(Instant::now()));
+        let mut databases = self.databases.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_all = databases.iter_mut().filter(|(seen, _)| seen.database == database);
+        of_all.for_each(|(_, known)| known.defined = Some(Instant::now()));
     }
 
     /// To be called by who has the turn.
     async fn look(&self, target: &Target, database: &str) {
-        let before = self.of(database, |known| {
+        let before = self.of(target, database, |known| {
             known.looked = Some(Instant::now());
             known.catalog.clone()
         });
         let looked = look::look(target, database, before).await;
-        self.of(database, |known| match looked {
+        self.of(target, database, |known| match looked {
             Ok(catalog) => {
                 tracing::debug!(target = target.name, database, relations = catalog.relations.len(), "catalog read");
                 // The same look is the same value: what was resolved by it stays resolved.
@@ -162,26 +173,44 @@ mod tests {
     async fn a_session_that_begins_while_somebody_looks_for_the_first_time_waits_for_that_look() {
         let target = crate::gateway::site::tests::target();
         let catalogs = Catalogs::default();
-        let turn = catalogs.of("db", |known| Arc::clone(&known.turn)).lock_owned().await;
-        catalogs.of("db", |known| known.looked = Some(Instant::now()));
+        let turn = catalogs.of(&target, "db", |known| Arc::clone(&known.turn)).lock_owned().await;
+        catalogs.of(&target, "db", |known| known.looked = Some(Instant::now()));
         let mut begins = Box::pin(catalogs.prepare(&target, "db"));
         assert!(futures::FutureExt::now_or_never(&mut begins).is_none(), "it begins without knowing a name");
-        catalogs.of("db", |known| known.catalog = Some(Arc::default()));
+        catalogs.of(&target, "db", |known| known.catalog = Some(Arc::default()));
         drop(turn);
         begins.await;
-        assert!(catalogs.of("db", |known| known.catalog.is_some()));
+        assert!(catalogs.of(&target, "db", |known| known.catalog.is_some()));
     }
 
     #[test]
     fn one_database_too_many_costs_the_one_that_was_looked_at_longest_ago() {
         let (catalogs, begin) = (Catalogs::default(), Instant::now());
+        let target = crate::gateway::site::tests::target();
         for number in 0..MAX_DATABASES {
             let age = Duration::from_secs(number as u64);
-            catalogs.of(&format!("db{number}"), |known| known.looked = Some(begin + age));
+            catalogs.of(&target, &format!("db{number}"), |known| known.looked = Some(begin + age));
         }
-        catalogs.of("one more", |known| known.looked = Some(begin));
+        catalogs.of(&target, "one more", |known| known.looked = Some(begin));
         let kept = catalogs.databases.lock().unwrap();
         assert_eq!(kept.len(), MAX_DATABASES);
-        assert!(!kept.contains_key("db0") && kept.contains_key("db1") && kept.contains_key("one more"));
+        let kept: Vec<&str> = kept.keys().map(|seen| seen.database.as_str()).collect();
+        assert!(!kept.contains(&"db0") && kept.contains(&"db1") && kept.contains(&"one more"));
+    }
+
+    #[test]
+    fn each_login_has_its_own_look_and_a_definition_by_one_makes_that_of_the_other_due() {
+        let (catalogs, one) = (Catalogs::default(), crate::gateway::site::tests::target());
+        let mut other = one.clone();
+        other.credentials.user.push_str("_ro");
+        let now = Instant::now();
+        for target in [&one, &other] {
+            assert!(catalogs.of(target, "db", |known| known.is_due(now)), "{target:?}");
+            catalogs.of(target, "db", |known| known.looked = Some(now));
+        }
+        catalogs.defined("elsewhere");
+        assert!(!catalogs.of(&other, "db", |known| known.is_due(now + APART)));
+        catalogs.defined("db");
+        assert!(catalogs.of(&other, "db", |known| known.is_due(now + APART)));
     }
 }

@@ -11,6 +11,7 @@ use crate::model::{OutcomeStatus, Verdict};
 /// Causes of a refusal beside those that are in the token.
 pub(super) const DENIED: &str = "denied";
 pub(super) const NO_SUCH_DATABASE: &str = "no_such_database";
+pub(super) const NO_LOGIN: &str = "no_database_user";
 pub(super) const NO_TLS: &str = "no_tls";
 pub(super) const NO_CERTIFICATE: &str = "no_client_certificate";
 pub(super) const STARTUP_PARAMETER: &str = "startup_parameter";
@@ -20,9 +21,10 @@ pub(super) const OVER_LIMIT: &str = "too_many_connections";
 pub(super) const REVOKED: &str = "revoked";
 pub(super) const BLOCKED: &str = "blocked";
 const UNRECORDED: &str = "recording_impossible";
-const OURS: [&str; 11] = [
+const OURS: [&str; 12] = [
     DENIED,
     NO_SUCH_DATABASE,
+    NO_LOGIN,
     NO_TLS,
     NO_CERTIFICATE,
     STARTUP_PARAMETER,

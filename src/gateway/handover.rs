@@ -1,9 +1,9 @@
 //! A newer token is handed over to an open session: in it, by `SET hansard.token = '…'`, or beside it, over HTTPS.
 //!
-//! Promises: the token must be of the same issuer, subject and kind, and the rules that let the session in must let it in
-//! again by what the new token says; from then on statements are judged and recorded by that. The token itself never reaches
-//! the database, the record or a log: a message that holds one is read here first, and goes on without it. What looks like one
-//! and stands anywhere else in such a text has it refused whole.
+//! Promises: the token must be of the same issuer, subject and kind, the login at the database must still be theirs, and the
+//! rules that let the session in must let it in again by what the new token says; from then on statements are judged and
+//! recorded by that. The token itself never reaches the database, the record or a log: a message that holds one is read here
+//! first, and goes on without it. What looks like one and stands anywhere else in such a text has it refused whole.
 //!
 //! What was judged by the old token is recorded before; so a row says what its statement was judged by.
 //!
@@ -170,6 +170,9 @@ pub(super) enum NotTaken {
     /// By what it says, nobody would be let in here.
     #[error("by what the token says now there is no access here")]
     NoAccess,
+    /// By what it says, the session could not be this user at the database.
+    #[error("by what the token says now you are not the database user that this session is: reconnect")]
+    NoLogin,
     /// By what it says, the session would have to be another one.
     #[error("by what the token says now the session would have to be read-only: reconnect")]
     Walled,
@@ -183,7 +186,7 @@ impl NotTaken {
     pub(super) fn refusal(&self, reference: &dyn std::fmt::Display) -> Refusal {
         let code = match self {
             Self::Elsewhere => "0A000",
-            Self::NoAccess | Self::Walled | Self::Another => "28000",
+            Self::NoAccess | Self::NoLogin | Self::Walled | Self::Another => "28000",
             Self::Unrecorded(_) => "58030",
             Self::Token(_) | Self::Older | Self::Late | Self::Barred(_) => "28P01",
         };
@@ -222,6 +225,9 @@ pub(super) async fn take(
     }
     if let Some(bar) = site.roster.bar_of(&principal, now) {
         return Err(NotTaken::Barred(bar.why));
+    }
+    if !site.target.whose.includes(&principal, site.verifier.issuer_named(&principal.issuer)) {
+        return Err(NotTaken::NoLogin);
     }
     let place = site.place(&session.database);
     let policy = site.policy.current().policy;

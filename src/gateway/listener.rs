@@ -9,9 +9,9 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use tokio_rustls::rustls::ServerConfig;
 
-use super::Site;
 use super::cancel::Cancels;
 use super::counters::Counters;
+use super::logins::Logins;
 use super::roster::Roster;
 use super::tls::Renewable;
 use crate::identity::Verifier;
@@ -47,7 +47,7 @@ pub struct Listener {
     /// Where those are turned away who reach no target.
     pub desk: Desk,
     /// The targets behind it.
-    pub routes: Routes<Arc<Site>>,
+    pub routes: Routes<Arc<Logins>>,
     /// Our side of TLS.
     pub tls: Arc<Renewable<ServerConfig>>,
     /// Whether nobody comes in without a certificate of an authority that `tls` trusts.

@@ -5,6 +5,7 @@
 //! ```
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
@@ -19,7 +20,7 @@ use super::places::{COURTESY_LIMIT, Place};
 use super::relay::{End, Ends};
 use super::roster::{Here, Order};
 use super::upstream::{Upstream, UpstreamError};
-use super::{Drain, Listener, Site, cancel, origin, relay, upstream, wall};
+use super::{Drain, Listener, Logins, Site, cancel, origin, relay, upstream, wall};
 use crate::model::{CloseReason, Entry, Replication, Session, SessionClosed};
 use crate::wire::postgres::exchange::Exchange;
 use crate::wire::postgres::message::{self, Refusal};
@@ -79,9 +80,9 @@ fn stopping() -> Refusal {
 /// The door in front of the target that the client asks for.
 fn door<'c, 'l>(client: &'c Client, listener: &'l Listener) -> Door<'c, 'l> {
     let database = client.startup.database();
-    let site = listener.routes.choose(client.server_name.as_deref(), database);
-    let desk = &listener.desk;
-    Door { desk, site, id: desk.ids.session(), peer: &client.peer, startup: &client.startup }
+    let logins = listener.routes.choose(client.server_name.as_deref(), database).map(Arc::as_ref);
+    let (desk, login) = (&listener.desk, logins.and_then(Logins::only));
+    Door { desk, logins, login, id: desk.ids.session(), peer: &client.peer, startup: &client.startup }
 }
 
 /// From the startup packet to the end: sign in, then statements until either side leaves.

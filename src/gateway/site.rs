@@ -12,6 +12,7 @@ use super::cancel::Cancels;
 use super::catalog::Catalogs;
 use super::counters::Counters;
 use super::keyring::Keyring;
+use super::logins::Whose;
 use super::patience::Patience;
 use super::roster::Roster;
 use super::tls::Renewable;
@@ -131,7 +132,7 @@ pub enum ReadOnly {
     Never,
 }
 
-/// A named database server behind us.
+/// A named database server behind us, as one of our logins there reaches it.
 #[derive(Debug, Clone)]
 pub struct Target {
     /// Its name.
@@ -144,6 +145,8 @@ pub struct Target {
     pub tls: UpstreamTls,
     /// Our own login there.
     pub credentials: Credentials,
+    /// Whose it is.
+    pub whose: Whose,
     /// What clients may call a database, and what it is called there.
     pub databases: BTreeMap<String, String>,
     /// What happens to a session whose token ends.
@@ -158,7 +161,7 @@ pub struct Target {
     pub max_message: usize,
 }
 
-/// What every session of a target shares, whichever listener it came by.
+/// What every session of a target shares that has the same login there, whichever listener it came by.
 #[derive(Debug)]
 pub struct Site {
     /// The recorder's name.
@@ -179,7 +182,7 @@ pub struct Site {
     pub ids: Arc<dyn Ids>,
     /// The keys that its sessions can be cancelled by; shared by all listeners.
     pub cancels: Arc<Cancels>,
-    /// What its sessions share while they live.
+    /// What they share while they live, whatever the login.
     pub memory: Memory,
     /// The memory for their messages, shared by all targets.
     pub budget: Budget,
@@ -188,15 +191,15 @@ pub struct Site {
 }
 
 /// What the sessions of a target share while they live: the facts of texts, and what the names in them mean.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Memory {
-    pub(super) facts: sql::Memory,
+    pub(super) facts: Arc<sql::Memory>,
     pub(super) catalogs: Arc<Catalogs>,
 }
 
 impl Default for Memory {
     fn default() -> Self {
-        let facts = sql::Memory::new(sql::Dialect::PostgreSql);
+        let facts = Arc::new(sql::Memory::new(sql::Dialect::PostgreSql));
         Self { facts, catalogs: Arc::default() }
     }
 }
@@ -224,6 +227,7 @@ pub(super) mod tests {
             wanted: Wanted::Any,
             tls: UpstreamTls::Disable,
             credentials: Credentials::new("app".to_owned(), String::new(), Proof::Any),
+            whose: Whose::default(),
             databases: BTreeMap::new(),
             on_token_expiry: OnTokenExpiry::Close,
             read_only: ReadOnly::Never,

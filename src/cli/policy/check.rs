@@ -54,7 +54,7 @@ pub(super) fn run(args: &CheckArgs, globals: &Globals) -> Result<Exit, Stop> {
     // Rules that do not hold together promise nothing that a login could undermine.
     let live = match (&policy, &config, &args.target) {
         (Some(policy), Some(config), Some(target)) => {
-            Some(Live::look(config, target, &args.database, policy).map(|live| live.findings(policy)))
+            Some(Live::look(config, (target, None), &args.database, policy).map(|live| live.findings(policy)))
         }
         _ => None,
     };

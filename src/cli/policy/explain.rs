@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
+use super::super::assembly::whose;
 use super::super::render::{Format, Lines, Table, quiet_if_closed, shown};
 use super::super::system::SystemClock;
 use super::sources::Sources;
@@ -58,7 +59,7 @@ pub(in crate::cli) struct ExplainArgs {
     #[arg(long, value_name = "NAME")]
     database: Option<String>,
 
-    /// The user at the database [default: that of the target's login, else `hansard`]
+    /// The user at the database [default: that of the login that is theirs, without a configuration `hansard`]
     #[arg(long, value_name = "NAME")]
     database_user: Option<String>,
 
@@ -90,12 +91,15 @@ pub(super) fn run(args: &ExplainArgs, globals: &Globals) -> Result<Exit, Stop> {
     let sources = Sources::read(paths).map_err(Stop::invalid)?;
     let said = |problems: Vec<PolicyProblem>| Stop::invalid(problems.iter().map(ToString::to_string).collect());
     let policy = Policy::load(&sources.rules).map_err(said)?;
-    let around = around(args, config.as_ref())?;
+    let mut around = around(args, config.as_ref())?;
     let claims = claims(&args.claims)?;
     let who = Claims::of(config.as_ref()).principal(&claims, around.now, around.token_age_seconds);
     let who = who.map_err(|refused| Stop::invalid(vec![format!("{}: {refused}", args.claims.display())]))?;
     let sql = if args.sql == "-" { stdin()? } else { args.sql.clone() };
     let target = config.as_ref().map(|config| described(config, &args.target)).transpose()?;
+    if let (Some(config), Some(target), None) = (&config, target, &args.database_user) {
+        around.place.database_user = user_of(&who, target, config)?;
+    }
     let has_wall = target.is_none_or(|target| target.read_only == ReadOnly::ByRules);
     let told = Told::of(&policy, (who, has_wall), around, trial::facts(&sql, args.dialect));
     match globals.format() {
@@ -123,7 +127,7 @@ fn around(args: &ExplainArgs, config: Option<&Config>) -> Result<Surroundings, S
         (None, [only]) => only,
         (None, _) => &args.target,
     };
-    let user = args.database_user.clone().or_else(|| target.map(|target| target.user.clone()));
+    let user = args.database_user.clone();
     Ok(Surroundings {
         place: Place {
             target: args.target.clone(),
@@ -136,6 +140,19 @@ fn around(args: &ExplainArgs, config: Option<&Config>) -> Result<Surroundings, S
         transaction: 'I',
         now: args.at.unwrap_or_else(|| SystemClock.now()),
         token_age_seconds: 0,
+    })
+}
+
+/// Who the session would be at the database, if the client asks for no user of its own.
+fn user_of(who: &Principal, target: &Target, config: &Config) -> Result<String, Stop> {
+    let issuers = config.issuers.iter().map(|issuer| &issuer.settings);
+    let issuer = issuers.into_iter().find(|issuer| issuer.accepted().contains(&who.issuer));
+    let name = issuer.map(|issuer| issuer.name.as_str());
+    let theirs = target.logins.iter().find(|login| whose(login).includes(who, name));
+    theirs.map(|login| login.user.clone()).ok_or_else(|| {
+        let problem =
+            format!("target.{}: there is no database user for {}: no login is theirs", target.name, who.name());
+        Stop { exit: Exit::Forbidden, problems: vec![problem] }
     })
 }
 

@@ -39,6 +39,10 @@ pub(in crate::cli) struct GrantsArgs {
     #[arg(long, value_name = "NAME")]
     database: Option<String>,
 
+    /// The user whose login looks, and whom rules may name [default: that of the first login]
+    #[arg(long, value_name = "NAME")]
+    database_user: Option<String>,
+
     /// The role [default: `hansard_` and the target's name]
     #[arg(long, value_name = "NAME", value_parser = role_name)]
     role: Option<String>,
@@ -61,7 +65,10 @@ pub(super) fn run(args: &GrantsArgs, _: &Globals) -> Result<Exit, Stop> {
     let said = |problems: Vec<PolicyProblem>| Stop::invalid(problems.iter().map(ToString::to_string).collect());
     let policy = Policy::load(&sources.rules).map_err(said)?;
     let asked: Vec<String> = args.database.iter().cloned().collect();
-    let live = Live::look(&config, &args.target, &asked, &policy)?;
+    let described = config.targets.iter().find(|target| target.name == args.target);
+    let first = described.and_then(|target| target.logins.first()).map(|login| login.user.as_str());
+    let user = args.database_user.as_deref().or(first);
+    let live = Live::look(&config, (&args.target, user), &asked, &policy)?;
     let [(place, seen)] = live.seen.as_slice() else {
         let names: Vec<&str> = live.seen.iter().map(|(place, _)| place.database.as_str()).collect();
         let problem =

@@ -85,9 +85,9 @@ fn a_database_must_ask_for_a_proof_unless_told_otherwise() {
         let text = changed("login    = { user = \"hansard\", password = { file = \"/run/secrets/pg\" } }", &login);
         text.replace("pg.internal:5432", "127.0.0.1:5432")
     };
-    assert_eq!(parse(MINIMAL).unwrap().targets[0].require, Require::ScramSha256);
+    assert_eq!(parse(MINIMAL).unwrap().targets[0].logins[0].require, Require::ScramSha256);
     for word in ["any", "password", "md5", "scram-sha-256", "scram-sha-256-plus"] {
-        assert_eq!(parse(&require(word, "")).unwrap().targets[0].require.as_str(), word);
+        assert_eq!(parse(&require(word, "")).unwrap().targets[0].logins[0].require.as_str(), word);
     }
     assert_eq!(problems(&require("scram", "")).len(), 1);
     let unbound = problems(&require("scram-sha-256-plus", "tls = { mode = \"disable\" }"));
