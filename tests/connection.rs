@@ -33,6 +33,8 @@ mod limits;
 mod login;
 #[path = "connection/logins.rs"]
 mod logins;
+#[path = "connection/own_token.rs"]
+mod own_token;
 #[path = "connection/pipelines.rs"]
 mod pipelines;
 #[path = "connection/places.rs"]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::certificate::{SelfSigned, self_signed};
+use super::own_login;
 use super::policy::run::for_force;
 use super::policy::sources::Sources as RuleSources;
 use super::recorder::Needs;
@@ -82,13 +83,13 @@ pub(super) struct Parts {
 }
 
 /// Collects what is wrong, so that all of it is said at once.
-struct Problems {
+pub(super) struct Problems {
     file: String,
     found: Vec<String>,
 }
 
 impl Problems {
-    fn take<T, E: std::fmt::Display>(&mut self, key: &str, result: Result<T, E>) -> Option<T> {
+    pub(super) fn take<T, E: std::fmt::Display>(&mut self, key: &str, result: Result<T, E>) -> Option<T> {
         result.map_err(|error| self.found.push(format!("{}: {key}: {error}", self.file))).ok()
     }
 
@@ -318,16 +319,7 @@ fn credentials(
     login: &config::Login,
     problems: &mut Problems,
 ) -> Option<(gateway::Credentials, Whose)> {
-    let key = format!("target.{}.login.password", described.name);
-    let password = problems.take(&key, login.password.reveal())?.into_string();
-    let required = match login.require {
-        config::Require::Any => gateway::Proof::Any,
-        config::Require::Password => gateway::Proof::Password,
-        config::Require::Md5 => gateway::Proof::Md5,
-        config::Require::ScramSha256 => gateway::Proof::Scram,
-        config::Require::ScramSha256Plus => gateway::Proof::ScramPlus,
-    };
-    Some((gateway::Credentials::new(login.user.clone(), password, required), whose(login)))
+    Some((own_login::credentials(&described.name, login, problems)?, whose(login)))
 }
 
 /// Whose a described login is.

@@ -12,6 +12,7 @@ mod health;
 mod keyring;
 mod keys;
 mod operator;
+mod own_login;
 mod people;
 mod policy;
 mod private_file;

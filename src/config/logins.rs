@@ -1,8 +1,9 @@
 //! Our own logins at a target, and whose each of them is: `[target.NAME] login`.
 
 use super::checks::Folder;
+use super::reading::value_if_any;
 use super::reading::{Field, Findings, FromToml, Keys, Located, Named, Node, OneOrMany, choice, closest, section};
-use super::reading::{value_if_any, value_or};
+use super::shown::{TokenSection, Written, shown};
 use super::values::{ClaimValue, SecretSection, claim_values};
 use super::{Issuer, Login, Whose};
 use crate::model::PrincipalKind;
@@ -15,9 +16,12 @@ section! {
     LoginSection {
         /// The database user.
         user: Located<String>,
-        /// Its password, by reference.
-        password: Located<SecretSection>,
-        /// The least that the database must ask of us before it gets anything. What is stronger is taken as well.
+        /// Its password, by reference. Either this or `token`.
+        password: Option<Located<SecretSection>>,
+        /// An access token that we show for the password.
+        token: Option<Located<TokenSection>>,
+        /// The least that the database must ask of us before it gets anything. What is stronger is taken as well. With
+        /// `token`, "password" is the default and the only choice.
         #[schemars(extend("default" = "scram-sha-256"))]
         require: Option<Located<Require>>,
         /// Whose this login is. Who has none does not get in. Default: everybody's.
@@ -101,23 +105,15 @@ fn login(
     (issuers, is_plain, folder): (Option<&[Issuer]>, bool, Folder<'_>),
     findings: &mut Findings,
 ) -> Option<Login> {
-    let LoginSection { user, password, require, whose } = section;
-    if let Some(require) = require.as_ref().filter(|require| require.value == Some(Require::ScramSha256Plus))
-        && is_plain
-    {
-        require.refuse("\"scram-sha-256-plus\" needs TLS to be bound to", findings);
-    }
+    let LoginSection { user, password, token, require, whose } = section;
     let whose = match whose {
         None => Some(Whose::default()),
         Some(section) => whose_it_is(section, issuers, findings),
     };
-    let password = folder.secret(password);
-    Some(Login {
-        user: user.value?,
-        password: password?,
-        require: value_or(require, Require::ScramSha256)?,
-        whose: whose?,
-    })
+    let name = user.name.strip_suffix(".user").unwrap_or(&user.name);
+    let written = Written { password, token, require, login: (&user.at, name) };
+    let (proof, require) = shown(written, (is_plain, folder), findings)?;
+    Some(Login { user: user.value?, proof, require, whose: whose? })
 }
 
 fn whose_it_is(section: Located<WhoseSection>, issuers: Option<&[Issuer]>, findings: &mut Findings) -> Option<Whose> {

@@ -19,6 +19,7 @@ mod problems;
 mod reading;
 mod schema;
 mod secret;
+mod shown;
 mod sign_in;
 mod storage;
 mod units;
@@ -46,6 +47,7 @@ pub use logins::Require;
 pub use problems::{Position, Problem, Problems};
 pub use schema::schema;
 pub use secret::{Revealed, Secret, SecretError};
+pub use shown::{LoginProof, LoginToken, TokenIssuer, entra_endpoint};
 pub use sign_in::ClientToken;
 pub use units::duration;
 pub use values::{Server, Upstream};
@@ -227,8 +229,8 @@ pub struct Target {
 pub struct Login {
     /// Our own user there.
     pub user: String,
-    /// That user's password.
-    pub password: Secret,
+    /// What that user shows.
+    pub proof: LoginProof,
     /// The least that the server must ask of us.
     pub require: Require,
     /// Whose it is.
@@ -488,7 +490,8 @@ impl Config {
         let asking = self.issuers.iter().filter_map(|issuer| issuer.introspection.as_ref());
         let keys = keys.chain(shown).chain(asking.map(|how| &how.client_secret));
         let logins = self.targets.iter().flat_map(|target| &target.logins);
-        keys.chain(logins.map(|login| &login.password)).chain(storage).chain(cluster).collect()
+        let logins = logins.filter_map(|login| login.proof.secret());
+        keys.chain(logins).chain(storage).chain(cluster).collect()
     }
 
     /// Every claim that is kept, of whichever issuer, and so may be there for rules to look at.
@@ -529,6 +532,8 @@ impl Config {
                 let named = ca_file.chain(own.iter().map(|own| ("cert", &own.cert)));
                 files.extend(named.map(|(key, path)| (format!("target.{}.tls.{key}", target.name), path.as_path())));
             }
+            let authorities = target.logins.iter().filter_map(|login| login.proof.ca_file());
+            files.extend(authorities.map(|path| (format!("target.{}.login.token.ca_file", target.name), path)));
         }
         if let Some(path) = self.cluster.as_ref().and_then(|cluster| cluster.ca_file.as_deref()) {
             files.push(("cluster.ca_file".to_owned(), path));

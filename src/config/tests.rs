@@ -13,6 +13,7 @@ use crate::identity::{Algorithm, Tokens};
 mod ends;
 mod issuers;
 mod logins;
+mod shown;
 mod sign_in;
 
 const MINIMAL: &str = include_str!("../../fixtures/config/minimal.toml");
@@ -61,7 +62,8 @@ fn the_least_file_gets_every_default() {
     assert_eq!(target.upstreams, [Server::Tcp(Upstream { host: "pg.internal".to_owned(), port: 5432 })]);
     assert_eq!(target.tls, UpstreamTls::VerifyFull(VerifyFull::default()));
     let [login] = target.logins.as_slice() else { panic!("{config:?}") };
-    assert_eq!(login.password, Secret::in_file("target.app.login.password", "/run/secrets/pg"));
+    let password = Secret::in_file("target.app.login.password", "/run/secrets/pg");
+    assert_eq!(login.proof, LoginProof::Password(password));
     assert_eq!((login.user.as_str(), &login.whose), ("hansard", &Whose::default()));
     assert_eq!(target.on_token_expiry, OnTokenExpiry::FinishTransactionThenClose);
     assert_eq!(target.read_only, ReadOnly::ByRules);
@@ -507,7 +509,7 @@ fn the_schema_in_the_tree_is_the_one_the_types_give() {
 fn the_schema_has_exactly_the_keys_that_are_accepted() {
     let schema = schema();
     let sections = sections(&schema);
-    assert_eq!(sections.len(), 42, "{:?}", sections.keys());
+    assert_eq!(sections.len(), 44, "{:?}", sections.keys());
     for (name, section) in sections {
         let text = match name.as_str() {
             "" => "zzzzzz = 1".to_owned(),

@@ -58,7 +58,7 @@ mod tests {
             let length = u8::try_from(text.len() + 8).unwrap();
             [&[b'R', 0, 0, 0, length, 0, 0, 0, code][..], text.as_bytes()].concat().into()
         };
-        let credentials = Credentials { user: "u".to_owned(), password: "p".to_owned() };
+        let credentials = Credentials { user: "u".to_owned(), password: "p".to_owned().into() };
         let (mut login, _) = Login::begin(credentials, "d", &[], (Channel::Local, Proof::Scram), "nonce".to_owned());
         login.take(b'R', &message(10, "SCRAM-SHA-256\0\0")).unwrap();
         match login.take(b'R', &message(11, &format!("r=nonce+,s={salt},i=2"))).unwrap() {

@@ -64,7 +64,9 @@ pub use logins::{Logins, Whose};
 pub use patience::Patience;
 pub use places::Places;
 pub use roster::{Bar, Order, Roster, Seen, State, TooManyBars, Whom};
-pub use site::{Address, Credentials, Memory, OnTokenExpiry, Proof, ReadOnly, Site, Target, UpstreamTls, Wanted};
+pub use site::{
+    Address, Credentials, Memory, OnTokenExpiry, Proof, ReadOnly, Shown, Site, Target, UpstreamTls, Wanted,
+};
 pub use wall::walled;
 pub use words::{denial, no_access};
 

@@ -207,6 +207,7 @@ fn unreachable_database(error: &UpstreamError, (session, read_only): (&Session, 
     tracing::error!(session = %session.id, target = session.target, read_only, %error, "the database did not take a session");
     let what = match error {
         UpstreamError::Login(_) => "did not take the session",
+        UpstreamError::NoToken(_) => "cannot be signed in to from hansard right now",
         _ => "cannot be reached from hansard",
     };
     Refusal::fatal(error.sqlstate(), format!("{} {what} (ref {})", session.target, session.id))

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio_rustls::rustls::ClientConfig;
+use zeroize::Zeroizing;
 
 use super::budget::Budget;
 use super::cancel::Cancels;
@@ -16,7 +17,7 @@ use super::logins::Whose;
 use super::patience::Patience;
 use super::roster::Roster;
 use super::tls::Renewable;
-use crate::identity::Verifier;
+use crate::identity::{TokenSource, Verifier};
 use crate::journal::Journal;
 use crate::model::{Clock, Ids, NodeName, Recorded};
 use crate::policy::{InForce, Place};
@@ -28,17 +29,35 @@ pub use crate::wire::postgres::handshake::Proof;
 pub struct Credentials {
     /// The database user.
     pub user: String,
-    /// Its password.
-    pub(super) password: String,
+    /// What it shows.
+    pub(super) shown: Shown,
     /// The least that the database must ask of us.
     pub(super) required: Proof,
     pub(super) keyring: Arc<Keyring>,
 }
 
 impl Credentials {
-    /// A user, its password, and the least that a database must ask of us before it gets anything.
-    pub fn new(user: String, password: String, required: Proof) -> Self {
-        Self { user, password, required, keyring: Arc::default() }
+    /// A user, what it shows, and the least that a database must ask of us before it gets anything.
+    pub fn new(user: String, shown: Shown, required: Proof) -> Self {
+        Self { user, shown, required, keyring: Arc::default() }
+    }
+}
+
+/// What a login shows to the database.
+#[derive(Clone)]
+pub enum Shown {
+    /// A password.
+    Password(Zeroizing<String>),
+    /// A token that is had of an issuer when it is needed. It leaves over verified TLS only.
+    Token(Arc<TokenSource>),
+}
+
+impl fmt::Debug for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Password(_) => f.write_str("Password(…)"),
+            Self::Token(source) => write!(f, "Token({source:?})"),
+        }
     }
 }
 
@@ -226,7 +245,7 @@ pub(super) mod tests {
             addresses: vec![Address::Tcp { host: "127.0.0.1".to_owned(), port: 1 }],
             wanted: Wanted::Any,
             tls: UpstreamTls::Disable,
-            credentials: Credentials::new("app".to_owned(), String::new(), Proof::Any),
+            credentials: Credentials::new("app".to_owned(), Shown::Password(Zeroizing::default()), Proof::Any),
             whose: Whose::default(),
             databases: BTreeMap::new(),
             on_token_expiry: OnTokenExpiry::Close,

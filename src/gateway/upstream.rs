@@ -2,11 +2,13 @@
 //!
 //! Promises: a session goes to the first of the target's addresses, in their order, that takes it and is what is wanted
 //! ([`fit`]); an address that is away holds it up for [`ATTEMPT_LIMIT`] at most; a server's answer that is about us and not
-//! about the server ends the search, because every other would give it too; what a client is told names no address.
+//! about the server ends the search, because every other would give it too; what a client is told names no address. A token of
+//! ours is had before anybody is called, and leaves over TLS only.
 
 mod dial;
 mod fit;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -15,9 +17,12 @@ use bytes::BytesMut;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
+use zeroize::Zeroizing;
 
 use super::client::Socket;
-use super::{Target, Wanted};
+use super::keyring::Keyring;
+use super::{Credentials, Shown, Target, Wanted};
+use crate::identity::TokenError;
 use crate::wire::Violation;
 use crate::wire::postgres::frame::{Framer, Side, Step};
 use crate::wire::postgres::handshake::{self, Channel, Greeting, Login, LoginError, Progress};
@@ -67,6 +72,10 @@ pub(super) enum UpstreamError {
     NoChance,
     #[error("the program is stopping")]
     Stopping,
+    #[error("there is nothing to sign in with: {0}")]
+    NoToken(#[from] TokenError),
+    #[error("a token is sent over TLS only")]
+    TokenInTheClear,
     #[error(transparent)]
     Login(#[from] LoginError),
 }
@@ -87,7 +96,7 @@ impl UpstreamError {
     fn is_about_us(&self) -> bool {
         match self {
             Self::Login(LoginError::Refused(state)) => !["53", "57", "58"].iter().any(|class| state.starts_with(class)),
-            Self::TooLong | Self::Stopping | Self::NoChance => true,
+            Self::TooLong | Self::Stopping | Self::NoChance | Self::NoToken(_) | Self::TokenInTheClear => true,
             _ => false,
         }
     }
@@ -100,6 +109,7 @@ pub(super) async fn connect(
     parameters: &[(String, String)],
 ) -> Result<Upstream, UpstreamError> {
     let until = Instant::now() + CONNECT_LIMIT;
+    let pass = timeout_at(until, pass(&target.credentials)).await.unwrap_or(Err(UpstreamError::TooSlow))?;
     let mut failures: Vec<(String, UpstreamError)> = Vec::new();
     for wanted in target.wanted.rounds() {
         for address in &target.addresses {
@@ -120,7 +130,7 @@ pub(super) async fn connect(
             for spot in spots {
                 let limit = if is_only { until } else { until.min(Instant::now() + ATTEMPT_LIMIT) };
                 let name = spot.to_string();
-                let trying = attempt(spot, (target, *wanted), database, parameters);
+                let trying = attempt(spot, (target, *wanted, &pass), database, parameters);
                 let tried = timeout_at(limit, trying).await.unwrap_or(Err(UpstreamError::TooSlow));
                 match tried {
                     Err(error) if !error.is_about_us() => {
@@ -133,6 +143,24 @@ pub(super) async fn connect(
         }
     }
     Err(summary(failures))
+}
+
+/// What is shown at one login.
+struct Pass {
+    word: Zeroizing<String>,
+    /// Whether it is a token, which others must never read.
+    is_token: bool,
+    keyring: Arc<Keyring>,
+}
+
+/// What the login shows now. The keys of a password are kept; those of a token are as short-lived as it is.
+async fn pass(credentials: &Credentials) -> Result<Pass, UpstreamError> {
+    Ok(match &credentials.shown {
+        Shown::Password(word) => {
+            Pass { word: word.clone(), is_token: false, keyring: Arc::clone(&credentials.keyring) }
+        }
+        Shown::Token(source) => Pass { word: source.token().await?, is_token: true, keyring: Arc::default() },
+    })
 }
 
 /// What is said of several places: each once, with what was wrong at last.
@@ -148,12 +176,12 @@ fn summary(mut failures: Vec<(String, UpstreamError)>) -> UpstreamError {
 
 async fn attempt(
     spot: Spot,
-    (target, wanted): (&Target, Wanted),
+    (target, wanted, pass): (&Target, Wanted, &Pass),
     database: &str,
     parameters: &[(String, String)],
 ) -> Result<Upstream, UpstreamError> {
     let connected = dial::dial(&spot, &target.tls).await?;
-    let mut upstream = login((spot, connected), target, database, parameters).await?;
+    let mut upstream = login((spot, connected), (&target.credentials, pass), database, parameters).await?;
     fit::judge(&mut upstream, wanted, parameters).await?;
     Ok(upstream)
 }
@@ -181,12 +209,15 @@ fn nonce() -> Result<String, UpstreamError> {
 
 async fn login(
     (spot, (mut socket, channel)): (Spot, (Box<dyn Socket>, Channel)),
-    target: &Target,
+    (ours, pass): (&Credentials, &Pass),
     database: &str,
     parameters: &[(String, String)],
 ) -> Result<Upstream, UpstreamError> {
-    let super::Credentials { user, password, required, keyring } = &target.credentials;
-    let credentials = handshake::Credentials { user: user.clone(), password: password.clone() };
+    let Credentials { user, required, .. } = ours;
+    if pass.is_token && !matches!(channel, Channel::Tls(_)) {
+        return Err(UpstreamError::TokenInTheClear);
+    }
+    let credentials = handshake::Credentials { user: user.clone(), password: pass.word.clone() };
     let (mut login, startup) = Login::begin(credentials, database, parameters, (channel, *required), nonce()?);
     if startup.is_empty() {
         return Err(UpstreamError::TooLong);
@@ -206,7 +237,7 @@ async fn login(
                         socket.flush().await?;
                     }
                     Progress::Prove(recipe) => {
-                        let keys = keyring.keys(password, recipe).await.ok_or(UpstreamError::Stopping)?;
+                        let keys = pass.keyring.keys(&pass.word, recipe).await.ok_or(UpstreamError::Stopping)?;
                         socket.write_all(&login.prove(&keys)?).await?;
                         socket.flush().await?;
                     }

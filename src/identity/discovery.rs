@@ -161,22 +161,10 @@ impl Asker {
         let name = settings.name.clone();
         let (_, discovery) =
             discovery_url(url).map_err(|reason| IdentityError::Client { issuer: name.clone(), reason })?;
-        let mut builder = Client::builder()
-            .user_agent(concat!("hansard/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(TOTAL_TIMEOUT);
-        if is_loopback(&discovery) {
-            // What is on this machine is never asked for through somebody else's.
-            builder = builder.no_proxy();
-        }
+        let mut builder = asked_at(&discovery);
         if let Some(path) = &settings.ca_file {
             let blame = |reason| IdentityError::CaFile { issuer: name.clone(), path: path.clone(), reason };
-            let pem = std::fs::read(path).map_err(|error| blame(error.to_string()))?;
-            let roots = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| blame(chain(&error)))?;
-            if roots.is_empty() {
-                return Err(blame("no certificate in it".to_owned()));
-            }
+            let roots = authorities(path).map_err(blame)?;
             builder = roots.into_iter().fold(builder, reqwest::ClientBuilder::add_root_certificate);
         }
         let client =
@@ -260,6 +248,24 @@ pub(super) fn discovery_url(setting: &str) -> Result<(String, Url), String> {
         "http" if is_loopback(&url) => Ok((issuer.to_owned(), url)),
         _ => Err(format!("{} must start with https:// (http:// is for an issuer on this machine)", quoted(setting))),
     }
+}
+
+/// How whoever is at this address is asked: with limits on everything, and led nowhere else.
+pub(super) fn asked_at(url: &Url) -> reqwest::ClientBuilder {
+    let builder = Client::builder()
+        .user_agent(concat!("hansard/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(TOTAL_TIMEOUT);
+    // What is on this machine is never asked for through somebody else's.
+    if is_loopback(url) { builder.no_proxy() } else { builder }
+}
+
+/// The authorities in a file, of which there is at least one.
+pub(super) fn authorities(path: &Path) -> Result<Vec<reqwest::Certificate>, String> {
+    let pem = std::fs::read(path).map_err(|error| error.to_string())?;
+    let roots = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| chain(&error))?;
+    if roots.is_empty() { Err("no certificate in it".to_owned()) } else { Ok(roots) }
 }
 
 /// Whether the URL leads to this machine. `localhost` never leaves it (RFC 6761).

@@ -13,6 +13,8 @@
 //!
 //! What the large issuers call things is data, in [`Preset`]; no check knows of it.
 //!
+//! The other way round, [`TokenSource`] gets tokens that a database lets *us* in by.
+//!
 //! The signature, the issuer and the audience are jsonwebtoken's to check. The rest is checked here, because it checks
 //! time by the machine's clock, and neither `iat`, `typ` nor `crit` at all.
 
@@ -26,6 +28,7 @@ mod introspection;
 mod keys;
 mod names;
 mod others;
+mod outgoing;
 mod presets;
 mod refusal;
 mod settings;
@@ -58,6 +61,7 @@ pub use cache::Pace;
 pub use ended::{Ended, Says};
 pub use introspection::Introspection;
 pub use others::{Others, OthersError, PASSED_ON, Repeated};
+pub use outgoing::{AZURE_MACHINE, ClientProof, Grant, Reading, TokenError, TokenSettings, TokenSource};
 pub use presets::Preset;
 pub use refusal::{Cause, Refusal};
 pub use settings::{

@@ -7,6 +7,7 @@
 //                 subject=<word>      (ours) whose token it is, for the client `guest`
 //                 resource=api://opaque gives a token that only this issuer can read; POST /token/revocation takes it back, and
 //                 `asker`, by HTTP Basic, may ask what it is (introspection)
+//                 client_assertion=<jwt>  for the client `federated`, which has no secret
 //   the public client `hansard-cli`: authorization code with PKCE, device code, refresh tokens. Who sits before the browser
 //                 is in its header x-person; `refuser` is let in by nobody.
 //   POST /test/lifetimes?access=<seconds>&refresh=<seconds>   (ours) how long what people get from now on lives
@@ -41,6 +42,7 @@ const CLIENTS = {
   nobody: person('Nobody Special', [], []),
   robot: { sub: 'svc-robot', name: 'nightly-load', roles: ['workload'], groups: [] },
   guest: person('Guest Visitor', [], []),
+  federated: { sub: 'svc-federated', name: 'federated', roles: ['workload'], groups: [] },
 };
 
 const bySubject = (sub) => Object.values(CLIENTS).find((person) => person.sub === sub);
@@ -50,7 +52,7 @@ const newKey = () => {
   return { ...privateKey.export({ format: 'jwk' }), kid: randomUUID(), use: 'sig', alg: 'RS256' };
 };
 
-const asThemselves = Object.keys(CLIENTS).map((client_id) => ({
+const asThemselves = Object.keys(CLIENTS).filter((name) => name !== 'federated').map((client_id) => ({
   client_id,
   client_secret: SECRET,
   grant_types: ['client_credentials'],
@@ -68,6 +70,15 @@ const asker = {
   response_types: [],
 };
 const OPAQUE = 'api://opaque';
+// The client `federated` has no secret: it is known by what somebody else signed for it, here the provider itself (/test/sign).
+const byAssertion = (keys) => ({
+  client_id: 'federated',
+  grant_types: ['client_credentials'],
+  token_endpoint_auth_method: 'private_key_jwt',
+  jwks: { keys: keys.map(({ kty, n, e, kid, use, alg }) => ({ kty, n, e, kid, use, alg })) },
+  redirect_uris: [],
+  response_types: [],
+});
 // Where the public client is told of a logout: the provider is led from here to where the test says.
 const LOGOUT = 'https://hansard.example/logout';
 let toldAt;
@@ -125,7 +136,7 @@ async function toldToTest(request) {
 function provider(issuer, keys) {
   return new Provider(issuer, {
     jwks: { keys },
-    clients: [...asThemselves, forPeople, asker],
+    clients: [...asThemselves, byAssertion(keys), forPeople, asker],
     scopes: ['openid', 'offline_access', 'profile'],
     claims: { profile: ['name', 'preferred_username'] },
     ttl: { RefreshToken: () => lifetimes.refresh },

@@ -16,7 +16,7 @@ pub fn body(data: &[u8]) {
 fn converse(from: &mut Unstructured<'_>) -> Result<()> {
     let encrypted = from.arbitrary()?;
     let channel = if encrypted { Channel::Tls(Some(vec![7; 32])) } else { Channel::Open };
-    let credentials = Credentials { user: "hansard".to_owned(), password: PASSWORD.to_owned() };
+    let credentials = Credentials { user: "hansard".to_owned(), password: PASSWORD.to_owned().into() };
     let nonce = "fyko+d2lbbFgONRv9qkxdawL";
     let (mut login, first) = Login::begin(credentials, "clinic", &[], (channel, Proof::Any), nonce.to_owned());
     assert!(!shows(&first, PASSWORD));

@@ -9,6 +9,7 @@ use std::fmt;
 use bytes::Bytes;
 use pgwire::api::auth::md5pass::hash_md5_password;
 use pgwire::messages::startup::{self, Password, SASLInitialResponse, SASLResponse};
+use zeroize::Zeroizing;
 
 use super::super::frame::HEADER_LEN;
 use super::super::message::{Body, encoded, error_fields};
@@ -21,7 +22,7 @@ pub struct Credentials {
     /// The database user.
     pub user: String,
     /// Its password.
-    pub password: String,
+    pub password: Zeroizing<String>,
 }
 
 impl fmt::Debug for Credentials {
@@ -219,7 +220,7 @@ impl Login {
                 if self.channel == Channel::Open {
                     return Err(LoginError::InTheClear);
                 }
-                Ok(Progress::Send(encoded(&Password::new(self.credentials.password.clone()))))
+                Ok(Progress::Send(encoded(&Password::new(self.credentials.password.to_string()))))
             }
             (5, LoginState::Request { .. }) => {
                 let salt = body.take(4)?;
@@ -309,7 +310,7 @@ mod tests {
     }
 
     fn login_over(channel: Channel, required: Proof) -> Login {
-        let credentials = Credentials { user: "u".into(), password: "secret".into() };
+        let credentials = Credentials { user: "u".into(), password: "secret".to_owned().into() };
         Login::begin(credentials, "d", &[], (channel, required), NONCE.to_owned()).0
     }
 
