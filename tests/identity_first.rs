@@ -8,6 +8,8 @@
 
 #[path = "identity_first/attacks.rs"]
 mod attacks;
+#[path = "identity_first/bearer.rs"]
+mod bearer;
 #[path = "identity_first/ended.rs"]
 mod ended;
 #[path = "identity_first/issuers.rs"]

@@ -19,8 +19,8 @@ use crate::anchor::{AnchorSettings, TIME_LIMIT, TimestampAuthority};
 use crate::config::{self, ClientCertificates, Config, Place, Plain};
 use crate::gateway::tls::{Renewable, ServerConfig};
 use crate::gateway::{
-    self, Budget, Cancels, Cluster, ClusterPeer, Counters, Desk, Listener, Logins, Memory, Roster, Routes, Site, Way,
-    Whose,
+    self, Budget, Cancels, Cluster, ClusterPeer, Counters, Desk, Listener, Logins, Memory, Roster, Routes, SignInAt,
+    Site, Way, Whose,
 };
 use crate::identity::{Introspection, IssuerSettings, Verifier};
 use crate::journal::{self, Journal};
@@ -48,6 +48,7 @@ pub(super) struct Door {
     pub(super) plain_on_loopback: bool,
     demands_certificate: bool,
     balancers: Vec<IpNet>,
+    bearer: Option<SignInAt>,
 }
 
 #[derive(Debug)]
@@ -224,7 +225,7 @@ impl Door {
         journal: &Journal,
         node: &NodeName,
     ) -> Result<Opened, String> {
-        let Self { name, address, ways, tls, plain_on_loopback, demands_certificate, balancers } = self;
+        let Self { name, address, ways, tls, plain_on_loopback, demands_certificate, balancers, bearer } = self;
         let (tls, made) = match tls {
             DoorTls::Given(tls) => (Ok(tls), None),
             DoorTls::SelfSigned => {
@@ -253,7 +254,7 @@ impl Door {
         };
         let routes = Routes::new(ways.into_iter().filter_map(to_site).collect());
         let tls = tls.map_err(|error| error.to_string())?;
-        let listener = Listener { name, desk, routes, tls, plain_on_loopback, demands_certificate, balancers };
+        let listener = Listener { name, desk, routes, tls, plain_on_loopback, demands_certificate, balancers, bearer };
         Ok(Opened { listener: Arc::new(listener), made })
     }
 }
@@ -286,6 +287,10 @@ fn open_door(listener: &config::Listener, config: &Config, problems: &mut Proble
         plain_on_loopback: listener.plain != Plain::Refuse,
         demands_certificate: demanded == Some(ClientCertificates::Required),
         balancers: listener.balancers.clone(),
+        bearer: listener
+            .oauth_bearer
+            .as_ref()
+            .map(|at| SignInAt { configuration: at.configuration.clone(), scope: at.scope.clone() }),
     })
 }
 

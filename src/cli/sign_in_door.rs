@@ -33,7 +33,9 @@ pub(super) fn document(config: &Config) -> Document {
         })
     };
     let target = |described: &Target| {
-        let reached = config.listeners.iter().find_map(|listener| told(described, listener));
+        // These tools send the token as the password.
+        let by_password = config.listeners.iter().filter(|listener| listener.oauth_bearer.is_none());
+        let reached = by_password.into_iter().find_map(|listener| told(described, listener));
         reached.map(|(host, port)| Told {
             name: described.name.clone(),
             engine: described.engine.as_str().to_owned(),

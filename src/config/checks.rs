@@ -79,7 +79,7 @@ fn assemble(file: File, folder: Folder<'_>, surroundings: Surroundings<'_>, find
     let has_door = file.sign_in.is_some();
     let issuers = issuers(file.issuer, file.identity, (has_door, folder), findings);
     let targets = targets(file.target, (issuers.as_deref(), folder), findings);
-    let listeners = listeners(file.listener, targets.as_deref(), folder, findings);
+    let listeners = listeners(file.listener, (targets.as_deref(), issuers.as_deref()), folder, findings);
     let policy = file.policy.value.and_then(|policy| policy.path.value);
     let journal = journal(file.journal, folder, findings);
     let storage = storage(file.storage, folder, findings);

@@ -12,6 +12,7 @@ use super::file::{
 use super::limits::session_limits;
 use super::logins::logins;
 use super::reading::{Findings, Located, Named, OneOrMany, closest, value_if_any, value_or};
+use super::sign_in::oauth_bearer;
 use super::units::{Size, size_text};
 use super::values::{Address, HostName, NamedTargetSection, Network, SecretSection, Server, TargetChoice};
 use super::{
@@ -166,7 +167,7 @@ fn own_certificate(
 
 pub(super) fn listeners(
     listeners: Option<Located<Named<ListenerSection>>>,
-    targets: Option<&[KnownTarget]>,
+    (targets, issuers): (Option<&[KnownTarget]>, Option<&[Issuer]>),
     folder: Folder<'_>,
     findings: &mut Findings,
 ) -> Option<Vec<Listener>> {
@@ -179,8 +180,11 @@ pub(super) fn listeners(
     let named = if written.0.is_empty() { unwritten() } else { written };
     refuse_bad_names(&named, findings);
     refuse_shared_addresses(&named, findings);
-    let read: Vec<Option<Listener>> =
-        named.0.into_iter().map(|(name, section)| listener(name, section, targets, folder, findings)).collect();
+    let read: Vec<Option<Listener>> = named
+        .0
+        .into_iter()
+        .map(|(name, section)| listener(name, section, (targets, issuers), folder, findings))
+        .collect();
     let all: Option<Vec<Listener>> = read.into_iter().collect();
     if all.is_some() {
         for known in targets?.iter().filter(|known| !known.used.get()) {
@@ -212,7 +216,7 @@ fn refuse_shared_addresses(named: &Named<ListenerSection>, findings: &mut Findin
 fn listener(
     name: String,
     section: Located<ListenerSection>,
-    targets: Option<&[KnownTarget]>,
+    (targets, issuers): (Option<&[KnownTarget]>, Option<&[Issuer]>),
     folder: Folder<'_>,
     findings: &mut Findings,
 ) -> Option<Listener> {
@@ -228,6 +232,7 @@ fn listener(
             plain.refuse("\"loopback\" needs a target whose upstream is on loopback", findings);
         }
     }
+    let oauth_bearer = oauth_bearer(section.oauth_bearer, issuers, findings);
     let tls = match value_if_any(section.tls)? {
         Some(tls) => Some(listener_tls(tls, folder, findings)?),
         None => None,
@@ -255,6 +260,7 @@ fn listener(
             Some(proxied) => proxied.from.value?.0.into_iter().map(|Network(network)| network).collect(),
             None => Vec::new(),
         },
+        oauth_bearer: oauth_bearer?,
     })
 }
 

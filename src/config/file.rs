@@ -10,7 +10,7 @@ use super::issuers::{IdentitySection, IssuerSection};
 use super::limits::Connections;
 use super::logins::LoginSection;
 use super::reading::{Field, Findings, FromToml, Keys, Located, Named, Node, OneOrMany, choice, section};
-use super::sign_in::{OperatorsSection, SignInSection};
+use super::sign_in::{OAuthBearerSection, OperatorsSection, SignInSection};
 use super::units::{Age, Percent, Size};
 use super::values::{Address, Network, NodeSetting, SecretSection, Server, TargetChoice, Upstream, Version};
 
@@ -76,6 +76,10 @@ section! {
         /// Load balancers in front, which say by the PROXY protocol (version 2) where a client is. Default: there are none,
         /// and a client is where its connection came from.
         proxy_protocol: Option<Located<ProxyProtocolSection>>,
+        /// Clients bring their tokens by SASL OAUTHBEARER (RFC 7628), as libpq 18 does, which signs people in by itself; {} is enough
+        /// where there is one issuer. Others cannot come in here: give them a listener of their own. Default: the token is the
+        /// password, as every client can send it.
+        oauth_bearer: Option<Located<OAuthBearerSection>>,
     }
 }
 

@@ -164,6 +164,17 @@ pub struct Listener {
     pub plain: Plain,
     /// Where load balancers are that say by the PROXY protocol where a client is; from there they must. Empty: nowhere.
     pub balancers: Vec<IpNet>,
+    /// Where clients sign in, if they bring their tokens by SASL `OAUTHBEARER`.
+    pub oauth_bearer: Option<OAuthBearer>,
+}
+
+/// `[listener.NAME] oauth_bearer`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OAuthBearer {
+    /// The URL of the issuer's discovery document.
+    pub configuration: String,
+    /// What clients ask it for.
+    pub scope: String,
 }
 
 /// A target behind a listener.

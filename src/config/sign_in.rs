@@ -8,8 +8,11 @@ use super::reading::{
 };
 use super::urls::loopback;
 use super::values::Address;
-use super::{Issuer, IssuerClient, Listener, Metrics, Operators, SignIn};
+use super::{Issuer, IssuerClient, Listener, Metrics, OAuthBearer, Operators, SignIn};
+use crate::identity::KeysAt;
 
+/// Where an issuer's discovery document is, under its URL.
+const WELL_KNOWN: &str = "/.well-known/openid-configuration";
 /// Names for people to read, and a token that renews the others.
 const SCOPES: [&str; 3] = ["profile", "email", "offline_access"];
 /// What native programs are registered with (RFC 8252): this machine, and any port.
@@ -71,6 +74,53 @@ section! {
         /// The issuers whose tokens count for that, by their names here. Default: all.
         issuers: Option<Located<OneOrMany<String>>>,
     }
+}
+
+section! {
+    /// Where clients of a listener sign in that bring their tokens by SASL OAUTHBEARER.
+    #[derive(Default)]
+    OAuthBearerSection {
+        /// The issuer, by its name here; it has a discovery document. Default: the only one.
+        issuer: Option<Located<String>>,
+        /// What they ask it for, with spaces between. Default: "openid" and the scopes of its `client`.
+        scope: Option<Located<String>>,
+    }
+}
+
+/// Where the clients of a listener sign in, if by OAUTHBEARER. `None` at the outside if something is wrong with it.
+#[expect(clippy::option_option, reason = "absent and bad are different things here")]
+pub(super) fn oauth_bearer(
+    section: Option<Located<OAuthBearerSection>>,
+    issuers: Option<&[Issuer]>,
+    findings: &mut Findings,
+) -> Option<Option<OAuthBearer>> {
+    let Some(located) = section else { return Some(None) };
+    let (at, name) = (located.at.clone(), located.name.clone());
+    let section = located.value?;
+    let issuers = issuers?;
+    let issuer = match (section.issuer, issuers) {
+        (Some(named), _) => {
+            let known = |name: String| {
+                let issuer = issuers.iter().find(|issuer| issuer.settings.name == name);
+                issuer.ok_or_else(|| format!("there is no [issuer.{}]", name.escape_debug()))
+            };
+            named.try_map(known, findings).value?
+        }
+        (None, [only]) => only,
+        (None, _) => {
+            findings.note(&at, format!("{name}: the key \"issuer\" is missing; there are several"));
+            return None;
+        }
+    };
+    let KeysAt::Discovery(url) = &issuer.settings.keys else {
+        findings.note(&at, format!("{name}: clients find the issuer by its discovery document, and it has none"));
+        return None;
+    };
+    let issuer_url = url.trim_end_matches(WELL_KNOWN).trim_end_matches('/');
+    let scopes = issuer.client.iter().flat_map(|client| &client.scopes).map(String::as_str);
+    let usual: Vec<&str> = std::iter::once("openid").chain(scopes).collect();
+    let scope = value_or(section.scope, usual.join(" "))?;
+    Some(Some(OAuthBearer { configuration: format!("{issuer_url}{WELL_KNOWN}"), scope }))
 }
 
 /// The operators, if there are any. `None` at the outside if something is wrong with them.

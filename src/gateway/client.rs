@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::model::{Credential, Peer};
 use crate::wire::Violation;
 use crate::wire::postgres::frame::{Framer, Side, Step};
-use crate::wire::postgres::handshake::{self, Startup};
+use crate::wire::postgres::handshake::{self, Bearer, SignInAt, Startup};
 use crate::wire::postgres::message::{self, Refusal};
 
 /// Either end of a connection, plain or encrypted.
@@ -49,6 +49,9 @@ const LINGER_LIMIT: Duration = Duration::from_secs(2);
 /// Bytes dropped at a time meanwhile.
 const LINGER_CHUNK: usize = 16 << 10;
 
+/// How long a client may take to take note of where to sign in.
+const NOTE_LIMIT: Duration = Duration::from_secs(10);
+
 /// After so long without a byte, a peer is asked whether it is still there; and when it is not, it is known to be gone
 /// after some two minutes. Without, a session whose peer vanished would be held for ever.
 const KEEPALIVE: Duration = Duration::from_secs(60);
@@ -68,20 +71,52 @@ pub(super) fn prepare(socket: &TcpStream) -> std::io::Result<()> {
 impl Client {
     /// Asks for the token and reads it.
     pub(super) async fn credential(&mut self) -> Result<Credential, ClientError> {
+        self.ask(&message::ask_password()).await?;
+        let frame = self.answer().await?;
+        Ok(handshake::password(&frame)?)
+    }
+
+    /// The same by SASL `OAUTHBEARER`; a client without one asks where to get it.
+    pub(super) async fn bearer(&mut self) -> Result<Bearer, ClientError> {
+        self.ask(&handshake::ask_bearer()).await?;
+        let frame = self.answer().await?;
+        Ok(handshake::bearer(&frame)?)
+    }
+
+    async fn ask(&mut self, question: &[u8]) -> Result<(), ClientError> {
         if let Some(negotiation) = self.startup.negotiation() {
             self.socket.write_all(&negotiation).await?;
         }
-        self.socket.write_all(&message::ask_password()).await?;
-        self.socket.flush().await?;
+        self.socket.write_all(question).await?;
+        Ok(self.socket.flush().await?)
+    }
+
+    async fn answer(&mut self) -> Result<Bytes, ClientError> {
         let mut framer = Framer::new(Side::SignIn, 0);
         loop {
             match framer.step(&self.buffer)? {
-                Step::Frame { len, .. } => return Ok(handshake::password(&self.buffer.split_to(len).freeze())?),
+                Step::Frame { len, .. } => return Ok(self.buffer.split_to(len).freeze()),
                 _ if self.socket.read_buf(&mut self.buffer).await? == 0 => {
                     return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
                 }
                 _ => {}
             }
+        }
+    }
+
+    /// Tells a client of SASL `OAUTHBEARER` where to sign in, and then why it is not let in. A client that wants no more than that
+    /// has heard enough.
+    pub(super) async fn refuse_bearer(mut self, at: &SignInAt, refusal: &Refusal) {
+        let told = async {
+            self.socket.write_all(&handshake::tell_where(at)).await?;
+            self.socket.flush().await?;
+            let frame = self.answer().await?;
+            Ok::<(), ClientError>(handshake::notes(&frame)?)
+        };
+        match tokio::time::timeout(NOTE_LIMIT, told).await {
+            Ok(Ok(())) => self.refuse(refusal).await,
+            Ok(Err(error)) => tracing::debug!(%error, "a client was told where to sign in, and is gone"),
+            Err(_elapsed) => tracing::debug!("a client was told where to sign in, and said nothing"),
         }
     }
 

@@ -17,6 +17,7 @@ use super::tls::Renewable;
 use crate::identity::Verifier;
 use crate::journal::Journal;
 use crate::model::{Clock, Ids, NodeName};
+use crate::wire::postgres::handshake::SignInAt;
 
 /// What it takes to ask somebody who they are and to turn them away, wherever they want to go.
 #[derive(Debug, Clone)]
@@ -56,6 +57,8 @@ pub struct Listener {
     pub balancers: Vec<IpNet>,
     /// Whether a client on loopback may do without TLS.
     pub plain_on_loopback: bool,
+    /// Where clients sign in, if they bring their tokens by SASL `OAUTHBEARER` and not as passwords.
+    pub bearer: Option<SignInAt>,
 }
 
 /// One target of a listener, and by which names clients reach it.

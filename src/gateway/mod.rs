@@ -53,6 +53,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
+pub use crate::wire::postgres::handshake::SignInAt;
 pub use budget::Budget;
 pub use cancel::Cancels;
 pub use cluster::{Cluster, ClusterPeer};

@@ -21,8 +21,9 @@ use super::relay::{End, Ends};
 use super::roster::{Here, Order};
 use super::upstream::{Upstream, UpstreamError};
 use super::{Drain, Listener, Logins, Site, cancel, origin, relay, upstream, wall};
-use crate::model::{CloseReason, Entry, Replication, Session, SessionClosed};
+use crate::model::{CloseReason, Credential, Entry, Replication, Session, SessionClosed};
 use crate::wire::postgres::exchange::Exchange;
+use crate::wire::postgres::handshake::Bearer;
 use crate::wire::postgres::message::{self, Refusal};
 
 /// How long a client may take from its first byte to its token, as PostgreSQL's `authentication_timeout`.
@@ -50,6 +51,11 @@ pub(super) async fn run(
     let Some(greeted) = drain.admits(greeting).await else { return };
     match greeted {
         Ok(Ok(Greeted::Client(client))) if drain.begun().is_cancelled() => client.refuse(&stopping()).await,
+        // RFC 7628 §4: nobody's token goes in the clear, on this machine either.
+        Ok(Ok(Greeted::Client(client))) if listener.bearer.is_some() && client.peer.tls_version.is_none() => {
+            let refusal = door(&client, listener).without_tls().await;
+            client.refuse(&refusal).await;
+        }
         Ok(Ok(Greeted::Client(client))) => match place.is_over() {
             Some(limit) => {
                 let refusal = door(&client, listener).without_place(limit).await;
@@ -93,10 +99,11 @@ async fn converse(mut client: Client, listener: &Listener, drain: &Drain) {
         let text = "recording is not possible right now, so no session can start";
         return client.refuse(&Refusal::fatal("57P03", text)).await;
     }
-    let asking = tokio::time::timeout(SIGN_IN_LIMIT, client.credential());
+    let asking = tokio::time::timeout(SIGN_IN_LIMIT, token_of(&mut client, listener));
     let asked = drain.begun().run_until_cancelled(asking).await;
     let credential = match asked {
-        Some(Ok(Ok(credential))) => credential,
+        Some(Ok(Ok(Some(credential)))) => credential,
+        Some(Ok(Ok(None))) => return send_to_issuer(client, listener).await,
         Some(Ok(Err(ClientError::Violation(flaw)))) => {
             let refusal = door(&client, listener).without_token(&flaw).await;
             return client.refuse(&refusal).await;
@@ -116,7 +123,10 @@ async fn converse(mut client: Client, listener: &Listener, drain: &Drain) {
     let admitted = Box::pin(door(&client, listener).admit(credential)).await;
     let Admitted { site, here, parameters, kind } = match admitted {
         Ok(admitted) => admitted,
-        Err(refusal) => return client.refuse(&refusal).await,
+        Err(refusal) => match &listener.bearer {
+            Some(at) => return client.refuse_bearer(at, &refusal).await,
+            None => return client.refuse(&refusal).await,
+        },
     };
     let session = here.session();
     let _open = site.counters.session_opened();
@@ -148,6 +158,25 @@ async fn converse(mut client: Client, listener: &Listener, drain: &Drain) {
         }
     };
     close(&session, end, site).await;
+}
+
+/// The client's token; nothing, if it has none and asks where to get one.
+async fn token_of(client: &mut Client, listener: &Listener) -> Result<Option<Credential>, ClientError> {
+    if listener.bearer.is_none() {
+        return client.credential().await.map(Some);
+    }
+    match client.bearer().await? {
+        Bearer::Token(credential) => Ok(Some(credential)),
+        Bearer::AsksWhere => Ok(None),
+    }
+}
+
+/// Tells a client where it gets a token. Nobody was refused: it comes again with one.
+async fn send_to_issuer(client: Client, listener: &Listener) {
+    let Some(at) = &listener.bearer else { return };
+    tracing::info!(client = %client.peer.address, "a client asked where to sign in");
+    let text = format!("sign in at {} and connect again", at.configuration);
+    client.refuse_bearer(at, &Refusal::fatal("28000", text)).await;
 }
 
 /// What came of a session on its way to the database.

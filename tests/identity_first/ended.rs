@@ -50,7 +50,7 @@ fn nodes() -> ([Listening; 2], tempfile::TempDir) {
                 ports[other],
                 doors[other],
             );
-            listening(config, door) + &cluster
+            listening(&config, door) + &cluster
         });
         let certificate = std::fs::read_to_string(format!("{folder}/ca.pem")).unwrap();
         Listening { hansard, address: format!("https://127.0.0.1:{door}"), issuer, certificate }
@@ -58,7 +58,7 @@ fn nodes() -> ([Listening; 2], tempfile::TempDir) {
     (nodes, shared)
 }
 
-fn listening(config: String, door: u16) -> String {
+fn listening(config: &str, door: u16) -> String {
     let ends = "algorithms = [\"RS256\"]\nends = { audience = \"hansard-cli\" }\n";
     let door = format!("[sign_in]\naddress = \"127.0.0.1:{door}\"\n[operators]\nroles = \"dba\"\n");
     config.replace("algorithms = [\"RS256\"]\n", ends) + &door
@@ -68,7 +68,7 @@ impl Listening {
     fn start(issuer: &'static Issuer) -> Self {
         let port = free_port();
         let rules = std::fs::read_to_string(repository("tests/support/rules.cedar")).unwrap();
-        let hansard = Hansard::start_on(Store::Folder, &rules, issuer, &|config| listening(config, port));
+        let hansard = Hansard::start_on(Store::Folder, &rules, issuer, &|config| listening(&config, port));
         let certificate = std::fs::read_to_string(hansard.folder().join("journal/tls/self-signed.crt")).unwrap();
         Self { hansard, address: format!("https://localhost:{port}"), issuer, certificate }
     }

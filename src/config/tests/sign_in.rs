@@ -131,6 +131,28 @@ fn an_issuer_is_asked_about_tokens_at_a_pace_where_it_can_be_asked() {
 }
 
 #[test]
+fn a_listener_by_oauthbearer_says_where_to_sign_in() {
+    let listener = |bearer: &str| format!("{MINIMAL}[listener.main]\noauth_bearer = {{{bearer}}}\n");
+    let at = parse(&listener("")).unwrap().listeners[0].oauth_bearer.clone().unwrap();
+    let configuration = "https://login.example/tenant/v2.0/.well-known/openid-configuration";
+    assert_eq!((at.configuration.as_str(), at.scope.as_str()), (configuration, "openid"));
+    let asked = "audience  =";
+    let client = "client = { id = \"cli\", scopes = [\"api://x/.default\", \"offline_access\"] }";
+    let with_client = listener("issuer = \"entra\"").replace(asked, &format!("{client}\n{asked}"));
+    let at = parse(&with_client).unwrap().listeners[0].oauth_bearer.clone().unwrap();
+    assert_eq!(at.scope, "openid api://x/.default offline_access");
+    let in_file =
+        listener("").replace("discovery = \"https://login.example/tenant/v2.0\"", "issuer = \"x\"\njwks_file = \"k\"");
+    for (text, problem) in [
+        (listener("issuer = \"entar\""), "there is no [issuer.entar]"),
+        (in_file, "clients find the issuer by its discovery document, and it has none"),
+    ] {
+        let said = problems(&text);
+        assert!(said.len() == 1 && said[0].contains(problem), "{said:?}");
+    }
+}
+
+#[test]
 fn operators_have_a_role_and_a_door() {
     let text = |operators: &str, door: &str| format!("{MINIMAL}[operators]\n{operators}\n{door}");
     const DOOR: &str = "[sign_in]\naddress = \"0.0.0.0:8443\"\n";
