@@ -27,8 +27,8 @@ fn libpq18(login: &Login, token: &str, more: &str) -> Value {
          require_auth=oauth oauth_issuer={issuer} oauth_client_id=hansard-cli {more}"
     ));
     let output = command.arg("TOKEN").env("TOKEN", token).output().unwrap();
-    let text = lossy(&output.stdout);
-    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}{}", lossy(&output.stderr)))
+    assert!(!output.stdout.is_empty(), "{}", lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 #[test]
