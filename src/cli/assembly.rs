@@ -362,6 +362,10 @@ fn as_login(
             config::ReadOnly::ByRules => gateway::ReadOnly::ByRules,
             config::ReadOnly::Never => gateway::ReadOnly::Never,
         },
+        application_name: match described.application_name {
+            config::ApplicationName::Keep => gateway::ApplicationName::Keep,
+            config::ApplicationName::Session => gateway::ApplicationName::Session,
+        },
         recorded: match described.recorded {
             config::Recorded::Flushed => Recorded::Flushed,
             config::Recorded::Written => Recorded::Written,

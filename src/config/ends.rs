@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use super::checks::{Folder, refuse_bad_names};
 use super::file::{
-    ListenerSection, ListenerTlsSection, OnTokenExpiry, Plain, ReadOnly, Recorded, SessionAttrs, SessionSection,
-    TargetSection, UpstreamTlsMode, UpstreamTlsSection,
+    ApplicationName, ListenerSection, ListenerTlsSection, OnTokenExpiry, Plain, ReadOnly, Recorded, SessionAttrs,
+    SessionSection, TargetSection, UpstreamTlsMode, UpstreamTlsSection,
 };
 use super::limits::session_limits;
 use super::logins::logins;
@@ -102,6 +102,7 @@ fn target(
         databases: databases?,
         on_token_expiry: value_or(session.on_token_expiry, OnTokenExpiry::FinishTransactionThenClose)?,
         read_only: value_or(session.read_only, ReadOnly::ByRules)?,
+        application_name: value_or(session.application_name, ApplicationName::Keep)?,
         recorded: value_or(section.recorded, Recorded::Flushed)?,
         limits: limits?,
         max_message: value_or(section.max_message, Size(MAX_MESSAGE))?.0,

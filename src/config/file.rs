@@ -222,6 +222,9 @@ section! {
         /// that takes no startup parameter `default_transaction_read_only`.
         #[schemars(extend("default" = "by-rules"))]
         read_only: Option<Located<ReadOnly>>,
+        /// What the database's own log and lists call a session (application_name) until its client sets another name.
+        #[schemars(extend("default" = "keep"))]
+        application_name: Option<Located<ApplicationName>>,
         /// How long a session may be open of which nothing is asked, outside of a transaction; 1s to 30d. Default: for ever.
         idle: Option<Located<Age>>,
         /// The same in a transaction, which is rolled back; 1s to 30d. Default: for ever.
@@ -266,6 +269,16 @@ choice! {
         ByRules = "by-rules",
         /// None.
         Never = "never",
+    }
+}
+
+choice! {
+    /// What the database calls a session.
+    pub ApplicationName {
+        /// What its client calls itself.
+        Keep = "keep",
+        /// The same with the session's reference behind it, "psql K7Q4M2XKDT", within the 63 bytes that the server keeps.
+        Session = "session",
     }
 }
 

@@ -41,7 +41,8 @@ use crate::identity::{IssuerSettings, KeysAt};
 use crate::model::{NodeName, PrincipalKind};
 
 pub use file::{
-    ClientCertificates, Engine, LogFormat, LogLevel, OnTokenExpiry, Plain, ReadOnly, Recorded, SessionAttrs,
+    ApplicationName, ClientCertificates, Engine, LogFormat, LogLevel, OnTokenExpiry, Plain, ReadOnly, Recorded,
+    SessionAttrs,
 };
 pub use logins::Require;
 pub use problems::{Position, Problem, Problems};
@@ -227,6 +228,8 @@ pub struct Target {
     pub on_token_expiry: OnTokenExpiry,
     /// Which sessions are opened read-only.
     pub read_only: ReadOnly,
+    /// What the database calls its sessions.
+    pub application_name: ApplicationName,
     /// How far a statement's record comes before the statement is sent.
     pub recorded: Recorded,
     /// The time limits of its sessions.

@@ -66,7 +66,7 @@ fn the_least_file_gets_every_default() {
     assert_eq!(login.proof, LoginProof::Password(password));
     assert_eq!((login.user.as_str(), &login.whose), ("hansard", &Whose::default()));
     assert_eq!(target.on_token_expiry, OnTokenExpiry::FinishTransactionThenClose);
-    assert_eq!(target.read_only, ReadOnly::ByRules);
+    assert_eq!((target.read_only, target.application_name), (ReadOnly::ByRules, ApplicationName::Keep));
     let hour = Duration::from_secs(3_600);
     let limits = SessionLimits { idle: None, idle_in_transaction: None, statement: None, unread: hour, max_age: None };
     assert_eq!((target.max_message, target.limits), (256 << 20, limits));
@@ -561,5 +561,5 @@ fn a_default_that_the_schema_states_is_the_one_that_is_used() {
             assert!(parse(&text).is_ok(), "{name}.{key}");
         }
     }
-    assert_eq!(stated, 35);
+    assert_eq!(stated, 36);
 }

@@ -17,7 +17,7 @@ use crate::wire::{Violation, postgres};
 use super::logins::{Logins, NoLogin};
 use super::roster::{Bar, Here, Papers};
 use super::words::no_access;
-use super::{Counters, Desk, Site, counters, wall};
+use super::{ApplicationName, Counters, Desk, Site, called, counters, wall};
 
 /// What a client may do once it is in.
 #[derive(Debug)]
@@ -147,6 +147,9 @@ impl<'l> Door<'_, 'l> {
         };
         if is_walled {
             wall::build(&mut parameters);
+        }
+        if site.target.application_name == ApplicationName::Session {
+            called::name(&mut parameters, self.id);
         }
         // Before it is asked who is barred: whoever is barred from now on finds it there.
         let token = again.filter(|_| self.desk.verifier.introspects(&session.principal).is_some());

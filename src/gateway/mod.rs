@@ -16,6 +16,7 @@
 mod admission;
 mod arrival;
 mod budget;
+mod called;
 mod cancel;
 mod catalog;
 mod client;
@@ -66,7 +67,8 @@ pub use patience::Patience;
 pub use places::Places;
 pub use roster::{Bar, Order, Roster, Seen, State, TooManyBars, Whom};
 pub use site::{
-    Address, Credentials, Memory, OnTokenExpiry, Proof, ReadOnly, Shown, Site, Target, UpstreamTls, Wanted,
+    Address, ApplicationName, Credentials, Memory, OnTokenExpiry, Proof, ReadOnly, Shown, Site, Target, UpstreamTls,
+    Wanted,
 };
 pub use wall::walled;
 pub use words::{denial, no_access};

@@ -151,6 +151,15 @@ pub enum ReadOnly {
     Never,
 }
 
+/// What the database's own log and lists call a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ApplicationName {
+    /// What its client calls itself.
+    Keep,
+    /// The same with the session's reference behind it.
+    Session,
+}
+
 /// A named database server behind us, as one of our logins there reaches it.
 #[derive(Debug, Clone)]
 pub struct Target {
@@ -172,6 +181,8 @@ pub struct Target {
     pub on_token_expiry: OnTokenExpiry,
     /// Which sessions are opened read-only.
     pub read_only: ReadOnly,
+    /// What the database calls its sessions.
+    pub application_name: ApplicationName,
     /// How far an intent comes before its statement is released.
     pub recorded: Recorded,
     /// The time limits of its sessions.
@@ -250,6 +261,7 @@ pub(super) mod tests {
             databases: BTreeMap::new(),
             on_token_expiry: OnTokenExpiry::Close,
             read_only: ReadOnly::Never,
+            application_name: ApplicationName::Keep,
             recorded: Recorded::Flushed,
             patience: Patience::default(),
             max_message: 0,

@@ -1,11 +1,12 @@
 //! Who a session is at the database follows from who the token names.
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use serde_json::json;
 
 use super::closed;
-use super::support::{Hansard, Issuer, Login, Postgres, Store, psql};
+use super::support::{Hansard, Issuer, Login, Postgres, Store, psql, wait_for};
 
 /// Two more users of the database: one that may write a table, one that may read it.
 const USERS: &str = "
@@ -113,4 +114,35 @@ fn whoever_is_no_user_at_the_database_does_not_get_in_and_nobody_gets_another_s(
         row("stranger-to-users", "not_a_token", "28P01", false),
     ];
     assert_eq!(rows, expected);
+}
+
+#[test]
+fn the_database_s_own_log_and_lists_have_the_reference_of_a_session_where_config_says_so() {
+    let hansard = Hansard::start_edited(&|config| {
+        config.replace("[policy]", "[target.app.session]\napplication_name = \"session\"\n\n[policy]")
+    });
+    let postgres = Postgres::shared();
+    let listed = "select application_name from pg_stat_activity where pid = pg_backend_pid()";
+    let script = format!(
+        "{listed};\nset application_name = 'other';\nreset application_name;\n{listed};\ndiscard all;\n{listed}"
+    );
+    let ran = psql(&hansard.login("dev", "named-upstream"), &script);
+    let names: Vec<&str> = ran.stdout.lines().collect();
+    assert_eq!(names.len(), 3, "{}", ran.stderr);
+    let name = names[0];
+    assert_eq!(names, [name; 3]);
+    // What the record has is the client's own name, and the reference leads to it.
+    let row = closed(&hansard, "named-upstream");
+    assert_eq!(name, format!("named-upstream {}", row["session_id"].as_str().unwrap()));
+    assert!(name.len() <= 63);
+    wait_for("the line of the server's log", Duration::from_secs(10), || {
+        postgres.log().lines().any(|line| line.contains(name) && line.contains("pg_stat_activity")).then_some(())
+    });
+    let long = "n".repeat(60);
+    let ran = psql(&hansard.login("dev", &long), listed);
+    let (own, reference) = ran.stdout.trim().rsplit_once(' ').unwrap();
+    assert_eq!((own.len(), reference.len()), (52, 10), "{}", ran.stderr);
+    // Nothing is changed where nothing is said.
+    let hansard = Hansard::start(Store::Folder);
+    assert_eq!(psql(&hansard.login("dev", "kept-upstream"), listed).stdout.trim(), "kept-upstream");
 }
