@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -19,8 +20,8 @@ use crate::anchor::{AnchorSettings, TIME_LIMIT, TimestampAuthority};
 use crate::config::{self, ClientCertificates, Config, Place, Plain};
 use crate::gateway::tls::{Renewable, ServerConfig};
 use crate::gateway::{
-    self, Budget, Cancels, Cluster, ClusterPeer, Counters, Desk, Listener, Logins, Memory, Roster, Routes, SignInAt,
-    Site, Way, Whose,
+    self, Attempts, Budget, Cancels, Cluster, ClusterPeer, Counters, Desk, Listener, Logins, Memory, Roster, Routes,
+    SignInAt, Site, Way, Whose,
 };
 use crate::identity::{Introspection, IssuerSettings, Verifier};
 use crate::journal::{self, Journal};
@@ -77,6 +78,10 @@ pub(super) struct Parts {
     pub(super) cancels: Arc<Cancels>,
     /// Who is here.
     pub(super) roster: Arc<Roster>,
+    /// Who failed to sign in lately.
+    pub(super) attempts: Arc<Attempts>,
+    /// How long a client may take to its token.
+    pub(super) sign_in_limit: Duration,
     /// What the sessions of each target do, counted; under no name, clients that asked for none.
     pub(super) counters: BTreeMap<String, Arc<Counters>>,
     pub(super) clock: Arc<dyn Clock>,
@@ -140,7 +145,9 @@ pub(super) fn assemble(path: &Path, config: &Config) -> Result<Parts, Vec<String
                 anchors,
                 budget: Budget::new(config.limits.memory),
                 cancels: Arc::new(Cancels::new(cluster.flatten())),
-                roster: Arc::new(Roster::new(barred)),
+                attempts: Arc::default(),
+                sign_in_limit: config.limits.sign_in,
+                roster: Arc::new(Roster::new(barred, config.limits.sessions_per_identity)),
                 counters: counted(config).map(|target| (target, Arc::default())).collect(),
                 clock,
                 ids,
@@ -246,6 +253,8 @@ impl Door {
             ids: Arc::clone(&parts.ids),
             cancels: Arc::clone(&parts.cancels),
             roster: Arc::clone(&parts.roster),
+            attempts: Arc::clone(&parts.attempts),
+            sign_in_limit: parts.sign_in_limit,
             counters: parts.counters.get(counted).cloned().unwrap_or_default(),
         };
         let to_site = |way: Way<String>| {

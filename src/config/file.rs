@@ -413,6 +413,13 @@ section! {
         /// limit is raised; if that does not suffice, fewer are taken and the log says so. Whoever comes then reads 53300.
         #[schemars(extend("default" = 2000))]
         connections: Option<Located<Connections>>,
+        /// Sessions of one person or workload at a time, over all targets; 1 to 100000. Whoever has as many reads 53300. Default: as
+        /// many as there are connections.
+        sessions_per_identity: Option<Located<Connections>>,
+        /// How long a client may take to its startup packet, and then to its token; 5s to 10m. Who fails to sign in again and again
+        /// waits for each answer, up to 8s.
+        #[schemars(extend("default" = "60s"))]
+        sign_in: Option<Located<Age>>,
         /// The memory for messages that do not come in one read, of all sessions together; at least 1MiB. A message waits 10s for
         /// it and is then refused with 53200, and at once if it would never fit.
         #[schemars(extend("default" = "1GiB"))]

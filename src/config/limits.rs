@@ -33,6 +33,13 @@ const MEMORY: u64 = 1 << 30;
 /// Below it ordinary statements would be refused.
 const MEMORY_FLOOR: u64 = 1 << 20;
 
+/// As PostgreSQL's `authentication_timeout`.
+const SIGN_IN: Duration = Duration::from_secs(60);
+/// Below it a slow network would keep people out.
+const SIGN_IN_FLOOR: Duration = Duration::from_secs(5);
+/// As PostgreSQL's own.
+const SIGN_IN_CEILING: Duration = Duration::from_secs(600);
+
 /// A number of connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Connections(usize);
@@ -68,9 +75,17 @@ pub(super) fn limits(section: Option<Located<LimitsSection>>, findings: &mut Fin
     {
         memory.refuse(format_args!("must be at least {}", size_text(MEMORY_FLOOR)), findings);
     }
+    if let Some(sign_in) = &section.sign_in
+        && sign_in.value.is_some_and(|Age(limit)| !(SIGN_IN_FLOOR..=SIGN_IN_CEILING).contains(&limit))
+    {
+        let (floor, ceiling) = (duration_text(SIGN_IN_FLOOR), duration_text(SIGN_IN_CEILING));
+        sign_in.refuse(format_args!("must be {floor} to {ceiling}"), findings);
+    }
+    let Age(sign_in) = value_or(section.sign_in, Age(SIGN_IN))?;
+    let sessions_per_identity = value_if_any(section.sessions_per_identity)?.map(|Connections(number)| number);
     let Connections(connections) = value_or(section.connections, Connections(CONNECTIONS))?;
     let Size(memory) = value_or(section.memory, Size(MEMORY))?;
-    Some(Limits { connections, memory })
+    Some(Limits { connections, sessions_per_identity, sign_in, memory })
 }
 
 /// Turns the section into values.

@@ -430,6 +430,10 @@ pub struct ClusterPeer {
 pub struct Limits {
     /// Connections of clients at a time: 1 to 100,000.
     pub connections: usize,
+    /// Sessions of one person or workload at a time, if there is a limit.
+    pub sessions_per_identity: Option<usize>,
+    /// How long a client may take to its startup packet, and then to its token.
+    pub sign_in: Duration,
     /// Memory for messages that do not come in one read, in bytes.
     pub memory: u64,
 }

@@ -76,7 +76,9 @@ fn the_least_file_gets_every_default() {
     assert_eq!(config.metrics, None);
     assert_eq!(config.cluster, None);
     assert_eq!(config.sign_in, None);
-    assert_eq!(config.limits, Limits { connections: 2_000, memory: 1 << 30 });
+    let sign_in = Duration::from_secs(60);
+    let expected = Limits { connections: 2_000, sessions_per_identity: None, sign_in, memory: 1 << 30 };
+    assert_eq!(config.limits, expected);
     assert_eq!(config.drain, Drain { limit: Duration::from_secs(10) });
 }
 
@@ -351,12 +353,15 @@ fn metrics_have_an_address_of_their_own() {
 fn what_is_taken_on_has_limits_that_leave_something() {
     let limits = |lines: &str| format!("{MINIMAL}[limits]\n{lines}\n");
     let read = parse(&limits("connections = 1\nmemory = \"1MiB\"")).unwrap().limits;
-    assert_eq!(read, Limits { connections: 1, memory: 1 << 20 });
+    assert_eq!((read.connections, read.memory), (1, 1 << 20));
     for bad in ["0", "-1", "100001", "\"5\"", "1.5"] {
         let said = problems(&limits(&format!("connections = {bad}")));
         assert_eq!(said, ["18:15: limits.connections: expected a whole number from 1 to 100000"], "{bad}");
     }
     assert_eq!(problems(&limits("memory = \"1023KiB\"")), ["18:10: limits.memory: must be at least 1MiB"]);
+    let read = parse(&limits("sessions_per_identity = 20\nsign_in = \"10s\"")).unwrap().limits;
+    assert_eq!((read.sessions_per_identity, read.sign_in), (Some(20), Duration::from_secs(10)));
+    assert_eq!(problems(&limits("sign_in = \"1s\"")), ["18:11: limits.sign_in: must be 5s to 10m"]);
 }
 
 #[test]
@@ -561,5 +566,5 @@ fn a_default_that_the_schema_states_is_the_one_that_is_used() {
             assert!(parse(&text).is_ok(), "{name}.{key}");
         }
     }
-    assert_eq!(stated, 36);
+    assert_eq!(stated, 37);
 }

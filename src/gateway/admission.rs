@@ -1,6 +1,9 @@
 //! Who comes in: the token is verified, the rules are asked, and either answer is recorded before it is given.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::identity::{Cause, Refusal as TokenRefusal};
 use crate::model::{
@@ -155,6 +158,14 @@ impl<'l> Door<'_, 'l> {
         let token = again.filter(|_| self.desk.verifier.introspects(&session.principal).is_some());
         let here = self.desk.roster.enter(session, Papers { site: Arc::downgrade(site), is_walled, token });
         let session = here.session();
+        if let Some(limit) = self.desk.roster.over_limit(&session.principal) {
+            let (name, id) = (session.principal.name(), self.id);
+            let text = format!("{name} has {limit} sessions open, which is as many as one may have (ref {id})");
+            let refusal = Refusal::fatal("53300", text).hint(Some("Close one that is not needed any more.".to_owned()));
+            let why =
+                Why { principal: Some(session.principal.clone()), ..Why::bare(refusal, counters::OVER_OWN_LIMIT) };
+            return Err(self.turn_away(why).await);
+        }
         if let Some(bar) = self.desk.roster.bar_of(&session.principal, now) {
             return Err(self.turn_away(self.barred(&bar, &session.principal)).await);
         }
@@ -330,6 +341,11 @@ impl<'l> Door<'_, 'l> {
 
     /// Records a refusal before it goes down. That it could not be recorded is no reason to let somebody in.
     async fn turn_away(&self, why: Why) -> Refusal {
+        let pause = if counters::is_failed_attempt(why.cause) {
+            self.desk.attempts.failed(self.peer.address.ip(), why.principal.as_ref(), Instant::now())
+        } else {
+            Duration::ZERO
+        };
         let Why { refusal, cause, principal, rules, policy_version } = why;
         self.counters().refused(cause);
         let refused = LoginRefused {
@@ -350,6 +366,7 @@ impl<'l> Door<'_, 'l> {
         if let Err(error) = self.desk.journal.append(vec![Entry::LoginRefused(Box::new(refused))]).await {
             tracing::error!(%error, reference = %self.id, "a refused login could not be recorded");
         }
+        tokio::time::sleep(pause).await;
         refusal
     }
 }

@@ -11,7 +11,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use super::client::{Socket, hang_up};
 use super::cluster::{Cluster, KNOWN, UNKNOWN};
+use super::doubts::{Doubts, household};
 use super::tls::{ClientConfig, Renewable};
 use super::upstream::{self, Spot};
 use super::{Desk, Target};
@@ -32,8 +33,6 @@ const SHORT_SECRET: usize = 4;
 const UNKNOWN_KEYS: u32 = 30;
 /// How often another may come after that: at 20 a minute, half of 2^32 secrets of one known process take two centuries.
 const UNKNOWN_KEY_EVERY: Duration = Duration::from_secs(3);
-/// Addresses whose unknown keys are remembered, some 40 bytes each. The one that is forgotten first is listened to again.
-const MAX_DOUBTED: usize = 4_096;
 
 /// A session that can be cancelled.
 #[derive(Debug, Clone)]
@@ -55,7 +54,8 @@ pub struct Cancels {
     /// The lowest and the highest process number that are given.
     processes: (i32, i32),
     cluster: Option<Cluster>,
-    doubts: Doubts,
+    /// From where unknown keys came.
+    doubts: Doubts<IpAddr>,
 }
 
 impl Cancels {
@@ -63,7 +63,7 @@ impl Cancels {
     pub fn new(cluster: Option<Cluster>) -> Self {
         // Clients read a process number as a number with a sign, and a server's is above zero.
         let processes = cluster.as_ref().map_or((1, i32::MAX), Cluster::processes);
-        Self { sessions: Mutex::default(), processes, cluster, doubts: Doubts::default() }
+        Self { sessions: Mutex::default(), processes, cluster, doubts: Doubts::new(UNKNOWN_KEYS, UNKNOWN_KEY_EVERY) }
     }
 
     /// Our side of TLS towards the other nodes of the cluster, if there is one.
@@ -148,7 +148,7 @@ pub(super) async fn serve(asked: Asked, desk: &Desk) {
         }
         return;
     }
-    if !cancels.doubts.hear(from.ip(), Instant::now()) {
+    if !cancels.doubts.forgives(household(from.ip()), Instant::now()) {
         tracing::info!(client = %from, "a cancel request was not read: too many unknown keys came from there");
         return;
     }
@@ -164,7 +164,7 @@ pub(super) async fn serve(asked: Asked, desk: &Desk) {
     };
     if !known {
         tracing::info!(client = %from, "a cancel request with an unknown key was ignored");
-        cancels.doubts.note(from.ip(), Instant::now());
+        cancels.doubts.note(household(from.ip()), Instant::now());
     }
     // Not before, because the end says that it was done; and in order: libpq from 17 on takes TLS that breaks off for a failure.
     let (mut read, mut write) = tokio::io::split(socket);
@@ -188,49 +188,6 @@ async fn cancel(pid: i32, secret: &[u8], by: Option<u8>, desk: &Desk) -> bool {
         tracing::warn!(%error, %session, "a cancel request could not be forwarded");
     }
     true
-}
-
-/// From where unknown keys came: until when they are too many, counted as time ([`UNKNOWN_KEY_EVERY`] for each).
-#[derive(Debug, Default)]
-struct Doubts(Mutex<HashMap<IpAddr, Instant>>);
-
-impl Doubts {
-    fn table(&self) -> MutexGuard<'_, HashMap<IpAddr, Instant>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether another key from this address is tried.
-    fn hear(&self, address: IpAddr, now: Instant) -> bool {
-        let filled =
-            self.table().get(&household(address)).map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
-        filled <= UNKNOWN_KEY_EVERY * (UNKNOWN_KEYS - 1)
-    }
-
-    /// An unknown key came from this address.
-    fn note(&self, address: IpAddr, now: Instant) {
-        let mut table = self.table();
-        if table.len() >= MAX_DOUBTED {
-            table.retain(|_, until| *until > now);
-        }
-        if table.len() >= MAX_DOUBTED
-            && let Some(first) = table.iter().min_by_key(|(_, until)| **until).map(|(address, _)| *address)
-        {
-            table.remove(&first);
-        }
-        let until = table.entry(household(address)).or_insert(now);
-        *until = (*until).max(now) + UNKNOWN_KEY_EVERY;
-    }
-}
-
-/// Who has one IPv6 address has the other 2^64 of its network as well.
-fn household(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
-            Some(v4) => IpAddr::V4(v4),
-            None => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
-        },
-    }
 }
 
 #[cfg(test)]
@@ -297,35 +254,5 @@ mod tests {
         let kept = [give(4711), give(4711), give(0)];
         assert_eq!(kept.each_ref().map(|kept| kept.pid), [4711, 4712, 51]);
         assert_eq!(&kept[0].secret[..], [7; 4], "and the secret is ours");
-    }
-
-    #[test]
-    fn an_address_with_too_many_unknown_keys_is_not_heard_for_a_while() {
-        let (doubts, now) = (Doubts::default(), Instant::now());
-        let there: IpAddr = "192.0.2.1".parse().unwrap();
-        for tried in 0..UNKNOWN_KEYS {
-            assert!(doubts.hear(there, now), "{tried}");
-            doubts.note(there, now);
-        }
-        assert!(!doubts.hear(there, now));
-        assert!(!doubts.hear("::ffff:192.0.2.1".parse().unwrap(), now), "the same address in another form");
-        assert!(doubts.hear("192.0.2.2".parse().unwrap(), now));
-        assert!(doubts.hear(there, now + UNKNOWN_KEY_EVERY));
-        for _ in 0..UNKNOWN_KEYS {
-            doubts.note("2001:db8::1".parse().unwrap(), now);
-        }
-        assert!(!doubts.hear("2001:db8::2".parse().unwrap(), now), "another address of the same network");
-        assert!(doubts.hear("2001:db8:0:1::1".parse().unwrap(), now));
-    }
-
-    #[test]
-    fn what_is_remembered_of_addresses_has_an_end() {
-        let (doubts, now) = (Doubts::default(), Instant::now());
-        let address = |number: usize| IpAddr::V4(std::net::Ipv4Addr::from_bits(u32::try_from(number).unwrap()));
-        for number in 0..MAX_DOUBTED + 10 {
-            doubts.note(address(number), now + Duration::from_micros(u64::try_from(number).unwrap()));
-        }
-        assert_eq!(doubts.table().len(), MAX_DOUBTED);
-        assert!(doubts.table().contains_key(&address(MAX_DOUBTED + 9)));
     }
 }

@@ -18,10 +18,12 @@ pub(super) const STARTUP_PARAMETER: &str = "startup_parameter";
 pub(super) const LATE: &str = "no_token_in_time";
 pub(super) const OUT_OF_TURN: &str = "protocol_violation";
 pub(super) const OVER_LIMIT: &str = "too_many_connections";
+pub(super) const OVER_OWN_LIMIT: &str = "too_many_sessions";
 pub(super) const REVOKED: &str = "revoked";
 pub(super) const BLOCKED: &str = "blocked";
 const UNRECORDED: &str = "recording_impossible";
-const OURS: [&str; 12] = [
+const OURS: [&str; 13] = [
+    OVER_OWN_LIMIT,
     DENIED,
     NO_SUCH_DATABASE,
     NO_LOGIN,
@@ -35,6 +37,12 @@ const OURS: [&str; 12] = [
     BLOCKED,
     UNRECORDED,
 ];
+
+/// Whether a refusal for this cause says something against who tried: a token that proves nobody, or somebody who may not.
+pub(super) fn is_failed_attempt(cause: &str) -> bool {
+    let of_token = Cause::ALL.iter().any(|known| known.as_str() == cause);
+    (of_token && cause != Cause::IssuerAway.as_str()) || [DENIED, REVOKED, BLOCKED].contains(&cause)
+}
 
 /// The sessions of a target, or of those who asked for none, counted since the start.
 #[derive(Debug)]

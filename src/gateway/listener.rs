@@ -5,10 +5,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use tokio_rustls::rustls::ServerConfig;
 
+use super::attempts::Attempts;
 use super::cancel::Cancels;
 use super::counters::Counters;
 use super::logins::Logins;
@@ -36,6 +38,10 @@ pub struct Desk {
     pub cancels: Arc<Cancels>,
     /// Who is here and who may not come back: one and the same for all listeners.
     pub roster: Arc<Roster>,
+    /// Who failed to sign in lately: one and the same for all listeners.
+    pub attempts: Arc<Attempts>,
+    /// How long a client may take to its token, once for its startup packet and once more when it was asked.
+    pub sign_in_limit: Duration,
     /// Counts those who were turned away before it was known where they want to go.
     pub counters: Arc<Counters>,
 }

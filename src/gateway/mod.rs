@@ -8,13 +8,14 @@
 //! records, [`relay`] moves the bytes; [`cancel`] finds the session that a key cancels, here or at another node of the
 //! [`cluster`]; [`catalog`] knows what the names of a database mean, [`handles`] what those stand for that a session gave;
 //! [`roster`] knows who is here and has them leave, [`handover`] takes a newer token for them; [`wall`] opens sessions read-only where nobody may write; [`inspection`] says what our own login may do that the rules
-//! forbid. Manners: [`places`] are what connections find or do not, [`budget`] is the memory for what they send, [`patience`]
+//! forbid. Manners: [`places`] are what connections find or do not, [`attempts`] slows down who fails, [`budget`] is the memory for what they send, [`patience`]
 //! how long something may last, [`ending`] why a session ends that could go on, [`drain`] how all of them do.
 //!
 //! On the other side, on a person's machine, [`escort`] brings clients here that know no token.
 
 mod admission;
 mod arrival;
+mod attempts;
 mod budget;
 mod called;
 mod cancel;
@@ -22,6 +23,7 @@ mod catalog;
 mod client;
 mod cluster;
 mod counters;
+mod doubts;
 mod drain;
 mod ending;
 mod escort;
@@ -55,6 +57,7 @@ use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
 pub use crate::wire::postgres::handshake::SignInAt;
+pub use attempts::Attempts;
 pub use budget::Budget;
 pub use cancel::Cancels;
 pub use cluster::{Cluster, ClusterPeer};

@@ -226,6 +226,16 @@ impl std::ops::Deref for Here {
 impl Drop for Here {
     fn drop(&mut self) {
         self.roster.present().remove(&self.id);
+        // Of a session issuer and subject never change.
+        let session = self.present.session();
+        let of = (session.principal.issuer.clone(), session.principal.subject.clone());
+        let mut of_each = self.roster.of_each();
+        if let Some(count) = of_each.get_mut(&of) {
+            *count -= 1;
+            if *count == 0 {
+                of_each.remove(&of);
+            }
+        }
     }
 }
 
@@ -271,16 +281,41 @@ pub struct Seen {
 }
 
 /// Every open session of this recorder, and who is barred. One for all listeners.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Roster {
     present: Mutex<HashMap<SessionId, Arc<Present>>>,
+    /// How many sessions each issuer and subject has.
+    of_each: Mutex<HashMap<(String, String), usize>>,
+    /// How many one may have.
+    most: usize,
     bars: Mutex<bars::Bars>,
 }
 
+impl Default for Roster {
+    fn default() -> Self {
+        Self::new(Vec::new(), None)
+    }
+}
+
 impl Roster {
-    /// Nobody is here; these are barred.
-    pub fn new(barred: Vec<Bar>) -> Self {
-        Self { present: Mutex::default(), bars: Mutex::new(bars::Bars::new(barred)) }
+    /// Nobody is here; these are barred. One principal may have `most` sessions, if there is such a limit.
+    pub fn new(barred: Vec<Bar>, most: Option<usize>) -> Self {
+        Self {
+            present: Mutex::default(),
+            of_each: Mutex::default(),
+            most: most.unwrap_or(usize::MAX),
+            bars: Mutex::new(bars::Bars::new(barred)),
+        }
+    }
+
+    fn of_each(&self) -> MutexGuard<'_, HashMap<(String, String), usize>> {
+        self.of_each.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The limit of sessions of one principal, if this one has more, itself included.
+    pub(super) fn over_limit(&self, principal: &Principal) -> Option<usize> {
+        let count = self.of_each().get(&(principal.issuer.clone(), principal.subject.clone())).copied();
+        (count.unwrap_or_default() > self.most).then_some(self.most)
     }
 
     fn present(&self) -> MutexGuard<'_, HashMap<SessionId, Arc<Present>>> {
@@ -293,7 +328,8 @@ impl Roster {
 
     /// A session comes in.
     pub(super) fn enter(self: &Arc<Self>, session: Session, mut papers: Papers) -> Here {
-        let id = session.id;
+        let (id, principal) = (session.id, &session.principal);
+        *self.of_each().entry((principal.issuer.clone(), principal.subject.clone())).or_default() += 1;
         let present = Arc::new(Present {
             session: RwLock::new(Arc::new(session)),
             newer: Mutex::default(),

@@ -6,7 +6,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -26,9 +25,6 @@ use crate::wire::postgres::exchange::Exchange;
 use crate::wire::postgres::handshake::Bearer;
 use crate::wire::postgres::message::{self, Refusal};
 
-/// How long a client may take from its first byte to its token, as PostgreSQL's `authentication_timeout`.
-const SIGN_IN_LIMIT: Duration = Duration::from_secs(60);
-
 /// Runs one client's connection. However it ends, the end is recorded.
 pub(super) async fn run(
     (mut socket, peer): (TcpStream, SocketAddr),
@@ -46,7 +42,7 @@ pub(super) async fn run(
         }
     };
     let address = origin.client;
-    let limit = if place.is_over().is_some() { COURTESY_LIMIT } else { SIGN_IN_LIMIT };
+    let limit = if place.is_over().is_some() { COURTESY_LIMIT } else { listener.desk.sign_in_limit };
     let greeting = tokio::time::timeout(limit, Box::pin(greet(socket, origin, listener)));
     let Some(greeted) = drain.admits(greeting).await else { return };
     match greeted {
@@ -99,7 +95,7 @@ async fn converse(mut client: Client, listener: &Listener, drain: &Drain) {
         let text = "recording is not possible right now, so no session can start";
         return client.refuse(&Refusal::fatal("57P03", text)).await;
     }
-    let asking = tokio::time::timeout(SIGN_IN_LIMIT, token_of(&mut client, listener));
+    let asking = tokio::time::timeout(listener.desk.sign_in_limit, token_of(&mut client, listener));
     let asked = drain.begun().run_until_cancelled(asking).await;
     let credential = match asked {
         Some(Ok(Ok(Some(credential)))) => credential,

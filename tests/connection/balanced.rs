@@ -131,3 +131,28 @@ fn a_plain_connection_is_allowed_by_where_it_comes_from_and_not_by_what_is_said(
     let ended = closed(&hansard, "plain-balanced");
     assert_eq!((&ended["client_address"], &ended["tls_version"]), (&json!("192.0.2.7"), &Value::Null));
 }
+
+#[test]
+fn who_fails_again_and_again_waits_for_the_answer_and_a_good_token_from_there_does_not() {
+    let hansard = behind_balancer("");
+    let (bad, good) =
+        (Login { password: "no-token".to_owned(), ..hansard.login("dev", "fails") }, hansard.login("dev", "good"));
+    let from = header([192, 0, 2, 77], 40_000);
+    let attempt = || {
+        let asked = std::time::Instant::now();
+        let (_, said) = sign_in(&bad, &from);
+        assert_eq!(errors(&said), ["28P01"]);
+        asked.elapsed()
+    };
+    for _ in 0..20 {
+        attempt();
+    }
+    assert!(attempt() >= Duration::from_secs(1) && attempt() >= Duration::from_secs(2), "each waits longer");
+    let asked = std::time::Instant::now();
+    let (_, said) = sign_in(&good, &from);
+    assert_eq!(said.last().unwrap().kind, 'Z', "{said:?}");
+    assert!(asked.elapsed() < Duration::from_secs(1), "a good token is not held up: {:?}", asked.elapsed());
+    let sql = "select reason from sessions where application = 'fails'";
+    let rows = hansard.archive().query_until(sql, |rows| rows.len() >= 22);
+    assert!(rows.iter().all(|row| row["reason"] == "not_a_token"), "{rows:?}");
+}

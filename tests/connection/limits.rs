@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::support::raw::{Raw, bind, errors, execute, kinds, parse, query, run_unnamed, sync};
+use super::support::raw::{PROTOCOL, Raw, bind, errors, execute, kinds, parse, query, run_unnamed, startup, sync};
 use super::support::{Hansard, Postgres, wait_for};
 use super::{assert_alive, closed};
 
@@ -116,4 +116,31 @@ fn what_still_runs_when_a_session_is_ended_does_not_go_on_at_the_database() {
     assert_eq!(errors(&raw.rest()), ["57P01"]);
     is_gone("left-running");
     assert_eq!(closed(&hansard, "left-running")["reason"], "shutdown");
+}
+
+#[test]
+fn one_person_has_no_more_sessions_than_the_limit_and_nobody_else_notices() {
+    let hansard =
+        Hansard::start_replaced("[policy]", "[limits]\nsessions_per_identity = 2\nsign_in = \"5s\"\n\n[policy]");
+    let first = Raw::sign_in(&hansard.login("dev", "first"));
+    let _second = Raw::sign_in(&hansard.login("dev", "second"));
+    let over = |application: &str| {
+        let login = hansard.login("dev", application);
+        Raw::tls(login.port).ask(&login, PROTOCOL, &[])
+    };
+    let said = over("third");
+    assert_eq!(errors(&said), ["53300"]);
+    let text = said.last().unwrap().field('M');
+    assert!(text.starts_with("hansard: Dev Developer has 2 sessions open, which is as many as one may have"), "{text}");
+    Raw::sign_in(&hansard.login("ana", "another"));
+    drop(first);
+    closed(&hansard, "first");
+    wait_for("a place", Duration::from_secs(20), || errors(&over("again")).is_empty().then_some(()));
+    // Whoever is silent after it was asked for its token is told so.
+    let mut silent = Raw::tls(hansard.login("dev", "x").port);
+    silent.send(&startup(PROTOCOL, &[("user", "x"), ("database", "app"), ("application_name", "silent")]));
+    assert_eq!(errors(&silent.rest()), ["28P01"]);
+    let sql = "select distinct reason from sessions where application in ('third', 'silent') order by reason";
+    let rows = hansard.archive().query_until(sql, |rows| rows.len() >= 2);
+    assert_eq!(rows, [json!({ "reason": "no_token_in_time" }), json!({ "reason": "too_many_sessions" })]);
 }

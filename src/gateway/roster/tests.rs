@@ -151,5 +151,20 @@ fn who_is_blocked_comes_in_with_no_token_until_it_is_over_or_lifted() {
     assert!(roster.lift(&holder()) && !roster.lift(&holder()));
     assert!(!barred(101));
     // After a restart.
-    assert!(Roster::new(vec![block()]).bar_of(&principal("ana", None, Some(1)), at(101)).is_some());
+    assert!(Roster::new(vec![block()], None).bar_of(&principal("ana", None, Some(1)), at(101)).is_some());
+}
+
+#[test]
+fn one_principal_has_no_more_sessions_than_the_limit_and_may_come_again_when_one_has_left() {
+    let roster = Arc::new(Roster::new(Vec::new(), Some(2)));
+    let over = |subject| roster.over_limit(&principal(subject, None, None));
+    let comes = |number, subject| roster.enter(session(number, principal(subject, None, None)), Papers::default());
+    let here = [comes(1, "ana"), comes(2, "ana"), comes(3, "bob")];
+    assert_eq!((over("ana"), over("bob"), over("carol")), (None, None, None));
+    let third = comes(4, "ana");
+    assert_eq!((over("ana"), over("bob")), (Some(2), None));
+    drop(third);
+    assert_eq!(over("ana"), None);
+    drop(here);
+    assert!(roster.of_each().is_empty());
 }
